@@ -1,0 +1,1 @@
+"""Answers computed from a `Trace`, and traces read back from files."""

@@ -1,0 +1,1 @@
+"""A `Trace` written as a file that another program opens."""

@@ -1,0 +1,129 @@
+"""The layout of everything in a run folder: one place, shared by both recorders and by the reader.
+
+A run folder holds one folder per process, ``p<pid>-<n>/``, and in it
+
+* ``tables.tt``: an append-only log of interned things (call sites, signatures, stacks, names…);
+* ``<stream>-<thread>-<number>.seg``: segments, each a 64-byte header and fixed-size records, written
+  through a shared memory map by exactly one thread. The kernel keeps what was written when the
+  process dies. A record whose first word (its time) is 0 was never written;
+* ``sums-<thread>.tt``: what became of span segments that were folded together (bounded disk).
+
+Everything is little-endian. Times are CLOCK_MONOTONIC in integer nanoseconds.
+
+The C core (``native/tt.h``) repeats these numbers; ``tests/tracer/test_records.py`` holds them together.
+
+Format history:
+    1: the first one.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+
+FORMAT_VERSION = 1
+
+TABLES_NAME = "tables.tt"
+TABLES_MAGIC = b"TTTABLE1"
+ENTRY = struct.Struct("<IHH")  # bytes in all (with this head), Entry, 0; then the payload
+
+SEGMENT_MAGIC = b"TTSEGMT1"
+# magic, format version, stream, record size, capacity (records), thread index, segment number, pid,
+# index in its thread of the first record, time of creation, 0; then zeros up to 64 bytes
+SEGMENT_HEADER = struct.Struct("<8sHHIIIIIQQQ")
+SEGMENT_HEADER_BYTES = 64
+
+
+class Stream(IntEnum):
+    """What the records of a segment are."""
+
+    SPANS = 1
+    SAMPLES = 2
+    COUNTERS = 3
+
+
+STREAM_NAMES = {Stream.SPANS: "spans", Stream.SAMPLES: "samples", Stream.COUNTERS: "counters"}
+
+# start_ns, dur_ns, signature (ops) or label (everything else), site, distance back to the parent in
+# this thread (0 = none), Kind, Flag, 0
+SPAN = struct.Struct("<QQIIIBBH")
+# t_ns, weight_ns, CPU time in it (ns; 0xFFFFFFFF = not known), thread index, stack, 0
+SAMPLE = struct.Struct("<QQIIII")
+# t_ns, value, series, 0, 0
+COUNTER = struct.Struct("<QdIIQ")
+RECORD_BYTES = 32
+
+
+class Kind(IntEnum):
+    """What a span is. The order is part of the format."""
+
+    OP = 0
+    SPAN = 1
+    STEP = 2
+    LAYER = 3
+    FORWARD = 4
+    BACKWARD = 5
+    OPTIMIZER = 6
+    DATA = 7
+    INSTANT = 8
+
+
+class Flag(IntFlag):
+    """Bits of a span record."""
+
+    OPEN = 1  # began and never ended: the process died, or recording stopped, inside it
+    RAISED = 2  # ended by an exception
+    DETACHED = 4  # does not nest with its thread's spans (a coroutine, a generator)
+
+
+class Entry(IntEnum):
+    """Entries of ``tables.tt``. Ids count from 1; 0 means none. Strings are UTF-8 ("surrogatepass")."""
+
+    META = 1  # JSON object, merged into what came before
+    THREAD = 2  # u32 index, u64 native id, name
+    OP = 3  # u32 id, name
+    SIGNATURE = 4  # u32 id, key (see SIGNATURE_*)
+    SITE = 5  # u32 id, u32 line, u32 flags, u32 bytes of the file name, file name, function name
+    STACK = 6  # u32 id, u32 parent, u32 site
+    LABEL = 7  # u32 id, u32 bytes of the name, name, arguments as JSON ("" = none)
+    SERIES = 8  # u32 id, u32 bytes of the name, name, unit
+    WARNING = 9  # text
+
+
+# A signature's key, in 64-bit words:
+#   word 0: op id (32 bits) | inputs (8) | outputs (8) | bytes of attributes (16)
+#   per operand: ndim (8) | Layout (8) | alias (8) | kind character (8) | itemsize (32), then ndim
+#     dimensions, then, for Layout.STRIDED only, ndim strides in bytes (signed)
+#   attributes, padded with zeros to a multiple of 8
+# `alias` is the index of an earlier operand with the same memory, shape and strides; 255 = none.
+# Attributes are text: arguments that decide the count, as written by ``describe_attribute``.
+NO_ALIAS = 255
+MAX_OPERANDS = 12  # further ones are left out, and the signature's attributes begin with "+"
+MAX_NDIM = 64
+MAX_ATTRIBUTE_BYTES = 120
+
+
+class Layout(IntEnum):
+    """How an operand lies in memory (low 4 bits); SWAPPED is added for the other byte order."""
+
+    C = 0  # C-contiguous, 0-d arrays too
+    F = 1  # Fortran-contiguous and not C-contiguous
+    STRIDED = 2
+    NUMPY_SCALAR = 3  # np.float64(3.0): takes part in type promotion
+    PYTHON_SCALAR = 4  # 3.0: weak in NumPy 2
+    OTHER = 5  # not an array: a list, a user's object
+
+
+LAYOUT_MASK = 15
+LAYOUT_SWAPPED = 128
+
+
+class Policy(IntFlag):
+    """How an operation is recorded; given with each hook."""
+
+    ATTRIBUTES = 1  # keep int, str, None, bool and tuple-of-int arguments in the signature
+    COPIES_ONLY = 2  # a result that shares memory with an argument is no op: nothing is recorded
+    EXPONENT = 4  # keep the value of a Python scalar second argument (power)
+    WRITES_SELF = 8  # the first operand is written as well (sort, fill, put)
+    WRITES_FIRST_ARGUMENT = 16  # likewise for functions (copyto, putmask, shuffle)
+    QUIET = 32  # keep the span only when another op ran inside it
