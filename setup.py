@@ -1,12 +1,60 @@
-"""Builds the compiled core where there is a compiler; everything works, slower, where there is none."""
+"""The two things that pyproject.toml cannot say: the compiled core, and the child processes' hook.
+
+The compiled core is built where there is a compiler; everything works, slower, where there is none.
+``tinytrace-child.pth`` lies in site-packages itself, where Python reads it at start, and not in the
+package: that is how processes started by a recorded program are recorded too.
+"""
 
 import os
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
+from setuptools.command.build import build
 
 NATIVE = "tinytrace/tracer/native"
+CHILD_PTH = "tinytrace/tracer/child.pth"
+INSTALLED_CHILD_PTH = "tinytrace-child.pth"
+
+
+class BuildChildPth(Command):
+    """Puts `CHILD_PTH` at the top of the wheel, of an editable one too."""
+
+    description = "put the .pth file for child processes beside the package"
+    user_options = []  # noqa: RUF012 - setuptools' own declaration
+    editable_mode = False  # set by setuptools
+
+    def initialize_options(self) -> None:
+        self.build_lib = ""
+
+    def finalize_options(self) -> None:
+        self.build_lib = self.get_finalized_command("build_py").build_lib
+
+    def run(self) -> None:
+        # An editable wheel is not made from build_lib; what must be in it goes where its files are
+        # collected, which is where `install` would install.
+        folder = (
+            self.get_finalized_command("install").install_lib
+            if self.editable_mode
+            else self.build_lib
+        )
+        self.mkpath(folder)
+        self.copy_file(CHILD_PTH, str(Path(folder, INSTALLED_CHILD_PTH)))
+
+    def get_source_files(self) -> list[str]:
+        return [CHILD_PTH]
+
+    def get_outputs(self) -> list[str]:
+        return [] if self.editable_mode else [str(Path(self.build_lib, INSTALLED_CHILD_PTH))]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return dict.fromkeys(self.get_outputs(), CHILD_PTH)
+
+
+class Build(build):
+    """The usual build, and the hook for child processes."""
+
+    sub_commands = [*build.sub_commands, ("build_child_pth", None)]  # noqa: RUF012
 
 
 def extensions() -> list[Extension]:
@@ -31,4 +79,7 @@ def extensions() -> list[Extension]:
     ]
 
 
-setup(ext_modules=extensions())
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build": Build, "build_child_pth": BuildChildPth},
+)

@@ -53,6 +53,19 @@ SAMPLE = struct.Struct("<QQIIII")
 COUNTER = struct.Struct("<QdIIQ")
 RECORD_BYTES = 32
 
+# ``sums-<thread>.tt``: a header, then as many records as it says, one per (signature, site, kind) of the
+# folded segments of this thread. Each fold takes one segment: the whole file is written anew beside the
+# old one, renamed over it, and only then is the segment deleted; so a segment whose number is "folded
+# last" is in the sums already: a reader drops it.
+SUMS_MAGIC = b"TTSUMMA1"
+# magic, format version, segment number folded last, thread index, number of records, segments folded, 0
+SUMS_HEADER = struct.Struct("<8sIIIIII")
+SUMS_HEADER_BYTES = 32
+# signature or label, site, Kind, 0, count, leaves, total_ns, self_ns, min_ns, max_ns, start_ns, end_ns:
+# `trace.Aggregates` says what they mean
+SUM = struct.Struct("<IIIIQQQQQQQQ")
+SUM_BYTES = 80
+
 
 class Kind(IntEnum):
     """What a span is. The order is part of the format."""

@@ -1,0 +1,68 @@
+"""What holds for every test: it leaves nothing behind; and in CI a skipped test is a failed one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPROF, signal.SIGALRM)
+THREAD_NAME = (
+    "tinytrace"  # the names of all our threads begin with it, as the kernel knows them too
+)
+
+
+def our_threads() -> set[str]:
+    """Names of the threads of ours that run now, started from Python or from C."""
+    names = {t.name for t in threading.enumerate()}
+    for comm in Path("/proc/self/task").glob("*/comm"):
+        try:
+            names.add(comm.read_text(encoding="utf-8", errors="replace").strip())
+        except OSError:  # it has ended meanwhile
+            continue
+    return {name for name in names if name.startswith(THREAD_NAME)}
+
+
+def process_state() -> dict[str, Any]:
+    """Everything that a profiler may be tempted to change and forget to change back."""
+    return {
+        "switch interval": sys.getswitchinterval(),
+        "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
+        "working directory": str(Path.cwd()),
+        "profile function": sys.getprofile(),
+        "trace function": sys.gettrace(),
+        "import hooks": list(sys.meta_path),
+        "module search path": list(sys.path),
+        "excepthook": sys.excepthook,
+        "threads' excepthook": threading.excepthook,
+        "signal handlers": {s.name: signal.getsignal(s) for s in SIGNALS},
+        "profiling timers": [
+            signal.getitimer(t)[1] for t in (signal.ITIMER_REAL, signal.ITIMER_PROF)
+        ],
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """After each test the process is as it was before."""
+    before = process_state()
+    yield
+    after = process_state()
+    changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+    assert changed == {}
+    assert our_threads() == set()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in CI that skipped a test: everything that can be needed is there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if os.environ.get("CI") and skipped and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

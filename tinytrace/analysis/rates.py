@@ -1,0 +1,130 @@
+"""Rates over time, derived from the ops: GFLOP/s and GB/s per process."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.spans import leaf_ops
+from tinytrace.tracer.trace import Trace
+
+MAX_POINTS = 2_000  # finer than a screen is wide
+MIN_BIN_NS = 1_000_000
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class RateCounter(NamedTuple):
+    """A rate of one process over time: each value holds from its time to the next; the last one is 0.
+
+    Attributes:
+        process: row of ``Trace.processes``.
+        name: ``gflops`` or ``gbps``.
+        unit: ``GFLOP/s`` or ``GB/s``.
+        t_ns: int64, ascending, equally spaced.
+        value: float64.
+    """
+
+    process: int
+    name: str
+    unit: str
+    t_ns: Ints
+    value: Floats
+
+
+def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
+    """Return GFLOP/s and GB/s over time of each process that ran counted ops.
+
+    The work of each op in which no other op ran (as its signature says) is spread evenly over its duration;
+    the value of a bin is the work in it, over its length: nothing is lost at the edges of bins. The work of
+    aggregated ops is spread over the time in which they lie. Uncounted ops are not in it: a rate is that of
+    the ops that can be counted. A rate that the trace holds already as a counter is not derived again.
+
+    Args:
+        trace: any trace.
+        bin_ns: length of a bin; by default such that there are at most 2,000 points, and at least 1 ms.
+
+    Raises:
+        ValueError: ``bin_ns`` is not positive.
+
+    Example:
+        >>> from tinytrace.tracer.trace import Trace
+        >>> rate_counters(Trace())
+        []
+    """
+    if bin_ns is not None and bin_ns <= 0:
+        raise ValueError(f"bin_ns must be positive, not {bin_ns}")
+    if not len(trace.spans) and not len(trace.aggregates):
+        return []
+    process, start_ns, end_ns, flops, bytes_moved = _work(trace)
+    there = _present(trace)
+    found = []
+    for number in np.unique(process).tolist():
+        mine = process == number
+        for name, unit, work in (("gflops", "GFLOP/s", flops), ("gbps", "GB/s", bytes_moved)):
+            rows = mine & (work > 0)
+            if rows.any() and (number, name, unit) not in there:
+                t_ns, value = _binned(start_ns[rows], end_ns[rows], work[rows], bin_ns)
+                found.append(RateCounter(number, name, unit, t_ns, value))
+    return found
+
+
+def _present(trace: Trace) -> set[tuple[int, str, str]]:
+    series = trace.series
+    return {
+        (int(p), trace.strings[n], trace.strings[u])
+        for p, n, u in zip(series.process, series.name_id, series.unit_id, strict=True)
+    }
+
+
+def _work(trace: Trace) -> tuple[Ints, Ints, Ints, Floats, Floats]:
+    """Process, start, end, FLOPs and bytes of each counted piece of work; −1 or less: uncounted."""
+    spans, aggregates = trace.spans, trace.aggregates
+    counts = count_trace(trace)
+    rows = np.flatnonzero(leaf_ops(spans) & (spans.signature_id >= 0))
+    folded = np.flatnonzero((aggregates.leaves > 0) & (aggregates.signature_id >= 0))
+    signature_id = np.concatenate([spans.signature_id[rows], aggregates.signature_id[folded]])
+    times = np.concatenate([np.ones(len(rows)), aggregates.leaves[folded]])
+    thread = np.concatenate([spans.thread[rows], aggregates.thread[folded]])
+    start_ns = np.concatenate([spans.start_ns[rows], aggregates.start_ns[folded]])
+    end_ns = np.concatenate([spans.start_ns[rows] + spans.dur_ns[rows], aggregates.end_ns[folded]])
+    flops = counts.flops[signature_id] * times
+    moved = np.where(
+        (counts.bytes_read < 0) | (counts.bytes_written < 0),
+        -1.0,
+        counts.bytes_read.astype("f8") + counts.bytes_written,
+    )
+    process = trace.threads.process[thread].astype("i8")
+    return process, start_ns, end_ns, flops, moved[signature_id] * times
+
+
+def _binned(start_ns: Ints, end_ns: Ints, work: Floats, bin_ns: int | None) -> tuple[Ints, Floats]:
+    """Spread work evenly from start to end; returns times of the bins and work per ns in each."""
+    first_ns, last_ns = int(start_ns.min()), int(end_ns.max())
+    if bin_ns is None:
+        bin_ns = max(MIN_BIN_NS, -(-(last_ns - first_ns) // (MAX_POINTS - 2)))
+    n_bins = (last_ns - first_ns) // bin_ns + 1
+    first = (start_ns - first_ns) // bin_ns
+    last = (end_ns - first_ns) // bin_ns
+    dur_ns = end_ns - start_ns
+    whole = first == last
+    total = np.bincount(first[whole], work[whole], n_bins)
+    first, last, work = first[~whole], last[~whole], work[~whole]
+    density = work / dur_ns[~whole]
+    head = (first + 1) * bin_ns - (start_ns[~whole] - first_ns)
+    tail = (end_ns[~whole] - first_ns) - last * bin_ns
+    total += np.bincount(first, density * head, n_bins)
+    total += np.bincount(last, density * tail, n_bins)
+    # Bins that a piece of work fills wholly: it begins to count after its first and stops at its last.
+    filling = np.cumsum(_at(first + 1, n_bins) - _at(last, n_bins))
+    rate = np.cumsum(_at(first + 1, n_bins, density) - _at(last, n_bins, density))
+    total += np.where(filling > 0, np.maximum(rate, 0) * bin_ns, 0)  # no rounding where nothing ran
+    t_ns = first_ns + bin_ns * np.arange(n_bins + 1, dtype="i8")
+    return t_ns, np.append(total / bin_ns, 0.0)
+
+
+def _at(bins: Ints, n_bins: int, weights: Floats | None = None) -> Floats:
+    return np.bincount(bins, weights, n_bins)[:n_bins].astype("f8")

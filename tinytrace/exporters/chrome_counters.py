@@ -1,0 +1,37 @@
+"""Counters as `C` events: what was recorded, and the rates derived from the ops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tinytrace.analysis.chrome_lines import microseconds
+from tinytrace.analysis.rates import rate_counters
+from tinytrace.exporters.chrome_text import event, series_name
+from tinytrace.exporters.tracks import Tracks
+from tinytrace.tracer.trace import Column, Trace
+
+EVENTS_PER_PIECE = 10_000
+
+
+def counter_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:
+    """Yield the counters in pieces. A value that is not finite is left out: viewers hang on it."""
+    counters, series = trace.counters, trace.series
+    for number in range(len(series)):
+        rows = counters.series_id == number
+        name = series_name(trace.strings[series.name_id[number]], trace.strings[series.unit_id[number]])
+        pid = ids.pids[int(series.process[number])]
+        yield from _lines(name, pid, counters.t_ns[rows] - epoch_ns, counters.value[rows])
+
+
+def _lines(name: str, pid: int, t_ns: Column, values: Column) -> Iterator[bytes]:
+    """Yield the events of one series."""
+    rest = event(cat="counter", name=name, pid=pid)[1:]
+    finite = np.isfinite(values)
+    pairs = list(zip(t_ns[finite].tolist(), values[finite].tolist(), strict=True))
+    for first in range(0, len(pairs), EVENTS_PER_PIECE):
+        yield b"".join(
+            f'{{"ph":"C","ts":{microseconds(t)},"args":{{"value":{value!r}}},'.encode() + rest
+            for t, value in pairs[first : first + EVENTS_PER_PIECE]
+        )

@@ -1,0 +1,88 @@
+"""Values as text for viewers: names, arguments, call sites, units.
+
+What is lossless is in the tables (`tinytrace.analysis.chrome_tables`); here a name may lose what no
+viewer can show.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import PurePath
+from typing import Any
+
+import orjson
+
+from tinytrace.tracer.records import Kind
+from tinytrace.tracer.trace import Frames
+
+CATEGORIES = {kind: kind.name.lower() for kind in Kind}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_LARGEST_INT = 2**63 - 1  # larger ones are mangled by the importer
+_DEEPEST = 20
+_UNIT_WORDS = {"%": "percent", "": ""}
+
+
+def shown(text: str) -> str:
+    """Return text without what UTF-8 cannot hold (lone surrogates become �)."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def shown_value(value: Any, depth: int = 0) -> Any:
+    """Return a JSON value as one that viewers read: no odd numbers, not nested without end."""
+    if isinstance(value, str):
+        return shown(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= _LARGEST_INT else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if depth >= _DEEPEST:
+        return "…"
+    if isinstance(value, dict):
+        return {shown(str(key)): shown_value(v, depth + 1) for key, v in value.items()}
+    return [shown_value(v, depth + 1) for v in value]
+
+
+def shown_arguments(text: str) -> dict[str, Any]:
+    """Return a span's arguments (a JSON object as text); text that is none is shown as it is."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    shown_one = shown_value(value)
+    return shown_one if isinstance(shown_one, dict) else {"arguments": shown_one}
+
+
+def event(**fields: Any) -> bytes:
+    """Return one event as a line of the file."""
+    return orjson.dumps(fields) + b",\n"
+
+
+def callsite(
+    strings: tuple[str, ...], frames: Frames, frame_id: int, *, named: bool = True
+) -> str:
+    """Return file name without its folder, line, function: ``train.py:42 forward``.
+
+    What is not known is left out, and the function unless ``named``.
+    """
+    name_id, file_id, line = (
+        int(column[frame_id]) for column in (frames.name_id, frames.file_id, frames.line)
+    )
+    place = PurePath(strings[file_id]).name if file_id >= 0 else ""
+    place += f":{line}" if line else ""
+    function = strings[name_id] if named and name_id >= 0 else ""
+    return shown(f"{place} {function}".strip())
+
+
+def series_name(name: str, unit: str) -> str:
+    """Return the name of a counter with its unit, once: JSON has no field for units.
+
+    >>> series_name("rss", "MB"), series_name("rss_mb", "MB"), series_name("cpu", "%")
+    ('rss_mb', 'rss_mb', 'cpu_percent')
+    """
+    word = _UNIT_WORDS.get(unit, unit.lower().replace("/", "_per_").replace(" ", "_"))
+    name = shown(name)
+    return name if not word or name.endswith(f"_{word}") else shown(f"{name}_{word}")

@@ -1,0 +1,139 @@
+"""The formats that a trace can be written in, and `export`, which writes one.
+
+An exporter is a class with the attributes of `Exporter`. Built-in ones are listed in `BUILT_IN`; a package
+adds its own by an entry point of the group ``tinytrace.exporters`` (name → ``module:Class``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import secrets
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from tinytrace.errors import OutputError, UsageError
+from tinytrace.tracer.trace import Trace
+
+Progress = Callable[[float], None]
+
+ENTRY_POINT_GROUP = "tinytrace.exporters"
+BUILT_IN = {
+    "chrome": "tinytrace.exporters.chrome:ChromeExporter",
+    "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
+}
+
+
+class Exporter(Protocol):
+    """A pure writer.
+
+    Attributes:
+        name: of the format.
+        suffix: file names that end so mean this format (``.json.gz``).
+        help: one line for people.
+    """
+
+    name: str
+    suffix: str
+    help: str
+
+    def write(self, trace: Trace, out: BinaryIO, progress: Progress | None = None) -> None:
+        """Write the trace; call ``progress`` with the share that is done, 0…1."""
+
+
+def formats() -> dict[str, str]:
+    """Return the known formats: name → ``module:Class``. Those built in come first and win."""
+    others = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {**BUILT_IN, **{n: where for n, where in others.items() if n not in BUILT_IN}}
+
+
+def exporter(name: str) -> Exporter:
+    """Return the exporter of this name.
+
+    Raises:
+        UsageError: there is none, or it cannot be imported.
+    """
+    known = formats()
+    if name not in known:
+        raise UsageError(f"unknown format {name!r}: known are {', '.join(known)}")
+    module, _, attribute = known[name].partition(":")
+    try:
+        found: Exporter = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError) as e:
+        raise UsageError(f"format {name!r} cannot be loaded from {known[name]}: {e}") from e
+    return found
+
+
+def exporter_for(path: str | os.PathLike[str]) -> Exporter:
+    """Return the exporter whose suffix the file name ends with; the longest one wins.
+
+    Raises:
+        OutputError: no format has such a suffix.
+    """
+    exporters = [exporter(name) for name in formats()]
+    file_name = Path(path).name.lower()
+    matching = [e for e in exporters if file_name.endswith(e.suffix)]
+    if not matching:
+        known = ", ".join(e.suffix for e in exporters)
+        raise OutputError(f"{os.fspath(path)}: unknown format: known file name endings are {known}")
+    return max(matching, key=lambda e: len(e.suffix))
+
+
+def export(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    format: str | None = None,  # noqa: A002: what users call it
+    progress: Progress | None = None,
+) -> None:
+    """Write a trace to a file, whole or not at all.
+
+    The text goes to a new file beside the target, which replaces the target once it is complete; when
+    anything fails, an earlier file at the target is as it was.
+
+    Args:
+        trace: what to write.
+        path: where to; its ending chooses the format.
+        format: the name of a format, whatever the ending.
+        progress: called now and then with the share that is done, 0…1.
+
+    Raises:
+        OutputError: the target cannot be written, or its ending means no format.
+        UsageError: there is no format of that name.
+
+    Example:
+        >>> import tempfile
+        >>> from tinytrace.tracer.trace import Trace
+        >>> export(Trace(), tempfile.mkdtemp() + "/trace.json.gz")
+    """
+    writer = exporter(format) if format is not None else exporter_for(path)
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder: give the name of a file")
+    with contextlib.suppress(OSError):
+        target = target.resolve()  # a link stays a link: the file behind it is replaced
+    temporary = target.with_name(f".tinytrace-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        _write_and_rename(writer, trace, temporary, target, progress)
+    except OSError as e:
+        reason = e.strerror or str(e)
+        raise OutputError(f"{os.fspath(path)}: cannot be written: {reason}") from e
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _write_and_rename(
+    writer: Exporter, trace: Trace, temporary: Path, target: Path, progress: Progress | None
+) -> None:
+    if target.exists() and not target.is_file():  # /dev/stdout, a pipe: nothing to replace
+        with open(target, "wb") as out:
+            writer.write(trace, out, progress)
+        return
+    with open(temporary, "xb") as out:
+        writer.write(trace, out, progress)
+    if target.exists():
+        temporary.chmod(target.stat().st_mode & 0o7777)
+    temporary.replace(target)

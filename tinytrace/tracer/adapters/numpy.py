@@ -1,0 +1,155 @@
+"""NumPy, and SciPy's ufuncs: the list of what is hooked. NumPy is never imported here, only met.
+
+Four ways lead into NumPy: calls of ufuncs (operators go through them), of ``__array_function__``
+dispatchers (``np.sum``, ``np.linalg.solve``…) and of Cython functions (``numpy.random``), C methods of
+``ndarray`` and ``ufunc`` and builtins of ``multiarray``, and ndarray's indexing slots.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+from tinytrace.tracer.hooks import HookBackend
+from tinytrace.tracer.records import Policy
+
+# Methods of ndarray that touch elements. Views (transpose, view, squeeze…) and metadata are left out.
+ARRAY_METHODS: dict[str, int] = {
+    **dict.fromkeys(
+        ("all", "any", "argmax", "argmin", "cumprod", "cumsum", "max", "mean", "min", "prod", "ptp",
+         "std", "sum", "trace", "var", "argsort", "argpartition"), Policy.ATTRIBUTES),
+    **dict.fromkeys(("sort", "partition"), Policy.ATTRIBUTES | Policy.WRITES_SELF),
+    **dict.fromkeys(("fill", "put"), Policy.WRITES_SELF),
+    **dict.fromkeys(("reshape", "ravel", "astype"), Policy.COPIES_ONLY),
+    **dict.fromkeys(
+        ("choose", "clip", "compress", "conj", "conjugate", "copy", "__copy__", "__deepcopy__", "dot",
+         "flatten", "nonzero", "repeat", "round", "searchsorted", "take", "tobytes", "tolist",
+         "byteswap", "diagonal", "resize"), 0),
+    "conj": Policy.COPIES_ONLY, "conjugate": Policy.COPIES_ONLY, "diagonal": Policy.COPIES_ONLY,
+}  # fmt: skip
+
+UFUNC_METHODS = ("reduce", "accumulate", "reduceat", "outer", "at")
+
+# Builtins of numpy's multiarray that no dispatcher stands before.
+BUILTINS: dict[str, int] = {
+    **dict.fromkeys(("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"), Policy.COPIES_ONLY),
+    **dict.fromkeys(("arange", "zeros", "fromiter", "count_nonzero", "interp", "interp_complex", "_place"), 0),
+    "c_einsum": Policy.ATTRIBUTES,
+    "correlate": Policy.ATTRIBUTES,
+    "correlate2": Policy.ATTRIBUTES,
+}  # fmt: skip
+
+# Dispatchers in front of C code that make or fill nothing, or whose cost is a handful of fields.
+NOT_OPS = frozenset(
+    "can_cast result_type min_scalar_type may_share_memory shares_memory busdaycalendar is_busday "
+    "busday_count busday_offset datetime_as_string empty_like ndim shape size".split()
+)
+WRITES_FIRST = frozenset({"copyto", "putmask", "place", "put", "put_along_axis", "fill_diagonal"})
+
+# Methods of random generators that are not draws.
+NOT_DRAWS = frozenset({"seed", "get_state", "set_state", "spawn", "bit_generator", "get_bit_generator", "set_bit_generator"})
+
+
+class NumpyAdapter:
+    """Hooks NumPy when the program imports it.
+
+    ``op`` gives an op's id for its name; what cannot be hooked in this NumPy is passed over and named
+    in ``missing``.
+    """
+
+    module = "numpy"
+
+    def __init__(self, backend: HookBackend, op: Callable[[str], int]) -> None:
+        """Prepare; nothing is hooked before `install`."""
+        self._backend = backend
+        self._op = op
+        self.missing: list[str] = []
+
+    def install(self, numpy: ModuleType) -> None:
+        """Hook everything that is listed in this file."""
+        core = sys.modules.get("numpy._core") or sys.modules["numpy.core"]
+        self._backend.attach(numpy.ufunc)
+        for name in UFUNC_METHODS:
+            self._method(numpy.ufunc, name, name, Policy.ATTRIBUTES if name != "at" else Policy.WRITES_FIRST_ARGUMENT)
+        for name, policy in ARRAY_METHODS.items():
+            if hasattr(numpy.ndarray, name):
+                self._method(numpy.ndarray, name, name.strip("_"), policy)
+        multiarray = core.multiarray if hasattr(core, "multiarray") else sys.modules[f"{core.__name__}.multiarray"]
+        c_module = sys.modules.get(f"{core.__name__}._multiarray_umath", multiarray)
+        for name, policy in BUILTINS.items():
+            if isinstance(getattr(c_module, name, None), BuiltinFunctionType):
+                self._method(c_module, name, name.strip("_"), policy)
+        self._ufuncs(vars(numpy), numpy.ufunc)
+        self._ufuncs(vars(c_module), numpy.ufunc)
+        self._dispatchers(numpy, "", type(numpy.sum))
+        for package in ("linalg", "fft"):
+            module = getattr(numpy, package)
+            self._dispatchers(module, f"{package}.", type(numpy.sum))
+            for sub in list(vars(module).values()):
+                if isinstance(sub, ModuleType):
+                    self._ufuncs(vars(sub), numpy.ufunc)
+                    execute = getattr(sub, "execute", None)
+                    if isinstance(execute, BuiltinFunctionType):  # NumPy 1.26's FFT
+                        self._method(sub, "execute", "execute", Policy.ATTRIBUTES)
+        self._random(numpy.random)
+        self._backend.install_indexing(numpy.ndarray, self._op("getitem"), self._op("setitem"))
+        self._backend.install_memory()
+
+    def install_scipy_special(self, special: ModuleType) -> None:
+        """Hook SciPy's ufuncs, after the program has imported ``scipy.special``."""
+        numpy = sys.modules["numpy"]
+        self._ufuncs(vars(special), numpy.ufunc)
+
+    def _method(self, owner: Any, name: str, op: str, policy: int) -> None:
+        try:
+            self._backend.install_method(owner, name, self._op(op), int(policy))
+        except (TypeError, AttributeError, OverflowError) as problem:
+            self.missing.append(f"{op}: {problem}")
+
+    def _call(self, obj: Any, op: str, n_in: int, policy: int) -> None:
+        try:
+            self._backend.install_call(obj, self._op(op), n_in, int(policy))
+        except (TypeError, OverflowError) as problem:
+            self.missing.append(f"{op}: {problem}")
+
+    def _ufuncs(self, namespace: dict[str, Any], ufunc: type) -> None:
+        for obj in list(namespace.values()):
+            if isinstance(obj, ufunc):
+                name = obj.__name__  # type: ignore[attr-defined]
+                policy = Policy.EXPONENT if name in {"power", "float_power"} else Policy(0)
+                if obj.signature and "fft" in name:  # type: ignore[attr-defined]
+                    policy = Policy.ATTRIBUTES
+                self._call(obj, name, obj.nin, policy)  # type: ignore[attr-defined]
+
+    def _dispatchers(self, module: ModuleType, prefix: str, dispatcher: type) -> None:
+        for name, obj in list(vars(module).items()):
+            if type(obj) is not dispatcher or name in NOT_OPS:
+                continue
+            implementation = getattr(obj, "_implementation", None)
+            policy = Policy.ATTRIBUTES
+            if isinstance(implementation, FunctionType):
+                policy = Policy.QUIET  # Python: its work shows as the ops inside
+            elif name in WRITES_FIRST:
+                policy = Policy.WRITES_FIRST_ARGUMENT
+            elif name in {"where", "concatenate", "searchsorted", "bincount"}:
+                policy = Policy(0)
+            self._call(obj, prefix + obj.__name__, -1, policy)
+
+    def _random(self, random: ModuleType) -> None:
+        for cls in (random.Generator, random.RandomState):
+            for name, obj in list(vars(cls).items()):
+                if name.startswith("_") or name in NOT_DRAWS or not callable(obj):
+                    continue
+                policy = Policy.WRITES_FIRST_ARGUMENT if name == "shuffle" else Policy(0)
+                if type(obj).__name__ == "method_descriptor":
+                    self._method(cls, name, f"random.{name}", policy)
+                else:
+                    self._call(obj, f"random.{name}", -1, policy)
+
+
+def targets(adapter: NumpyAdapter) -> Iterator[tuple[str, Callable[[ModuleType], None]]]:
+    """The modules to await, and what to call once the program has imported them."""
+    yield "numpy", adapter.install
+    yield "scipy.special", adapter.install_scipy_special

@@ -1,0 +1,71 @@
+/* Walking interpreter frames without creating frame objects: the only file that knows the layouts of each Python version. */
+#if defined(__has_include)
+#if __has_include(<internal/pycore_frame.h>)
+#define HAVE_INTERNAL_FRAMES 1
+#endif
+#endif
+#include <Python.h>
+#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000 && defined(HAVE_INTERNAL_FRAMES)
+#define Py_BUILD_CORE_MODULE 1
+#include <internal/pycore_frame.h>
+#undef Py_BUILD_CORE_MODULE
+#define FAST_FRAMES 1
+#endif
+#include "tt.h"
+
+#if defined(FAST_FRAMES)
+
+void *frame_top(PyThreadState *tstate) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return tstate->current_frame;
+#else
+    return tstate->cframe->current_frame;
+#endif
+}
+void *frame_next(void *frame) { return ((_PyInterpreterFrame *)frame)->previous; }
+PyCodeObject *frame_code(void *frame, int *lasti) {
+    _PyInterpreterFrame *f = frame;
+#if PY_VERSION_HEX >= 0x030C0000
+    if (f->owner == FRAME_OWNED_BY_CSTACK) return NULL;
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    if (!f->f_executable || !PyCode_Check(f->f_executable)) return NULL;
+    PyCodeObject *code = (PyCodeObject *)f->f_executable;
+    *lasti = (int)(f->instr_ptr - _PyCode_CODE(code)) * (int)sizeof(_Py_CODEUNIT);
+#else
+    PyCodeObject *code = f->f_code;
+    *lasti = (int)(f->prev_instr - _PyCode_CODE(code)) * (int)sizeof(_Py_CODEUNIT);
+#endif
+    return code;
+}
+
+#elif PY_VERSION_HEX < 0x030B0000
+
+#include <frameobject.h>
+void *frame_top(PyThreadState *tstate) { return tstate->frame; }
+void *frame_next(void *frame) { return ((PyFrameObject *)frame)->f_back; }
+PyCodeObject *frame_code(void *frame, int *lasti) {
+    PyFrameObject *f = frame;
+    *lasti = f->f_lasti * 2; /* counted in instructions of two bytes */
+    return f->f_code;
+}
+
+#else
+/* The public interface: frame objects, kept alive by their frames while those run. */
+void *frame_top(PyThreadState *tstate) {
+    PyFrameObject *f = PyThreadState_GetFrame(tstate);
+    Py_XDECREF(f);
+    return f;
+}
+void *frame_next(void *frame) {
+    PyFrameObject *f = PyFrame_GetBack((PyFrameObject *)frame);
+    Py_XDECREF(f);
+    return f;
+}
+PyCodeObject *frame_code(void *frame, int *lasti) {
+    PyCodeObject *code = PyFrame_GetCode((PyFrameObject *)frame);
+    *lasti = PyFrame_GetLasti((PyFrameObject *)frame);
+    Py_XDECREF(code);
+    return code;
+}
+#endif

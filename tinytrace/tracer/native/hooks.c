@@ -1,0 +1,337 @@
+/* The ways into NumPy: vectorcall pointers of single objects, `ml_meth` of C methods, ndarray's indexing slots, array memory.
+   Every hook calls what it found; where recording is off that is all it does. */
+#include "hooks.h"
+#define NO_IMPORT_ARRAY
+#include "operands.h"
+
+/* ---- one op, whichever way it came ---- */
+static inline open_span *op_begin(thread_state **t) {
+    if (!rec.active || !(*t = thread_current())) return NULL;
+    uint32_t site = site_of_caller();
+    return span_begin(*t, KIND_OP, 0, site, now_ns());
+}
+
+/* `at` is where the span was taken in the stack of open spans; the record itself stays put. */
+static void op_end(thread_state *t, span_record *record, const op_call *call, PyObject *result) {
+    uint64_t end = now_ns();
+    if (result && call->policy & (POLICY_QUIET | POLICY_COPIES_ONLY)) {
+        open_span *o = t->depth && t->stack[t->depth - 1].record == record ? &t->stack[t->depth - 1] : NULL;
+        if (o && !o->children && (call->policy & POLICY_QUIET || shares_memory(call, result))) {
+            span_discard(t, record);
+            return;
+        }
+    }
+    record->what = operands_signature(call, result);
+    span_end(t, record, end, result ? 0 : FLAG_RAISED);
+}
+
+/* ---- 1. objects with a vectorcall pointer: ufuncs, __array_function__ dispatchers, Cython functions ---- */
+typedef struct { PyObject *object; vectorcallfunc *slot, call; uint32_t op, policy, methods[UFUNC_METHODS]; int n_in, on; } call_hook;
+enum { MAX_CALLS = 4096 };
+static call_hook call_hooks[2 * MAX_CALLS]; /* open-addressed by the object's address; entries stay for stragglers */
+static int n_calls;
+
+static inline call_hook *call_find(PyObject *object) {
+    uint64_t at = ((uintptr_t)object >> 4) * 0x9E3779B97F4A7C15ull >> 51;
+    while (call_hooks[at].object != object && call_hooks[at].object) at = (at + 1) & (2 * MAX_CALLS - 1);
+    return &call_hooks[at];
+}
+
+static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    const call_hook *h = call_find(self);
+    thread_state *t;
+    open_span *o = h->on ? op_begin(&t) : NULL;
+    if (!o) return h->call(self, args, nargsf, kwnames);
+    span_record *record = o->record;
+    PyObject *result = h->call(self, args, nargsf, kwnames);
+    op_call call = {.op = h->op, .policy = h->policy, .n_in = h->n_in, .args = args, .n_args = PyVectorcall_NARGS(nargsf), .kwnames = kwnames};
+    op_end(t, record, &call, result);
+    return result;
+}
+
+static PyObject *install_call(PyObject *module, PyObject *args) {
+    PyObject *object;
+    unsigned int op, policy;
+    int n_in;
+    if (!PyArg_ParseTuple(args, "OIiI", &object, &op, &n_in, &policy)) return NULL;
+    Py_ssize_t offset = Py_TYPE(object)->tp_vectorcall_offset;
+    vectorcallfunc *slot = (vectorcallfunc *)((char *)object + offset);
+    if (offset <= 0 || !*slot) return PyErr_Format(PyExc_TypeError, "%R cannot be hooked: it has no vectorcall", object);
+    call_hook *h = call_find(object);
+    if (!h->object) {
+        if (n_calls == MAX_CALLS) { PyErr_SetString(PyExc_OverflowError, "too many hooks"); return NULL; }
+        n_calls++;
+        h->object = Py_NewRef(object);
+        h->slot = slot;
+    }
+    memset(h->methods, 0, sizeof h->methods);
+    h->op = op;
+    h->policy = policy;
+    h->n_in = n_in;
+    if (*slot != traced_call) {
+        h->call = *slot;
+        *slot = traced_call;
+    }
+    h->on = 1;
+    Py_RETURN_NONE;
+}
+
+/* ---- 2. C methods and builtins ---- */
+typedef struct { PyMethodDef *def; PyCFunction call, trampoline; uint32_t op, policy; int on, ufunc_method; PyObject *name; } method_hook;
+enum { MAX_METHODS = 128 };
+static method_hook method_hooks[MAX_METHODS];
+static int n_methods;
+static PyTypeObject *ufunc_type;
+
+static open_span *method_begin(const method_hook *h, thread_state **t) { return h->on ? op_begin(t) : NULL; }
+
+/* `add.reduce`: the op of a ufunc's method, named on first sight. */
+static uint32_t method_op(const method_hook *h, PyObject *self) {
+    if (h->ufunc_method < 0) return h->op;
+    call_hook *u = call_find(self);
+    uint32_t *known = u->object ? &u->methods[h->ufunc_method] : NULL;
+    if (known && *known) return *known;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    uint32_t op = h->op;
+    PyObject *ufunc_name = PyObject_GetAttrString(self, "__name__");
+    PyObject *full = ufunc_name ? PyUnicode_FromFormat("%U.%U", ufunc_name, h->name) : NULL;
+    PyObject *id = full ? tt_record_op(full) : NULL;
+    if (id) op = (uint32_t)PyLong_AsUnsignedLong(id);
+    Py_XDECREF(ufunc_name);
+    Py_XDECREF(full);
+    Py_XDECREF(id);
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    if (known) *known = op;
+    return op;
+}
+
+static PyObject *method_done(const method_hook *h, thread_state *t, span_record *record, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, PyObject *kwargs, PyObject *result) {
+    op_call call = {.op = method_op(h, self), .policy = h->policy, .n_in = -1, .args = args, .n_args = n, .kwnames = kwnames, .kwargs = kwargs};
+    if (self && PyArray_Check(self)) call.self = self;
+    op_end(t, record, &call, result);
+    return result;
+}
+
+typedef PyObject *(*fast_keywords)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+typedef PyObject *(*fast)(PyObject *, PyObject *const *, Py_ssize_t);
+static inline PyObject *run_fast_keywords(const method_hook *h, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+    thread_state *t;
+    open_span *o = method_begin(h, &t);
+    span_record *record = o ? o->record : NULL;
+    PyObject *result = ((fast_keywords)(void *)h->call)(self, args, n, kwnames);
+    return record ? method_done(h, t, record, self, args, n, kwnames, NULL, result) : result;
+}
+static inline PyObject *run_fast(const method_hook *h, PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    thread_state *t;
+    open_span *o = method_begin(h, &t);
+    span_record *record = o ? o->record : NULL;
+    PyObject *result = ((fast)(void *)h->call)(self, args, n);
+    return record ? method_done(h, t, record, self, args, n, NULL, NULL, result) : result;
+}
+static inline PyObject *run_keywords(const method_hook *h, PyObject *self, PyObject *args, PyObject *kwargs) {
+    thread_state *t;
+    open_span *o = method_begin(h, &t);
+    span_record *record = o ? o->record : NULL;
+    PyObject *result = ((PyCFunctionWithKeywords)(void *)h->call)(self, args, kwargs);
+    return record ? method_done(h, t, record, self, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args), NULL, kwargs, result) : result;
+}
+static inline PyObject *run_plain(const method_hook *h, PyObject *self, PyObject *arg) {
+    thread_state *t;
+    open_span *o = method_begin(h, &t);
+    span_record *record = o ? o->record : NULL;
+    PyObject *result = h->call(self, arg);
+    if (!record) return result;
+    if (h->def->ml_flags & METH_VARARGS) return method_done(h, t, record, self, &PyTuple_GET_ITEM(arg, 0), PyTuple_GET_SIZE(arg), NULL, NULL, result);
+    return method_done(h, t, record, self, &arg, h->def->ml_flags & METH_O ? 1 : 0, NULL, NULL, result);
+}
+
+/* One trampoline per hook and calling convention, because `ml_meth` is not told who it was called for. */
+#define TRAMPOLINES(i) \
+    static PyObject *fast_keywords_##i(PyObject *s, PyObject *const *a, Py_ssize_t n, PyObject *k) { return run_fast_keywords(&method_hooks[0x##i], s, a, n, k); } \
+    static PyObject *fast_##i(PyObject *s, PyObject *const *a, Py_ssize_t n) { return run_fast(&method_hooks[0x##i], s, a, n); } \
+    static PyObject *keywords_##i(PyObject *s, PyObject *a, PyObject *k) { return run_keywords(&method_hooks[0x##i], s, a, k); } \
+    static PyObject *plain_##i(PyObject *s, PyObject *a) { return run_plain(&method_hooks[0x##i], s, a); }
+#define ADDRESSES(i) {(PyCFunction)(void *)fast_keywords_##i, (PyCFunction)(void *)fast_##i, (PyCFunction)(void *)keywords_##i, plain_##i},
+#define SIXTEEN(X, d) X(d##0) X(d##1) X(d##2) X(d##3) X(d##4) X(d##5) X(d##6) X(d##7) X(d##8) X(d##9) X(d##A) X(d##B) X(d##C) X(d##D) X(d##E) X(d##F)
+#define EACH(X) SIXTEEN(X, 0) SIXTEEN(X, 1) SIXTEEN(X, 2) SIXTEEN(X, 3) SIXTEEN(X, 4) SIXTEEN(X, 5) SIXTEEN(X, 6) SIXTEEN(X, 7)
+EACH(TRAMPOLINES)
+static const PyCFunction trampolines[MAX_METHODS][4] = {EACH(ADDRESSES)};
+
+static int convention_of(const PyMethodDef *d) {
+    switch (d->ml_flags & (METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD)) {
+    case METH_FASTCALL | METH_KEYWORDS: return 0;
+    case METH_FASTCALL: return 1;
+    case METH_VARARGS | METH_KEYWORDS: return 2;
+    case METH_VARARGS: case METH_NOARGS: case METH_O: return 3;
+    default: return -1;
+    }
+}
+
+static PyObject *install_method(PyObject *module, PyObject *args) {
+    PyObject *owner, *name;
+    unsigned int op, policy;
+    if (!PyArg_ParseTuple(args, "OUII", &owner, &name, &op, &policy)) return NULL;
+    PyObject *o = PyObject_GetAttr(owner, name);
+    if (!o) return NULL;
+    PyMethodDef *d = Py_IS_TYPE(o, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)o)->d_method : PyCFunction_Check(o) ? ((PyCFunctionObject *)o)->m_ml : NULL;
+    Py_DECREF(o); /* its owner keeps it */
+    int convention = d ? convention_of(d) : -1;
+    if (convention < 0) return PyErr_Format(PyExc_TypeError, "%R of %R cannot be hooked: not a C method of a known kind", name, owner);
+    int i = 0;
+    while (i < n_methods && method_hooks[i].def != d) i++;
+    if (i == MAX_METHODS) { PyErr_SetString(PyExc_OverflowError, "too many hooks"); return NULL; }
+    method_hook *h = &method_hooks[i];
+    if (i == n_methods) {
+        n_methods++;
+        *h = (method_hook){.def = d, .trampoline = trampolines[i][convention], .name = Py_NewRef(name), .ufunc_method = -1};
+        if (owner == (PyObject *)ufunc_type) {
+            int m = 0;
+            for (int k = 0; k < i; k++) m += method_hooks[k].ufunc_method >= 0;
+            h->ufunc_method = m < UFUNC_METHODS ? m : -1;
+        }
+    }
+    h->op = op;
+    h->policy = policy;
+    if (d->ml_meth != h->trampoline) {
+        h->call = d->ml_meth;
+        d->ml_meth = h->trampoline;
+    }
+    h->on = 1;
+    Py_RETURN_NONE;
+}
+
+/* ---- 3. indexing ---- */
+static PyMappingMethods *mapping;
+static binaryfunc original_get;
+static objobjargproc original_set;
+static uint32_t get_op, set_op;
+static int indexing_on;
+
+static PyObject *traced_get(PyObject *array, PyObject *key) {
+    if (!indexing_on || !rec.active) return original_get(array, key);
+    if (key_is_basic(key)) { /* a view or one element: no copy, no op */
+        rec.skipped_elements += key_is_element(array, key);
+        return original_get(array, key);
+    }
+    thread_state *t;
+    open_span *o = op_begin(&t);
+    span_record *record = o ? o->record : NULL;
+    PyObject *result = original_get(array, key);
+    if (!record) return result;
+    op_call call = {.op = get_op, .policy = POLICY_COPIES_ONLY, .n_in = -1, .self = array, .args = &key, .n_args = 1};
+    op_end(t, record, &call, result);
+    return result;
+}
+static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
+    if (!indexing_on || !rec.active) return original_set(array, key, value);
+    if (key_is_element(array, key)) {
+        rec.skipped_elements++;
+        return original_set(array, key, value);
+    }
+    thread_state *t;
+    open_span *o = value ? op_begin(&t) : NULL;
+    span_record *record = o ? o->record : NULL;
+    int failed = original_set(array, key, value);
+    if (!record) return failed;
+    uint64_t end = now_ns();
+    record->what = assignment_signature(set_op, array, key, value);
+    span_end(t, record, end, failed ? FLAG_RAISED : 0);
+    return failed;
+}
+static PyObject *install_indexing(PyObject *module, PyObject *args) {
+    PyTypeObject *type;
+    if (!PyArg_ParseTuple(args, "O!II", &PyType_Type, &type, &get_op, &set_op)) return NULL;
+    mapping = type->tp_as_mapping;
+    if (mapping->mp_subscript != traced_get) {
+        original_get = mapping->mp_subscript;
+        original_set = mapping->mp_ass_subscript;
+        mapping->mp_subscript = traced_get;
+        mapping->mp_ass_subscript = traced_set;
+    }
+    indexing_on = 1;
+    Py_RETURN_NONE;
+}
+
+/* ---- off again, last in first out; what is not as we left it stays and is named ---- */
+static int complain(PyObject *problems, const char *what, PyObject *name) {
+    PyObject *text = PyUnicode_FromFormat("%s of %R was changed by someone else and was left as it is", what, name);
+    int failed = !text || PyList_Append(problems, text) < 0;
+    Py_XDECREF(text);
+    return failed;
+}
+static PyObject *uninstall(PyObject *module, PyObject *unused) {
+    PyObject *problems = PyList_New(0);
+    if (!problems) return NULL;
+    int failed = memory_off() ? complain(problems, "the memory handler", Py_None) : 0;
+    if (indexing_on) {
+        indexing_on = 0;
+        if (mapping->mp_subscript == traced_get && mapping->mp_ass_subscript == traced_set) {
+            mapping->mp_subscript = original_get;
+            mapping->mp_ass_subscript = original_set;
+        } else failed |= complain(problems, "the indexing", (PyObject *)&PyArray_Type);
+    }
+    for (int i = n_methods - 1; i >= 0; i--) {
+        method_hook *h = &method_hooks[i];
+        if (!h->on) continue;
+        h->on = 0;
+        if (h->def->ml_meth == h->trampoline) h->def->ml_meth = h->call;
+        else failed |= complain(problems, "the method", h->name);
+    }
+    for (int i = 2 * MAX_CALLS - 1; i >= 0; i--) {
+        call_hook *h = &call_hooks[i];
+        if (!h->on) continue;
+        h->on = 0;
+        if (*h->slot == traced_call) *h->slot = h->call;
+        else failed |= complain(problems, "the call", h->object);
+    }
+    if (failed) { Py_DECREF(problems); return NULL; }
+    return problems;
+}
+
+/* NumPy's C interface, when the program has imported NumPy and not before. */
+static PyObject *attach(PyObject *module, PyObject *type) {
+    if (operands_attach() < 0) return NULL;
+    ufunc_type = (PyTypeObject *)type;
+    Py_RETURN_NONE;
+}
+
+/* What a recorded op costs, by recording this call `n` times into memory of our own: [ns per op, best of 5]. */
+static PyObject *op_cost(PyObject *module, PyObject *args) {
+    PyObject *const *operands;
+    Py_ssize_t n = PyTuple_GET_SIZE(args);
+    operands = &PyTuple_GET_ITEM(args, 0);
+    enum { ROUNDS = 5, CALLS = 2000 };
+    thread_state *t = calloc(1, sizeof *t);
+    segment home = {.capacity = CALLS, .map = calloc(CALLS + 2, RECORD_BYTES)};
+    uint64_t best = UINT64_MAX, spans = rec.spans;
+    for (int round = 0; t && home.map && n && round < ROUNDS; round++) {
+        t->spans = (stream_writer){.stream = STREAM_SPANS, .current = &home};
+        home.open = 1;
+        uint64_t start = now_ns();
+        for (int i = 0; i < CALLS; i++) {
+            uint32_t site = site_of_caller();
+            span_record *r = span_begin(t, KIND_OP, 0, site, now_ns())->record;
+            op_call call = {.n_in = (int)n, .args = operands, .n_args = n};
+            op_end(t, r, &call, operands[0]);
+        }
+        uint64_t took = (now_ns() - start) / CALLS;
+        if (took < best) best = took;
+    }
+    rec.spans = spans;
+    free(home.map);
+    free(t);
+    return PyLong_FromUnsignedLongLong(best == UINT64_MAX ? 0 : best);
+}
+
+PyMethodDef tt_hook_methods[] = {
+    {"attach", attach, METH_O, "attach(ufunc_type): take hold of NumPy's C interface; NumPy must have been imported."},
+    {"install_call", install_call, METH_VARARGS, "install_call(object, op, n_in, policy)"},
+    {"install_method", install_method, METH_VARARGS, "install_method(owner, name, op, policy)"},
+    {"install_indexing", install_indexing, METH_VARARGS, "install_indexing(array_type, get_op, set_op)"},
+    {"install_memory", memory_on, METH_NOARGS, "Count array memory."},
+    {"memory", memory_read, METH_NOARGS, "memory() -> (live bytes, peak since the last call, allocations)"},
+    {"uninstall", uninstall, METH_NOARGS, "Undo every hook; returns what could not be undone, as sentences."},
+    {"op_cost", op_cost, METH_VARARGS, "op_cost(*operands) -> ns that recording one op takes"},
+    {NULL, NULL, 0, NULL}};

@@ -1,0 +1,31 @@
+/* What hooks.c shares with operands.c and memory.c: the call being recorded. */
+#ifndef TINYTRACE_HOOKS_H
+#define TINYTRACE_HOOKS_H
+#include "tt.h"
+#include <string.h>
+
+enum { UFUNC_METHODS = 8 };
+
+typedef struct {
+    uint32_t op, policy;
+    int n_in;                /* ufuncs: positional arguments beyond these are outputs; -1 = all are inputs */
+    PyObject *self;          /* the array whose method this is, or NULL */
+    PyObject *const *args;
+    Py_ssize_t n_args;
+    PyObject *kwnames;       /* vectorcall: names of the values after args; or NULL */
+    PyObject *kwargs;        /* a dict; or NULL */
+} op_call;
+
+int operands_attach(void);
+uint32_t operands_signature(const op_call *call, PyObject *result);
+uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObject *value);
+int shares_memory(const op_call *call, PyObject *result);
+int key_is_basic(PyObject *key);
+int key_is_element(PyObject *array, PyObject *key);
+
+PyObject *tt_record_op(PyObject *name); /* module.c: the id of an op's name */
+
+PyObject *memory_on(PyObject *module, PyObject *unused);
+PyObject *memory_read(PyObject *module, PyObject *unused);
+int memory_off(void); /* 1 = someone else's handler was found and left */
+#endif

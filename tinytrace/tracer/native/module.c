@@ -1,0 +1,187 @@
+/* tinytrace.tracer._native: the compiled recorder, with the interface of `Recorder` in recorder.py. */
+#include "hooks.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static PyObject *ops, *labels, *series; /* interned names → id; reset with each recording */
+
+static PyObject *record_open(PyObject *module, PyObject *args) {
+    PyObject *folder;
+    unsigned long long limit;
+    if (!PyArg_ParseTuple(args, "O&K", PyUnicode_FSConverter, &folder, &limit)) return NULL;
+    if (rec.tables_fd >= 0) {
+        Py_DECREF(folder);
+        PyErr_SetString(PyExc_RuntimeError, "already recording");
+        return NULL;
+    }
+    int failed = store_open(PyBytes_AS_STRING(folder), limit);
+    int error = errno;
+    if (!failed) {
+        Py_XSETREF(ops, PyDict_New());
+        Py_XSETREF(labels, PyDict_New());
+        Py_XSETREF(series, PyDict_New());
+        failed = !ops || !labels || !series;
+    } else {
+        errno = error;
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, PyBytes_AS_STRING(folder));
+    }
+    Py_DECREF(folder);
+    if (failed) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *record_close(PyObject *module, PyObject *unused) {
+    store_close();
+    Py_RETURN_NONE;
+}
+
+static PyObject *record_stats(PyObject *module, PyObject *unused) {
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:i,s:I}", "spans", rec.spans, "dropped", rec.dropped, "skipped_elements", rec.skipped_elements,
+                         "folded_spans", rec.folded_spans, "folded_segments", rec.folded_segments, "sites_left_out", rec.sites_left_out,
+                         "signatures_left_out", rec.signatures_left_out, "stacks_left_out", rec.stacks_left_out, "errno", rec.error, "threads", rec.n_threads);
+}
+
+static PyObject *record_put(PyObject *module, PyObject *args) {
+    int entry;
+    Py_buffer payload;
+    if (!PyArg_ParseTuple(args, "iy*", &entry, &payload)) return NULL;
+    store_put(entry, payload.buf, (size_t)payload.len, NULL, 0);
+    PyBuffer_Release(&payload);
+    Py_RETURN_NONE;
+}
+
+/* The id of `key` in `ids`; a new one is written as `entry`: id, [size of the first text,] first text, second text. */
+static PyObject *intern(PyObject *ids, int entry, PyObject *key, PyObject *first, PyObject *second) {
+    if (!ids) return PyLong_FromLong(0);
+    PyObject *id = PyDict_GetItemWithError(ids, key);
+    if (id || PyErr_Occurred()) return Py_XNewRef(id);
+    PyObject *a = PyUnicode_AsEncodedString(first, "utf-8", "surrogatepass");
+    PyObject *b = second ? PyUnicode_AsEncodedString(second, "utf-8", "surrogatepass") : PyBytes_FromStringAndSize("", 0);
+    id = PyLong_FromSsize_t(PyDict_GET_SIZE(ids) + 1);
+    if (!a || !b || !id || PyDict_SetItem(ids, key, id) < 0) {
+        Py_CLEAR(id);
+    } else {
+        uint32_t numbers[2] = {(uint32_t)PyDict_GET_SIZE(ids), (uint32_t)PyBytes_GET_SIZE(a)};
+        size_t head = second ? 8 : 4, size = head + (size_t)PyBytes_GET_SIZE(a);
+        char *text = malloc(size);
+        if (text) {
+            memcpy(text, numbers, head);
+            memcpy(text + head, PyBytes_AS_STRING(a), (size_t)PyBytes_GET_SIZE(a));
+            store_put(entry, text, size, PyBytes_AS_STRING(b), (size_t)PyBytes_GET_SIZE(b));
+            free(text);
+        }
+    }
+    Py_XDECREF(a);
+    Py_XDECREF(b);
+    return id;
+}
+static PyObject *record_op(PyObject *module, PyObject *name) {
+    if (!PyUnicode_Check(name)) { PyErr_SetString(PyExc_TypeError, "a str"); return NULL; }
+    return intern(ops, ENTRY_OP, name, name, NULL);
+}
+PyObject *tt_record_op(PyObject *name) { return record_op(NULL, name); }
+static PyObject *intern_pair(PyObject *ids, int entry, PyObject *args) {
+    PyObject *first, *second;
+    if (!PyArg_ParseTuple(args, "UU", &first, &second)) return NULL;
+    return intern(ids, entry, args, first, second);
+}
+static PyObject *record_label(PyObject *module, PyObject *args) { return intern_pair(labels, ENTRY_LABEL, args); }
+static PyObject *record_series(PyObject *module, PyObject *args) { return intern_pair(series, ENTRY_SERIES, args); }
+
+static PyObject *record_begin(PyObject *module, PyObject *args) {
+    unsigned int kind, what;
+    if (!PyArg_ParseTuple(args, "II", &kind, &what)) return NULL;
+    thread_state *t = rec.active ? thread_current() : NULL;
+    uint32_t site = t ? site_of_caller() : 0;
+    open_span *o = t ? span_begin(t, (int)kind, what, site, now_ns()) : NULL;
+    return PyLong_FromUnsignedLongLong(o ? TOKEN(t, o->index) + 1 : 0); /* 0 = not recorded */
+}
+static PyObject *record_end(PyObject *module, PyObject *args) {
+    unsigned long long token;
+    unsigned int flags;
+    if (!PyArg_ParseTuple(args, "KI", &token, &flags)) return NULL;
+    if (token && rec.active) span_end_token(token - 1, (int)flags);
+    Py_RETURN_NONE;
+}
+static PyObject *record_instant(PyObject *module, PyObject *label) {
+    unsigned long what = PyLong_AsUnsignedLong(label);
+    if (what == (unsigned long)-1 && PyErr_Occurred()) return NULL;
+    thread_state *t = rec.active ? thread_current() : NULL;
+    uint32_t site = t ? site_of_caller() : 0;
+    uint64_t at = now_ns();
+    open_span *o = t ? span_begin(t, KIND_INSTANT, (uint32_t)what, site, at) : NULL;
+    if (o) span_end(t, o->record, at, 0);
+    Py_RETURN_NONE;
+}
+static PyObject *record_counter(PyObject *module, PyObject *args) {
+    unsigned int id;
+    double value;
+    unsigned long long t_ns = 0;
+    if (!PyArg_ParseTuple(args, "Id|K", &id, &value, &t_ns)) return NULL;
+    counter_record *r = rec.active ? writer_next(&rec.counters) : NULL;
+    if (r) {
+        *r = (counter_record){0, value, id, 0, 0};
+        r->t_ns = t_ns ? t_ns : now_ns();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *record_internal(PyObject *module, PyObject *args) {
+    PyObject *prefixes, *ours;
+    if (!PyArg_ParseTuple(args, "OO", &prefixes, &ours) || intern_internal_prefixes(prefixes, ours) < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* The child of a fork shares the parent's maps and files: it lets go of everything, without writing, before it may record. */
+static void in_child(void) {
+    rec.active = 0;
+    rec.generation++;
+    sampler_forget();
+    keeper_forget();
+}
+static PyObject *record_reset_after_fork(PyObject *module, PyObject *unused) {
+    uint32_t generation = rec.generation;
+    if (rec.tables_fd >= 0) {
+        close(rec.tables_fd);
+        close(rec.folder_fd);
+    }
+    memset(&rec, 0, sizeof rec);
+    rec.generation = generation;
+    rec.tables_fd = rec.folder_fd = -1;
+    thread_self = NULL;
+    intern_reset();
+    Py_RETURN_NONE;
+}
+
+PyMethodDef tt_record_methods[] = {
+    {"open", record_open, METH_VARARGS, "open(folder, disk_limit_bytes): begin recording into an empty folder."},
+    {"close", record_close, METH_NOARGS, "End recording; nothing is recorded afterwards."},
+    {"stats", record_stats, METH_NOARGS, "What was recorded and what was not, as numbers."},
+    {"put", record_put, METH_VARARGS, "put(entry, payload): append an entry to the tables."},
+    {"op", record_op, METH_O, "op(name) -> id"},
+    {"label", record_label, METH_VARARGS, "label(name, args_json) -> id"},
+    {"series", record_series, METH_VARARGS, "series(name, unit) -> id"},
+    {"begin", record_begin, METH_VARARGS, "begin(kind, label) -> token"},
+    {"end", record_end, METH_VARARGS, "end(token, flags)"},
+    {"instant", record_instant, METH_O, "instant(label)"},
+    {"counter", record_counter, METH_VARARGS, "counter(series, value, t_ns=0)"},
+    {"internal", record_internal, METH_VARARGS, "internal(prefixes, ours): files whose frames are never call sites."},
+    {"reset_after_fork", record_reset_after_fork, METH_NOARGS, "Forget the parent's recording, in the child of a fork."},
+    {NULL, NULL, 0, NULL}};
+
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "The compiled recorder; see tinytrace.tracer.recorder.Recorder.", -1, NULL, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__native(void) {
+    PyObject *module = PyModule_Create(&definition);
+    if (!module) return NULL;
+    PyMethodDef *groups[] = {tt_record_methods, tt_hook_methods, tt_sampler_methods, tt_json_methods};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (PyModule_AddFunctions(module, groups[i]) < 0) { Py_DECREF(module); return NULL; }
+    if (PyModule_AddStringConstant(module, "core", "c") < 0 || PyModule_AddIntConstant(module, "FORMAT_VERSION", FORMAT_VERSION) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    pthread_atfork(NULL, NULL, in_child);
+    return module;
+}

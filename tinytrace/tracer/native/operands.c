@@ -1,0 +1,328 @@
+/* From a call to its signature: the arrays that were read and written, and the arguments that decide the count. */
+#include "hooks.h"
+#include "operands.h"
+#include <stdio.h>
+
+int operands_attach(void) {
+    if (PyArray_API) return 0;
+    return _import_array();
+}
+
+typedef struct {
+    uint64_t words[1 + MAX_OPERANDS * (1 + 2 * MAX_NDIM) + MAX_ATTRIBUTE_BYTES / 8];
+    uint32_t used, n_in, n_out, attribute_bytes;
+    PyArrayObject *arrays[MAX_OPERANDS]; /* NULL for scalars */
+    int left_out;
+    char attributes[MAX_ATTRIBUTE_BYTES + 1];
+} signature_key;
+
+static uint64_t head(int ndim, int layout, int alias, int kind, uint64_t itemsize) {
+    return (uint64_t)ndim | (uint64_t)layout << 8 | (uint64_t)alias << 16 | (uint64_t)kind << 24 | itemsize << 32;
+}
+
+static inline uint32_t count(const signature_key *k) { return k->n_in + k->n_out; }
+
+static void add_array(signature_key *k, PyArrayObject *a) {
+    uint32_t n = count(k);
+    if (n == MAX_OPERANDS) { k->left_out = 1; return; }
+    int ndim = PyArray_NDIM(a), flags = PyArray_FLAGS(a), alias = NO_ALIAS;
+    const npy_intp *shape = PyArray_DIMS(a), *strides = PyArray_STRIDES(a);
+    for (uint32_t i = 0; i < n; i++) {
+        PyArrayObject *o = k->arrays[i];
+        if (o && (o == a || (PyArray_DATA(o) == PyArray_DATA(a) && PyArray_NDIM(o) == ndim && memcmp(PyArray_DIMS(o), shape, ndim * sizeof *shape) == 0
+                             && memcmp(PyArray_STRIDES(o), strides, ndim * sizeof *strides) == 0))) {
+            alias = (int)i;
+            break;
+        }
+    }
+    const PyArray_Descr *d = PyArray_DESCR(a);
+    int layout = flags & NPY_ARRAY_C_CONTIGUOUS ? LAYOUT_C : flags & NPY_ARRAY_F_CONTIGUOUS ? LAYOUT_F : LAYOUT_STRIDED;
+    uint64_t *w = k->words + k->used;
+    *w++ = head(ndim, layout | (d->byteorder == NPY_OPPBYTE ? LAYOUT_SWAPPED : 0), alias, d->kind, (uint64_t)PyArray_ITEMSIZE(a));
+    for (int i = 0; i < ndim; i++) *w++ = (uint64_t)shape[i];
+    if (layout == LAYOUT_STRIDED) for (int i = 0; i < ndim; i++) *w++ = (uint64_t)strides[i];
+    k->used = (uint32_t)(w - k->words);
+    k->arrays[n] = a;
+}
+
+static void add_bare(signature_key *k, int layout, int kind, uint64_t itemsize) {
+    if (count(k) == MAX_OPERANDS) { k->left_out = 1; return; }
+    k->words[k->used++] = head(0, layout, NO_ALIAS, kind, itemsize);
+    k->arrays[count(k)] = NULL;
+}
+
+/* NumPy's scalar types, looked up once each. */
+static int scalar_of(PyObject *o, int *kind, uint64_t *itemsize) {
+    static struct { PyTypeObject *type; char kind; uint8_t itemsize; } known[32];
+    static int n_known;
+    for (int i = 0; i < n_known; i++)
+        if (known[i].type == Py_TYPE(o)) { *kind = known[i].kind; *itemsize = known[i].itemsize; return 1; }
+    if (!PyArray_IsScalar(o, Generic)) return 0;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyArray_Descr *d = PyArray_DescrFromScalar(o);
+    if (d) {
+        *kind = d->kind;
+        *itemsize = (uint64_t)PyDataType_ELSIZE(d);
+        if (n_known < 32 && PyArray_IsScalar(o, Number) && *itemsize < 256) {
+            known[n_known].type = (PyTypeObject *)Py_NewRef(Py_TYPE(o));
+            known[n_known].kind = (char)*kind;
+            known[n_known++].itemsize = (uint8_t)*itemsize;
+        }
+        Py_DECREF(d);
+    }
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    return d != NULL;
+}
+
+/* An operand of any kind. Sequences count as their arrays, one level deep. 0 = it is no operand. */
+static int add_operand(signature_key *k, PyObject *o, int scalars) {
+    int kind;
+    uint64_t itemsize;
+    if (PyArray_Check(o)) { add_array(k, (PyArrayObject *)o); return 1; }
+    if (PyFloat_CheckExact(o) || PyLong_CheckExact(o) || PyBool_Check(o) || PyComplex_CheckExact(o)) {
+        if (!scalars) return 0;
+        if (PyFloat_CheckExact(o)) add_bare(k, LAYOUT_PYTHON_SCALAR, 'f', 8);
+        else if (PyBool_Check(o)) add_bare(k, LAYOUT_PYTHON_SCALAR, 'b', 1);
+        else if (PyLong_CheckExact(o)) add_bare(k, LAYOUT_PYTHON_SCALAR, 'i', 8);
+        else add_bare(k, LAYOUT_PYTHON_SCALAR, 'c', 16);
+        return 1;
+    }
+    if (o == Py_None || PyUnicode_Check(o) || PyType_Check(o)) return 0;
+    if (scalar_of(o, &kind, &itemsize)) { if (scalars) add_bare(k, LAYOUT_NUMPY_SCALAR, kind, itemsize); return scalars; }
+    if (PyTuple_CheckExact(o) || PyList_CheckExact(o)) {
+        Py_ssize_t n = Py_SIZE(o);
+        PyObject **items = PySequence_Fast_ITEMS(o);
+        int found = 0;
+        for (Py_ssize_t i = 0; i < n; i++) {
+            if (PyArray_Check(items[i])) { found = 1; break; }
+            if (i > MAX_OPERANDS) break;
+        }
+        if (found) {
+            for (Py_ssize_t i = 0; i < n; i++) {
+                if (!PyArray_Check(items[i])) continue;
+                if (count(k) == MAX_OPERANDS) { k->left_out = 1; break; }
+                add_array(k, (PyArrayObject *)items[i]);
+                k->n_in++;
+            }
+            return 0;
+        }
+        if (scalars) add_bare(k, LAYOUT_OTHER, 'O', 0);
+        return scalars;
+    }
+    if (scalars) add_bare(k, LAYOUT_OTHER, 'O', 0);
+    return scalars;
+}
+
+static void add_input(signature_key *k, PyObject *o, int scalars) {
+    uint32_t before = count(k);
+    if (add_operand(k, o, scalars) && before < MAX_OPERANDS) k->n_in++;
+}
+
+static void add_output(signature_key *k, PyObject *o) {
+    if (!o || o == Py_None || count(k) == MAX_OPERANDS) return;
+    int kind;
+    uint64_t itemsize;
+    if (PyArray_Check(o)) {
+        for (uint32_t i = k->n_in; i < count(k); i++) if (k->arrays[i] == (PyArrayObject *)o) return;
+        add_array(k, (PyArrayObject *)o);
+        k->n_out++;
+    } else if (scalar_of(o, &kind, &itemsize)) {
+        add_bare(k, LAYOUT_NUMPY_SCALAR, kind, itemsize);
+        k->n_out++;
+    } else if (PyTuple_Check(o)) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(o) && i < 4; i++) add_output(k, PyTuple_GET_ITEM(o, i));
+    }
+}
+
+/* ---- attributes: text, ";" between ---- */
+static void attribute_text(signature_key *k, const char *text, size_t n) {
+    size_t room = MAX_ATTRIBUTE_BYTES - k->attribute_bytes;
+    if (n > room) n = room;
+    memcpy(k->attributes + k->attribute_bytes, text, n);
+    k->attribute_bytes += (uint32_t)n;
+}
+static int integer(PyObject *o, long long *value) {
+    int overflow = 0;
+    if (!PyLong_Check(o)) return 0;
+    *value = PyLong_AsLongLongAndOverflow(o, &overflow);
+    return !overflow;
+}
+/* As Python's repr says it; strings bare. Nothing for what does not decide a count (floats, objects, arrays). */
+static void attribute(signature_key *k, PyObject *name, PyObject *o) {
+    char text[MAX_ATTRIBUTE_BYTES + 32];
+    long long value;
+    Py_ssize_t size;
+    int n = 0;
+    const char *string = text;
+    if (o == Py_None || PyBool_Check(o)) n = snprintf(text, sizeof text, "%s", o == Py_None ? "None" : o == Py_True ? "True" : "False");
+    else if (integer(o, &value)) n = snprintf(text, sizeof text, "%lld", value);
+    else if (PyUnicode_Check(o)) {
+        if (!PyUnicode_IS_READY(o) || !PyUnicode_IS_ASCII(o)) return;
+        string = PyUnicode_AsUTF8AndSize(o, &size);
+        n = (int)(size < MAX_ATTRIBUTE_BYTES ? size : MAX_ATTRIBUTE_BYTES);
+    } else if (PyTuple_CheckExact(o) || PyList_CheckExact(o)) {
+        Py_ssize_t items = Py_SIZE(o);
+        if (items > 8) return;
+        text[n++] = '(';
+        for (Py_ssize_t i = 0; i < items; i++) {
+            if (!integer(PySequence_Fast_ITEMS(o)[i], &value)) return;
+            n += snprintf(text + n, sizeof text - (size_t)n, i ? ", %lld" : "%lld", value);
+            if (n > MAX_ATTRIBUTE_BYTES) return;
+        }
+        n += snprintf(text + n, sizeof text - (size_t)n, items == 1 ? ",)" : ")");
+    } else return;
+    if (k->attribute_bytes) attribute_text(k, ";", 1);
+    if (name && PyUnicode_IS_ASCII(name)) {
+        const char *key = PyUnicode_AsUTF8AndSize(name, &size);
+        attribute_text(k, key, (size_t)size);
+        attribute_text(k, "=", 1);
+    }
+    attribute_text(k, string, (size_t)n);
+}
+static void exponent(signature_key *k, PyObject *o) {
+    char text[32];
+    long long value;
+    if (integer(o, &value)) attribute_text(k, text, (size_t)snprintf(text, sizeof text, "exponent=%lld", value));
+    else if (PyFloat_CheckExact(o)) attribute_text(k, text, (size_t)snprintf(text, sizeof text, "exponent=%.17g", PyFloat_AS_DOUBLE(o)));
+}
+
+static uint32_t finish(signature_key *k, uint32_t op) {
+    if (k->left_out) {
+        if (k->attribute_bytes == MAX_ATTRIBUTE_BYTES) k->attribute_bytes--;
+        memmove(k->attributes + 1, k->attributes, k->attribute_bytes++);
+        k->attributes[0] = '+';
+    }
+    k->words[0] = (uint64_t)op | (uint64_t)k->n_in << 32 | (uint64_t)k->n_out << 40 | (uint64_t)k->attribute_bytes << 48;
+    if (k->attribute_bytes) {
+        uint32_t words = (k->attribute_bytes + 7) / 8;
+        memset(k->words + k->used, 0, words * 8);
+        memcpy(k->words + k->used, k->attributes, k->attribute_bytes);
+        k->used += words;
+    }
+    return signature_id(k->words, k->used);
+}
+
+uint32_t operands_signature(const op_call *c, PyObject *result) {
+    signature_key k;
+    k.used = 1;
+    k.n_in = k.n_out = k.attribute_bytes = 0;
+    k.left_out = 0;
+    int scalars = c->n_in >= 0;
+    PyObject *out = NULL;
+    if (c->self) add_input(&k, c->self, 0);
+    Py_ssize_t n_in = scalars && c->n_in < c->n_args ? c->n_in : c->n_args;
+    for (Py_ssize_t i = 0; i < n_in; i++) {
+        add_input(&k, c->args[i], scalars);
+        if (c->policy & POLICY_ATTRIBUTES) attribute(&k, NULL, c->args[i]);
+    }
+    if (c->policy & POLICY_EXPONENT && c->n_args > 1) exponent(&k, c->args[1]);
+    Py_ssize_t n_keywords = c->kwnames ? PyTuple_GET_SIZE(c->kwnames) : 0;
+    for (Py_ssize_t i = 0; i < n_keywords; i++) {
+        PyObject *name = PyTuple_GET_ITEM(c->kwnames, i), *value = c->args[c->n_args + i];
+        if (PyUnicode_CompareWithASCIIString(name, "out") == 0) { out = value; continue; }
+        if (PyArray_Check(value)) add_input(&k, value, 0);
+        else if (c->policy & POLICY_ATTRIBUTES) attribute(&k, name, value);
+    }
+    PyObject *name, *value;
+    for (Py_ssize_t at = 0; c->kwargs && PyDict_Next(c->kwargs, &at, &name, &value);) {
+        if (PyUnicode_CompareWithASCIIString(name, "out") == 0) { out = value; continue; }
+        if (PyArray_Check(value)) add_input(&k, value, 0);
+        else if (c->policy & POLICY_ATTRIBUTES) attribute(&k, name, value);
+    }
+    if (result) add_output(&k, result);
+    if (out) add_output(&k, out);
+    for (Py_ssize_t i = n_in; i < c->n_args; i++) add_output(&k, c->args[i]);
+    if (c->policy & POLICY_WRITES_SELF && c->self) add_output(&k, c->self);
+    if (c->policy & POLICY_WRITES_FIRST_ARGUMENT && c->n_args && PyArray_Check(c->args[0])) add_output(&k, c->args[0]);
+    return finish(&k, c->op);
+}
+
+/* ---- views ---- */
+static PyObject *root(PyObject *o) {
+    while (PyArray_Check(o) && PyArray_BASE((PyArrayObject *)o)) o = PyArray_BASE((PyArrayObject *)o);
+    return o;
+}
+/* Whether the result is a view of an argument, or no array at all made of none: nothing was copied. */
+int shares_memory(const op_call *c, PyObject *result) {
+    if (!PyArray_Check(result)) return c->self == NULL;
+    PyObject *home = root(result);
+    if (c->self && root(c->self) == home) return 1;
+    for (Py_ssize_t i = 0; i < c->n_args; i++) if (PyArray_Check(c->args[i]) && root(c->args[i]) == home) return 1;
+    return 0;
+}
+
+/* ---- index keys ---- */
+static inline int is_index(PyObject *o) { return PyLong_CheckExact(o) || (!PyArray_Check(o) && !PyBool_Check(o) && PyArray_IsScalar(o, Integer)); }
+static inline int item_is_basic(PyObject *o) { return is_index(o) || PySlice_Check(o) || o == Py_Ellipsis || o == Py_None; }
+int key_is_basic(PyObject *key) {
+    if (!PyTuple_Check(key)) return item_is_basic(key) || PyUnicode_Check(key);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key); i++) if (!item_is_basic(PyTuple_GET_ITEM(key, i))) return 0;
+    return 1;
+}
+int key_is_element(PyObject *array, PyObject *key) {
+    int ndim = PyArray_NDIM((PyArrayObject *)array);
+    if (!PyTuple_Check(key)) return ndim == 1 && is_index(key);
+    if (PyTuple_GET_SIZE(key) != ndim) return 0;
+    for (Py_ssize_t i = 0; i < ndim; i++) if (!is_index(PyTuple_GET_ITEM(key, i))) return 0;
+    return 1;
+}
+
+/* The shape that a basic key selects; -1 if it is not basic. Errors of the key itself were raised by the assignment before. */
+static int basic_shape(PyArrayObject *a, PyObject *key, npy_intp *shape) {
+    PyObject *one[1] = {key};
+    PyObject **items = PyTuple_Check(key) ? &PyTuple_GET_ITEM(key, 0) : one;
+    Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1, used = 0;
+    int ndim = 0, dim = 0, rank = PyArray_NDIM(a);
+    for (Py_ssize_t i = 0; i < n; i++) used += items[i] != Py_None && items[i] != Py_Ellipsis;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *o = items[i];
+        if (!item_is_basic(o) || ndim >= MAX_NDIM || used > rank) return -1;
+        if (o == Py_None) shape[ndim++] = 1;
+        else if (o == Py_Ellipsis) for (Py_ssize_t left = rank - used; left > 0 && dim < rank; left--) shape[ndim++] = PyArray_DIM(a, dim++);
+        else if (PySlice_Check(o)) {
+            Py_ssize_t start, stop, step;
+            if (PySlice_Unpack(o, &start, &stop, &step) < 0) { PyErr_Clear(); return -1; }
+            shape[ndim++] = PySlice_AdjustIndices(PyArray_DIM(a, dim), &start, &stop, step);
+            dim++;
+        } else dim++;
+    }
+    while (dim < rank && ndim < MAX_NDIM) shape[ndim++] = PyArray_DIM(a, dim++);
+    return ndim;
+}
+
+/* Inputs: the value where it is an array, then index arrays. Output: the part that was written (OTHER: size not known). */
+uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObject *value) {
+    signature_key k;
+    k.used = 1;
+    k.n_in = k.n_out = k.attribute_bytes = 0;
+    k.left_out = 0;
+    PyArrayObject *a = (PyArrayObject *)array;
+    npy_intp shape[MAX_NDIM];
+    if (PyErr_Occurred()) return finish(&k, op); /* it failed: nothing was written */
+    add_input(&k, value, 1);
+    int ndim = basic_shape(a, key, shape);
+    if (ndim < 0) {
+        Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1;
+        for (Py_ssize_t i = 0; i < n; i++) {
+            PyObject *o = PyTuple_Check(key) ? PyTuple_GET_ITEM(key, i) : key;
+            if (PyArray_Check(o)) add_input(&k, o, 0);
+        }
+        PyArrayObject *index = PyArray_Check(key) ? (PyArrayObject *)key : NULL;
+        if (index && PyArray_TYPE(index) != NPY_BOOL && PyArray_NDIM(index) + PyArray_NDIM(a) - 1 <= MAX_NDIM && PyArray_NDIM(a)) {
+            ndim = PyArray_NDIM(index); /* rows picked by one array of integers */
+            memcpy(shape, PyArray_DIMS(index), (size_t)ndim * sizeof *shape);
+            for (int i = 1; i < PyArray_NDIM(a); i++) shape[ndim++] = PyArray_DIM(a, i);
+        }
+    }
+    if (count(&k) < MAX_OPERANDS) {
+        if (ndim < 0) add_bare(&k, LAYOUT_OTHER, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
+        else {
+            k.words[k.used++] = head(ndim, LAYOUT_C, NO_ALIAS, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
+            for (int i = 0; i < ndim; i++) k.words[k.used++] = (uint64_t)shape[i];
+        }
+        k.n_out++;
+    }
+    return finish(&k, op);
+}

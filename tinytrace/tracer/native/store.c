@@ -1,0 +1,156 @@
+/* The run folder: the log of tables, and the mmap'd segments. Nothing here needs Python, most of it needs the GIL. */
+#define _GNU_SOURCE
+#include "tt.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+recording rec = {.tables_fd = -1, .folder_fd = -1};
+
+static const char *const STREAM_NAME[] = {"", "spans", "samples", "counters"};
+enum { FIRST_SPANS = 4096, OTHER_RECORDS = 16384, FIRST_OTHERS = 2048 };
+
+/* Recording ends here; the program goes on, and the reason is kept for the self-audit. */
+void store_fail(int error) {
+    if (!rec.error) rec.error = error ? error : EIO;
+    rec.active = 0;
+}
+
+char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, uint32_t number) {
+    snprintf(buffer, size, "%s-%u-%u.seg", STREAM_NAME[stream], thread, number);
+    return buffer;
+}
+
+/* Blocks are allocated before the file is mapped: a full disk is an error code here and not a SIGBUS later. */
+segment *segment_make(const char *name, size_t bytes) {
+    int fd = openat(rec.folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) return NULL;
+    int error = posix_fallocate(fd, 0, (off_t)bytes);
+    void *map = error ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (map == MAP_FAILED) {
+        error = error ? error : errno;
+        close(fd);
+        unlinkat(rec.folder_fd, name, 0);
+        errno = error;
+        return NULL;
+    }
+    close(fd);
+    segment *s = calloc(1, sizeof *s);
+    if (!s) { munmap(map, bytes); errno = ENOMEM; return NULL; }
+    s->map = map;
+    s->bytes = bytes;
+    s->capacity = (uint32_t)((bytes - SEGMENT_HEADER_BYTES) / RECORD_BYTES);
+    return s;
+}
+
+static size_t segment_bytes(const stream_writer *w) {
+    size_t records = w->stream == STREAM_SPANS ? (w->number ? LATER_SPANS : FIRST_SPANS) : (w->number ? OTHER_RECORDS : FIRST_OTHERS);
+    return SEGMENT_HEADER_BYTES + records * RECORD_BYTES;
+}
+
+void segment_release(segment *s) { keeper_close(s); }
+
+/* The current segment is full (or there is none yet): take the next. 0 = done, -1 = recording has ended. */
+int writer_roll(stream_writer *w) {
+    if (!rec.active) return -1;
+    char name[64];
+    size_t bytes = segment_bytes(w);
+    segment_path(name, sizeof name, w->stream, w->thread, w->number);
+    segment *s = w->stream == STREAM_SPANS ? keeper_take_spare(bytes) : NULL;
+    if (s) {
+        if (renameat(rec.folder_fd, "spare", rec.folder_fd, name) != 0) {
+            munmap(s->map, s->bytes);
+            free(s);
+            s = NULL;
+        }
+    }
+    if (!s && !(s = segment_make(name, bytes))) {
+        store_fail(errno);
+        return -1;
+    }
+    s->stream = w->stream;
+    s->thread = w->thread;
+    s->number = w->number++;
+    s->first_index = w->written;
+    segment_header header = {.version = FORMAT_VERSION, .stream = (uint16_t)w->stream, .record_bytes = RECORD_BYTES,
+                             .capacity = s->capacity, .thread = w->thread, .number = s->number, .pid = (uint32_t)getpid(),
+                             .first_index = s->first_index, .created_ns = now_ns()};
+    memcpy(header.magic, "TTSEGMT1", 8);
+    memcpy(s->map, &header, sizeof header);
+    if (w->current) {
+        w->current->retired = 1;
+        if (!w->current->open) segment_release(w->current);
+    }
+    w->current = s;
+    w->position = 0;
+    return 0;
+}
+
+static int write_all(int fd, const struct iovec *parts, int n) {
+    size_t want = 0;
+    for (int i = 0; i < n; i++) want += parts[i].iov_len;
+    ssize_t got;
+    do got = writev(fd, parts, n); while (got < 0 && errno == EINTR);
+    if (got == (ssize_t)want) return 0;
+    if (got >= 0) errno = ENOSPC; /* a torn last entry: the reader drops it */
+    return -1;
+}
+
+/* One entry, by one write: what is interned is on file before the first record that uses it. */
+void store_put(int entry, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes) {
+    if (rec.tables_fd < 0 || rec.error) return;
+    struct { uint32_t bytes; uint16_t entry, zero; } prefix = {(uint32_t)(8 + head_bytes + tail_bytes), (uint16_t)entry, 0};
+    struct iovec parts[3] = {{&prefix, 8}, {(void *)head, head_bytes}, {(void *)tail, tail_bytes}};
+    if (write_all(rec.tables_fd, parts, 3) != 0) store_fail(errno);
+    rec.tables_bytes += prefix.bytes;
+}
+
+int store_open(const char *folder, uint64_t disk_limit_bytes) {
+    int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder_fd < 0) return -1;
+    int fd = openat(folder_fd, "tables.tt", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) { close(folder_fd); return -1; }
+    struct { char magic[8]; uint32_t version, zero; } head = {.version = FORMAT_VERSION};
+    memcpy(head.magic, "TTTABLE1", 8);
+    struct iovec part = {&head, sizeof head};
+    if (write_all(fd, &part, 1) != 0) { int e = errno; close(fd); close(folder_fd); errno = e; return -1; }
+    uint32_t generation = rec.generation + 1;
+    memset(&rec, 0, sizeof rec);
+    rec.generation = generation;
+    rec.tables_fd = fd;
+    rec.folder_fd = folder_fd;
+    rec.disk_limit_bytes = disk_limit_bytes;
+    rec.samples.stream = STREAM_SAMPLES;
+    rec.counters.stream = STREAM_COUNTERS;
+    intern_reset();
+    rec.active = 1;
+    return keeper_start();
+}
+
+static void close_writer(stream_writer *w) {
+    if (w->current) { w->current->retired = 1; segment_release(w->current); w->current = NULL; }
+}
+
+void store_close(void) {
+    if (rec.tables_fd < 0) return;
+    rec.active = 0;
+    for (thread_state *t = rec.threads; t; t = t->next) {
+        for (uint32_t i = 0; i < t->depth; i++)
+            if (t->stack[i].home->retired && t->stack[i].home != t->spans.current && --t->stack[i].home->open == 0)
+                segment_release(t->stack[i].home);
+        t->depth = 0;
+        close_writer(&t->spans);
+    }
+    close_writer(&rec.samples);
+    close_writer(&rec.counters);
+    keeper_stop();
+    close(rec.tables_fd);
+    close(rec.folder_fd);
+    rec.tables_fd = rec.folder_fd = -1;
+}

@@ -1,0 +1,137 @@
+/* The compiled core: what its files share. The layouts repeat tinytrace/tracer/records.py, which explains them. */
+#ifndef TINYTRACE_H
+#define TINYTRACE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <time.h>
+
+#ifdef Py_GIL_DISABLED
+#error "the compiled core relies on the GIL; without it the pure-Python recorder is used"
+#endif
+
+enum { FORMAT_VERSION = 1, SEGMENT_HEADER_BYTES = 64, RECORD_BYTES = 32 };
+enum stream { STREAM_SPANS = 1, STREAM_SAMPLES = 2, STREAM_COUNTERS = 3 };
+enum kind { KIND_OP = 0, KIND_SPAN = 1, KIND_STEP = 2, KIND_INSTANT = 8 };
+enum flag { FLAG_OPEN = 1, FLAG_RAISED = 2, FLAG_DETACHED = 4 };
+enum entry { ENTRY_META = 1, ENTRY_THREAD, ENTRY_OP, ENTRY_SIGNATURE, ENTRY_SITE, ENTRY_STACK, ENTRY_LABEL, ENTRY_SERIES, ENTRY_WARNING };
+enum layout { LAYOUT_C = 0, LAYOUT_F, LAYOUT_STRIDED, LAYOUT_NUMPY_SCALAR, LAYOUT_PYTHON_SCALAR, LAYOUT_OTHER, LAYOUT_SWAPPED = 128 };
+enum policy { POLICY_ATTRIBUTES = 1, POLICY_COPIES_ONLY = 2, POLICY_EXPONENT = 4, POLICY_WRITES_SELF = 8, POLICY_WRITES_FIRST_ARGUMENT = 16, POLICY_QUIET = 32 };
+enum { LATER_SPANS = 65536, SPARE_BYTES = SEGMENT_HEADER_BYTES + LATER_SPANS * RECORD_BYTES };
+enum { NO_ALIAS = 255, MAX_OPERANDS = 12, MAX_NDIM = 64, MAX_ATTRIBUTE_BYTES = 120, MAX_DEPTH = 512 };
+
+typedef struct { uint64_t start_ns, dur_ns; uint32_t what, site, parent; uint8_t kind, flags; uint16_t zero; } span_record;
+typedef struct { uint64_t t_ns, weight_ns; uint32_t cpu_ns, thread, stack, zero; } sample_record;
+typedef struct { uint64_t t_ns; double value; uint32_t series, zero; uint64_t zero2; } counter_record;
+typedef struct {
+    char magic[8]; uint16_t version, stream; uint32_t record_bytes, capacity, thread, number, pid;
+    uint64_t first_index, created_ns, zero[2];
+} segment_header;
+typedef struct {
+    uint32_t what, site, kind, zero; uint64_t count, leaves, total_ns, self_ns, min_ns, max_ns, start_ns, end_ns;
+} sum_record;
+
+typedef struct segment {
+    char *map; size_t bytes; uint32_t stream, thread, number, capacity; uint64_t first_index;
+    uint32_t open;             /* spans in it that have not ended */
+    int retired;               /* no slot left */
+    struct segment *next;      /* the keeper's queues */
+} segment;
+
+/* One stream of records with one writer at a time. */
+typedef struct { uint32_t stream, thread, number, position; segment *current; uint64_t written; } stream_writer;
+
+typedef struct { span_record *record; segment *home; uint64_t index; uint32_t children; } open_span;
+
+typedef struct thread_state {
+    uint32_t index, generation, depth; uint64_t tid, ident, created_ns;
+    stream_writer spans;
+    uint64_t sampled_ns, sampled_cpu_ns;  /* the sampler's: when it last saw this thread, its CPU clock then */
+    open_span stack[MAX_DEPTH];
+    struct thread_state *next;
+} thread_state;
+
+/* The state of the recording; one per process. Everything but `active` and the keeper's part is guarded by the GIL. */
+typedef struct {
+    volatile int active;
+    int error;                 /* errno of what ended the recording, 0 = none */
+    uint32_t generation;
+    int tables_fd, folder_fd;
+    uint64_t tables_bytes, disk_limit_bytes;
+    thread_state *threads; uint32_t n_threads;
+    stream_writer samples, counters;
+    uint64_t spans, dropped, skipped_elements, sites_left_out, signatures_left_out, stacks_left_out;
+    volatile uint64_t folded_spans, folded_segments, closed_bytes;
+} recording;
+extern recording rec;
+
+static inline uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+static inline uint64_t mix(uint64_t h, uint64_t v) {
+    h = (h ^ v) * 0x9E3779B97F4A7C15ull;
+    return h ^ (h >> 29);
+}
+
+/* store.c: files */
+void store_fail(int error);
+int store_open(const char *folder, uint64_t disk_limit_bytes);
+void store_close(void);
+void store_put(int entry, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes);
+int writer_roll(stream_writer *w);
+void segment_release(segment *s);   /* its last open span has ended, or it is full and has none */
+static inline void *writer_next(stream_writer *w) {
+    if ((!w->current || w->position == w->current->capacity) && writer_roll(w) != 0) return NULL;
+    w->written++;
+    return w->current->map + SEGMENT_HEADER_BYTES + (size_t)w->position++ * RECORD_BYTES;
+}
+
+/* keeper.c: a thread without the GIL that prepares, closes and folds segments */
+int keeper_start(void);
+void keeper_stop(void);
+segment *keeper_take_spare(size_t bytes);
+void keeper_close(segment *s);
+void keeper_forget(void);           /* after fork, in the child */
+char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, uint32_t number);
+segment *segment_make(const char *name, size_t bytes);
+
+/* spans.c: threads and their spans */
+thread_state *thread_create(void);
+thread_state *thread_of(PyThreadState *tstate);
+extern _Thread_local thread_state *thread_self;
+static inline thread_state *thread_current(void) {
+    thread_state *t = thread_self;
+    return t && t->generation == rec.generation ? t : thread_create();
+}
+open_span *span_begin(thread_state *t, int kind, uint32_t what, uint32_t site, uint64_t start_ns);
+void span_end(thread_state *t, span_record *record, uint64_t end_ns, int flags);
+void span_discard(thread_state *t, span_record *record);
+int span_end_token(uint64_t token, int flags);
+#define TOKEN(t, index_) (((uint64_t)(t)->index << 40) | (index_))
+
+/* intern.c: ids for sites, signatures and stacks */
+uint32_t site_of_caller(void);
+uint32_t stack_of(PyThreadState *tstate);
+uint32_t signature_id(const uint64_t *key, uint32_t words);
+int intern_internal_prefixes(PyObject *prefixes, PyObject *ours);
+void intern_reset(void);
+typedef struct { uint32_t id, flags; } site;
+enum { SITE_INTERNAL = 1, SITE_OURS = 2 };
+site site_intern(PyCodeObject *code, int lasti);
+
+/* frames.c: walking interpreter frames; differs with every Python version */
+typedef struct frame_cursor frame_cursor;
+void *frame_top(PyThreadState *tstate);
+void *frame_next(void *frame);
+PyCodeObject *frame_code(void *frame, int *lasti); /* NULL for frames without code */
+
+extern PyMethodDef tt_hook_methods[];    /* hooks.c, NumPy */
+extern PyMethodDef tt_sampler_methods[]; /* sampler.c */
+extern PyMethodDef tt_json_methods[];    /* json.c */
+extern PyMethodDef tt_record_methods[];  /* module.c's own */
+void sampler_forget(void);
+#endif

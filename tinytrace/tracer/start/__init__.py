@@ -1,0 +1,1 @@
+"""In front of ``PYTHONPATH`` where tinytrace is not installed; see `tinytrace.tracer.launcher`."""
