@@ -72,7 +72,13 @@ def extensions() -> list[Extension]:
             sources=sorted(str(p) for p in Path(NATIVE).glob("*.c")),
             depends=sorted(str(p) for p in Path(NATIVE).glob("*.h")),
             include_dirs=[numpy.get_include()],
-            extra_compile_args=["-std=c11", "-fvisibility=hidden", *flags],
+            extra_compile_args=[
+                "-std=c11",
+                "-fvisibility=hidden",
+                # A function that the headers lack would otherwise be missed only when it is called.
+                "-Werror=implicit-function-declaration",
+                *flags,
+            ],
             extra_link_args=os.environ.get("TINYTRACE_LDFLAGS", "").split(),
             optional=True,
         )

@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from tinytrace.analysis.chrome_lines import _compiled
+from tinytrace.analysis.chrome_lines import core_name
 
-CORES = ("c", "python") if _compiled() is not None else ("python",)
+CORES = ("c", "python") if core_name() == "c" else ("python",)
 
 
 @contextlib.contextmanager

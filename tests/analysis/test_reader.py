@@ -238,7 +238,7 @@ def test_a_table_whose_parents_go_in_a_circle_is_refused(tmp_path: Path) -> None
     file = written(random_trace(5, 10), tmp_path)
     events = orjson.loads(file.read_bytes())
     for event in events:
-        table = event["args"].get("table", {})
+        table = event.get("args", {}).get("table", {})
         if table.get("name") == "stacks":
             table["columns"]["parent"][:2] = [1, 0]
     file.write_bytes(orjson.dumps(events))

@@ -39,6 +39,11 @@ def _compiled() -> ModuleType | None:
     return _native if hasattr(_native, "json_render") else None
 
 
+def core_name() -> str:
+    """``c`` or ``python``: which functions are used."""
+    return "python" if _compiled() is None else "c"
+
+
 def microseconds(t_ns: int) -> str:
     """Integer nanoseconds as microseconds with exactly three decimals.
 

@@ -30,7 +30,7 @@ OPENING = b'[\n{"ph":"M","name":"tinytrace",'
 # the end of an asynchronous span is known from its begin.
 DRAWN = (b'{"ph":"C",', b'{"ph":"P",', b'{"ph":"e",', b'{"ph":"X","cat":"samples",')
 FRAMING = frozenset({b"[", b"]", b"],"})
-SPAN_PHASES = frozenset("Xbi")
+SPAN_PHASES = ("X", "b", "i")
 ABSENT = -2  # of a parent: the one that the times tell
 NO_ROWS = np.empty((0, 5), "i8")
 

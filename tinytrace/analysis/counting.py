@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
+from tinytrace.analysis.spans import leaf_ops, self_ns, sums
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
 from tinytrace.tracer.records import Flag, Kind
@@ -142,18 +143,18 @@ Figures = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class TraceCounts:
-    """The counts of every signature of a trace, and which of its spans they belong to.
+    """The counts of every signature of a trace, and the spans that they belong to.
 
     Attributes:
+        trace: what was counted.
         signatures: counts per row of ``Trace.signatures``, exact.
         flops, transcendentals, bytes_read, bytes_written, comparisons: the same as arrays; −1 where
-            uncounted, and where the figure exceeds 2⁶³ − 1.
+            uncounted, and where a figure exceeds 2⁶³ − 1.
         nominal: bool per signature.
-        leaf: bool per span: an op without an op inside it, and not inside an op with declared figures
-            of both kinds (see `declared`).
-        declared: figures that the user gave with ``tt.op(name, flops=, bytes=)``, by row of the spans.
+        leaf: bool per span, see `leaf_mask`.
     """
 
+    trace: Trace
     signatures: tuple[Counts, ...]
     flops: Figures
     transcendentals: Figures
@@ -161,3 +162,153 @@ class TraceCounts:
     bytes_written: Figures
     comparisons: Figures
     nominal: Mask
+    leaf: Mask
+
+    @property
+    def bytes(self) -> Figures:
+        """Bytes read and written per signature; −1 where either is not known."""
+        return _array(counts.bytes for counts in self.signatures)
+
+    def per_span(self, figure: Figure) -> Figures:
+        """Return what each span contributes to the sum over the trace; −1 where uncounted.
+
+        Leaves contribute what their signature says; a leaf that raised or never ended is uncounted.
+        An op with a figure declared by the user (``tt.op(name, flops=)``) contributes that, and whatever
+        lies inside it 0. All other spans contribute 0.
+        """
+        spans = self.trace.spans
+        values = self.flops if figure == "flops" else self.bytes
+        per_signature = np.append(values, UNCOUNTED)  # signature −1 finds the last one
+        result = np.where(self.leaf, per_signature[spans.signature_id], 0)
+        result[self.leaf & (spans.flags & (Flag.RAISED | Flag.OPEN) != 0)] = UNCOUNTED
+        rows, declared = self._declared(figure)
+        if len(rows):
+            inside = _inside(spans.parent, rows)
+            result[rows] = declared
+            result[inside] = 0
+        return result
+
+    def total(self, figure: Figure) -> int:
+        """Return the sum over all spans and aggregates that are counted, exact however large."""
+        per_span = self.per_span(figure)
+        per_span = per_span[per_span > 0]
+        high, low = int((per_span >> 32).sum()), int((per_span & 0xFFFFFFFF).sum())
+        folded = self.trace.aggregates
+        exact = [c.flops if figure == "flops" else c.bytes for c in self.signatures] + [None]
+        pairs = zip(folded.signature_id.tolist(), folded.leaves.tolist(), strict=True)
+        return (high << 32) + low + sum((exact[i] or 0) * leaves for i, leaves in pairs)
+
+    def _declared(self, figure: Figure) -> tuple[NDArray[np.intp], Figures]:
+        spans = self.trace.spans
+        rows = np.flatnonzero((spans.kind == Kind.OP) & (spans.args_id >= 0))
+        ids, index = np.unique(spans.args_id[rows], return_inverse=True)
+        values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
+        return rows[values >= 0], values[values >= 0]
+
+
+def _declared_figure(arguments: str, figure: Figure) -> int | None:
+    """Return the figure in the arguments of ``tt.op``; None if there is none that makes sense."""
+    try:
+        value = json.loads(arguments).get(figure)
+        return None if value is None or isinstance(value, (bool, str)) else max(-1, round(value))
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _inside(parent: NDArray[Any], rows: NDArray[np.intp]) -> Mask:
+    """Per span: whether one of these rows lies above it. Each round looks twice as far up."""
+    up = np.append(parent, -1).astype("i8")  # the last one is above the roots
+    above = np.zeros(len(up), "?")
+    above[rows] = True
+    above = above[up] & (up >= 0)
+    for _ in range(len(parent).bit_length()):
+        if (up < 0).all():
+            break
+        above |= above[up]
+        up = up[up]
+    return above[:-1]
+
+
+def _array(values: Iterable[int | None]) -> Figures:
+    """Figures as int64; what is unknown or does not fit is −1."""
+    kept = [UNCOUNTED if v is None or v > LARGEST else v for v in values]
+    return np.array(kept, "i8")
+
+
+def count_trace(trace: Trace) -> TraceCounts:
+    """Count a whole trace: each signature once, vectorised over the spans.
+
+    Example:
+        >>> count_trace(Trace()).total("flops")
+        0
+    """
+    counts = tuple(count(signature) for signature in trace.signatures)
+    return TraceCounts(
+        trace=trace,
+        signatures=counts,
+        # None where FLOPs are: nothing is known of the transcendentals of an op without a formula.
+        transcendentals=_array(None if c.flops is None else c.transcendentals for c in counts),
+        comparisons=_array(None if c.flops is None else c.comparisons for c in counts),
+        flops=_array(c.flops for c in counts),
+        bytes_read=_array(c.bytes_read for c in counts),
+        bytes_written=_array(c.bytes_written for c in counts),
+        nominal=np.array([c.nominal for c in counts], "?"),
+        leaf=leaf_mask(trace),
+    )
+
+
+def leaf_mask(trace: Trace) -> Mask:
+    """Return per span whether it is an op in which no other op ran, at whatever depth."""
+    return leaf_ops(trace.spans)
+
+
+class Uncounted(NamedTuple):
+    """An operation without a figure: its name, leaf calls, and their time."""
+
+    op: str
+    calls: int
+    total_ns: int
+
+
+def uncounted(trace: Trace, figure: Figure = "flops") -> list[Uncounted]:
+    """Return the operations without this figure, those that took longest first."""
+    return _Times(count_trace(trace), figure).uncounted()
+
+
+def coverage(trace: Trace, figure: Figure = "flops") -> float | None:
+    """Return the share of op time that is counted, 0 to 1: of the self time of leaves; None without any.
+
+    Aggregated ops are in it with the self time of the whole group.
+    """
+    return _Times(count_trace(trace), figure).coverage()
+
+
+class _Times:
+    """Time in leaves, and in those of them without a figure."""
+
+    def __init__(self, counts: TraceCounts, figure: Figure) -> None:
+        self.counts = counts
+        spans, folded = counts.trace.spans, counts.trace.aggregates
+        values = counts.flops if figure == "flops" else counts.bytes
+        self.own_ns = self_ns(spans)
+        self.missing = counts.leaf & (counts.per_span(figure) < 0)
+        self.folded = (folded.kind == Kind.OP) & (folded.leaves > 0)
+        self.folded_missing = self.folded & (np.append(values, UNCOUNTED)[folded.signature_id] < 0)
+
+    def coverage(self) -> float | None:
+        folded_ns = self.counts.trace.aggregates.self_ns
+        total_ns = int(self.own_ns[self.counts.leaf].sum() + folded_ns[self.folded].sum())
+        lost_ns = int(self.own_ns[self.missing].sum() + folded_ns[self.folded_missing].sum())
+        return 1 - lost_ns / total_ns if total_ns else None
+
+    def uncounted(self) -> list[Uncounted]:
+        trace = self.counts.trace
+        spans, folded = trace.spans, trace.aggregates
+        names = np.concatenate([spans.name_id[self.missing], folded.name_id[self.folded_missing]])
+        once = np.ones(int(self.missing.sum()), "i8")
+        calls = np.concatenate([once, folded.leaves[self.folded_missing]])
+        spent_ns = np.concatenate([self.own_ns[self.missing], folded.self_ns[self.folded_missing]])
+        ids, index = np.unique(names, return_inverse=True)
+        rows = zip(ids, sums(index, len(ids), calls), sums(index, len(ids), spent_ns), strict=True)
+        found = [Uncounted(trace.strings[i], int(n), int(ns)) for i, n, ns in rows]
+        return sorted(found, key=lambda u: (-u.total_ns, u.op))

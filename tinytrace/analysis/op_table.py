@@ -10,10 +10,38 @@ from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.operands import elements
 from tinytrace.analysis.traffic import TrafficRule
 from tinytrace.analysis.work import (
-    ADD, COMPARE, EVALUATE, MULTIPLY, Each, Power, WorkRule, accumulate_by, accumulations,
-    choice_by_mask, correlation, diagonal_sum, einsum, form_q, interpolation, lexical_sorting,
-    matrices, mean, moves, per_input, pocketfft, product, reduce_by, reductions, searching, solve,
-    sorting, square_matrices, tensordot, transform, updates, vdot,
+    ADD,
+    COMPARE,
+    EVALUATE,
+    MULTIPLY,
+    Each,
+    Power,
+    WorkRule,
+    accumulate_by,
+    accumulations,
+    correlation,
+    counted_nonzeros,
+    diagonal_sum,
+    einsum,
+    form_q,
+    interpolation,
+    lexical_sorting,
+    matrices,
+    mean,
+    moves,
+    per_input,
+    pocketfft,
+    product,
+    reduce_by,
+    reductions,
+    searching,
+    solve,
+    sorting,
+    square_matrices,
+    tensordot,
+    transform,
+    updates,
+    vdot,
 )  # fmt: skip
 
 # Rules that say nothing about the values: strings, records and dates may be moved and sorted too.
@@ -56,7 +84,7 @@ ROWS = (
     Row("absolute", Each(1, complex_flops=0, complex_transcendentals=1), touch, "N; complex N T"),
     Row("sign", Each(1, complex_flops=2, complex_transcendentals=1), touch,
         "N; complex 2N + N T"),
-    Row("conjugate", Each(0, complex_flops=1), touch, "0; complex N"),
+    Row("conjugate conj", Each(0, complex_flops=1), touch, "0; complex N"),
     Row("positive _ones_like", moves, touch, "0"),
     Row("exp exp2 expm1 log log2 log10 log1p sqrt cbrt sin cos tan arcsin arccos arctan arctan2 "
         "sinh cosh tanh arcsinh arccosh arctanh hypot float_power _arg", EVALUATE, touch, "N T"),
@@ -66,7 +94,8 @@ ROWS = (
         "digamma psi beta betaln binom xlogy xlog1py entr exp10 exprel cosm1 ndtr log_ndtr ndtri "
         "j0 j1 y0 y1 i0 i0e i1 i1e k0 k0e k1 k1e jv yv iv kv zetac", EVALUATE, touch, "N T"),
     # Reductions
-    Row("sum count_nonzero", reduce_by(ADD), touch, "N_in − N_out; complex 2×"),
+    Row("sum", reduce_by(ADD), touch, "N_in − N_out; complex 2×"),
+    Row("count_nonzero", counted_nonzeros, traffic.to_scalar, "N_in − N_out"),
     Row("prod", reduce_by(MULTIPLY), touch, "N_in − N_out; complex 6×"),
     Row("max min amax amin argmax argmin any all", reduce_by(COMPARE), touch,
         "N_in − N_out; complex 2×"),
@@ -74,7 +103,7 @@ ROWS = (
     Row("cumsum", accumulate_by(ADD), touch, "N − lanes; complex 2×"),
     Row("cumprod", accumulate_by(MULTIPLY), touch, "N − lanes; complex 6×"),
     Row("trace", diagonal_sum, traffic.diagonal_sum, "min(m, n) − 1 per diagonal; complex 2×"),
-    Row("nonzero bincount", per_input, touch, "N_in"),
+    Row("bincount", per_input, touch, "N_in"),
     # Products
     Row("matmul dot inner vecdot matvec vecmat", product, touch, "2·K·N_out; complex 8·K·N_out"),
     Row("vdot", vdot, touch, "2·N_in; complex 8·N_in"),
@@ -118,15 +147,14 @@ ROWS = (
         "0; ⌈log2(N + 1)⌉ comparisons per query (nominal)"),
     # Moving
     Row("copy astype ascontiguousarray asfortranarray array asarray asanyarray reshape ravel flatten "
-        "require", moves, traffic.copy, "0"),
+        "deepcopy", moves, traffic.copy, "0"),
     Row("concatenate stack vstack hstack dstack column_stack", moves, traffic.join, "0"),
-    Row("repeat tile roll packbits unpackbits", moves, touch, "0"),
-    Row("where", choice_by_mask, touch, "0; one argument: N_in"),
+    Row("where nonzero repeat tile roll packbits unpackbits byteswap", moves, touch, "0"),
     Row("take compress getitem", moves, traffic.gather, "0"),
     Row("choose", moves, traffic.choose, "0"),
     Row("put", moves, traffic.put, "0"),
     Row("setitem", moves, traffic.setitem, "0"),
-    Row("fill copyto full ones full_like ones_like putmask", moves, traffic.overwrite, "0"),
+    Row("fill copyto full ones full_like ones_like putmask place", moves, traffic.overwrite, "0"),
     Row("arange", Each(2), traffic.overwrite, "2N"),
     Row("tolist", moves, traffic.read_only, "0"),
     Row("tobytes", moves, traffic.to_packed, "0"),
@@ -138,7 +166,8 @@ ROWS = (
     Row("partition argpartition", None, touch, "uncounted: selection depends on the values"),
     Row("unique", None, touch, "uncounted: sorts or hashes, by dtype and NumPy version"),
     Row("random.choice", None, traffic.pick, "uncounted: as random.*"),
-    Row("random.*", None, touch,
+    Row("random.shuffle random.permutation random.permuted", None, touch, "uncounted: as random.*"),
+    Row("random.*", None, traffic.overwrite,
         "uncounted: what a number costs depends on generator, distribution and luck"),
     Row("_center _expandtabs _expandtabs_length _ljust _lstrip_chars _lstrip_whitespace _partition "
         "_partition_index _replace _rjust _rpartition _rpartition_index _rstrip_chars "

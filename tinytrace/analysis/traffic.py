@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tinytrace.analysis.operands import is_foreign, is_truncated, items, layout_of
+from tinytrace.analysis.operands import is_truncated, items, layout_of
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Operand, Signature
 
+INDEX_DTYPES = ("int", "uint", "bool")
 CACHE_LINE_BYTES = 64  # x86-64, and what a load fetches on Arm servers
 
 
@@ -97,11 +98,17 @@ def touch(sig: Signature) -> Traffic:
     """Every distinct input is read once, every output written once; in place is read and write."""
     if is_truncated(sig):
         return NOT_KNOWN
-    return Traffic(total(distinct_inputs(sig)), _written(sig))
+    read = total(distinct_inputs(sig)) if sig.inputs else None  # made of Python objects
+    return Traffic(read, _written(sig))
+
+
+def to_scalar(sig: Signature) -> Traffic:
+    """As `touch`; a result that is a Python number has no bytes."""
+    return touch(sig) if sig.outputs else Traffic(touch(sig).read, 0)
 
 
 def overwrite(sig: Signature) -> Traffic:
-    """Like `touch`, but what is written is not read before (``fill``, ``copyto``)."""
+    """As `touch`, but what is written is not read before (``fill``, ``copyto``); there may be no input."""
     if is_truncated(sig):
         return NOT_KNOWN
     targets = {operand.alias for operand in sig.outputs}
@@ -191,33 +198,32 @@ def scattered(target: Operand, updates: int, read_along: list[Operand]) -> Traff
 def put(sig: Signature) -> Traffic:
     """3 · updates + index of ``put(a, indices, values)``."""
     target, index, *_ = sig.inputs
-    if is_foreign(index):
-        return NOT_KNOWN
+    if not index.dtype.startswith(INDEX_DTYPES):
+        return NOT_KNOWN  # the index is a list, which is not recorded
     return scattered(target, index.elements, list(sig.inputs[1:]))
 
 
 def setitem(sig: Signature) -> Traffic:
-    """3 · updates + index when there are index arrays; a slice that is assigned to is written once.
+    """3 · updates + index when there are index arrays; else value read, slice written.
 
-    The one output has the shape of what is written; inputs are the value, if it is an array, and the
-    index arrays.
+    Inputs are the value and the index arrays; the one output has the shape of what is written.
     """
     if is_truncated(sig):
         return NOT_KNOWN
     (out,) = sig.outputs
-    inputs = distinct_inputs(sig)
-    if "fancy" in sig.attributes or len(sig.inputs) > 1:
-        return scattered(out, out.elements, inputs)
-    return Traffic(total(inputs), operand_bytes(out))
+    indices = sig.inputs[1:]
+    if indices and all(o.dtype.startswith(INDEX_DTYPES) for o in indices):
+        return scattered(out, out.elements, distinct_inputs(sig))
+    return touch(sig)
 
 
 def search(sig: Signature) -> Traffic:
     """Queries + out + what the searches can touch: a line per comparison, at most the whole array."""
-    haystack, queries = sig.inputs[:2]
-    whole, asked = operand_bytes(haystack), operand_bytes(queries)
+    haystack, *queries = sig.inputs[:2]  # a scalar query is not recorded
+    whole, asked = operand_bytes(haystack), total(queries)
     if whole is None or asked is None:
         return Traffic(None, _written(sig))
-    lines = queries.elements * haystack.elements.bit_length() * CACHE_LINE_BYTES
+    lines = sig.outputs[0].elements * haystack.elements.bit_length() * CACHE_LINE_BYTES
     return Traffic(min(whole, lines) + asked, _written(sig))
 
 

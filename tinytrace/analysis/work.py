@@ -12,8 +12,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from tinytrace.analysis import formulas
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.operands import (
@@ -91,11 +89,16 @@ def accumulations(sig: Signature) -> int:
 
 
 def updates(sig: Signature) -> int:
-    """Elements that ``ufunc.at(a, indices, values)`` updates; needs index arrays of integers."""
-    array, *rest = sig.inputs
-    takes_values = getattr(getattr(np, sig.op.rpartition(".")[0], None), "nin", 2) == 2
-    indices = rest[:-1] if takes_values else rest
-    if not indices or any(not o.dtype.startswith(("int", "uint")) for o in indices):
+    """Elements that ``ufunc.at(a, indices, values)`` updates: as many as the index arrays pick.
+
+    Values are recorded when they are an array; where they could be one more index array, that cannot be told.
+    """
+    array, *indices = sig.inputs
+    if not indices[-1].dtype.startswith(("int", "uint")) or len(indices) > len(array.shape):
+        indices.pop()  # the values
+    elif len(indices) > 1:
+        raise ValueError("the last array may be an index or the values")
+    if not indices or not all(o.dtype.startswith(("int", "uint")) for o in indices):
         raise ValueError("how many elements are updated depends on the values")
     picked = Signature(sig.op, tuple(indices), len(indices))
     return broadcast_elements(picked) * math.prod(array.shape[len(indices) :])
@@ -116,6 +119,11 @@ def mean(sig: Signature) -> Work:
     return ADD.one(sig).times(reductions(sig) + elements(sig.outputs[0]))
 
 
+def counted_nonzeros(sig: Signature) -> Work:
+    """N_in − N_out; a Python number counts as one element."""
+    return Work(reductions(sig) if sig.outputs else max(0, elements(sig.inputs[0]) - 1))
+
+
 def per_input(sig: Signature) -> Work:
     """One operation per element of the first input."""
     return Work(elements(sig.inputs[0]))
@@ -123,7 +131,7 @@ def per_input(sig: Signature) -> Work:
 
 def diagonal_sum(sig: Signature) -> Work:
     """min(rows, columns) − 1 additions per diagonal; only of the main diagonal of the first two axes."""
-    if any(items(sig)):
+    if not {"", "offset=0", "axis1=0", "axis2=1", "dtype=None"}.issuperset(items(sig)):
         raise ValueError("offset or axes are not the usual ones")
     rows, columns = sig.inputs[0].shape[:2]
     return ADD.one(sig).times(max(0, min(rows, columns) - 1) * elements(sig.outputs[0]))
@@ -205,7 +213,7 @@ def correlation(sig: Signature) -> Work:
 
 def interpolation(sig: Signature) -> Work:
     """3 FLOPs per slope, 3 per point, log2 comparisons per point."""
-    points, known = elements(sig.inputs[0]), elements(sig.inputs[1])
+    points, known = elements(sig.outputs[0]), elements(sig.inputs[-1])
     slopes = known - 1 if known <= points else points
     comparisons = points * formulas.search_comparisons(known)
     return Work(3 * points + 3 * max(0, slopes), comparisons=comparisons, nominal=True)
@@ -228,12 +236,7 @@ def lexical_sorting(sig: Signature) -> Work:
 def searching(sig: Signature) -> Work:
     """⌈log2(N + 1)⌉ comparisons per query."""
     each = formulas.search_comparisons(elements(sig.inputs[0]))
-    return Work(0, comparisons=elements(sig.inputs[1]) * each, nominal=True)
-
-
-def choice_by_mask(sig: Signature) -> Work:
-    """``where(c, x, y)`` moves; ``where(c)`` tests each element, as ``nonzero`` does."""
-    return per_input(sig) if sig.n_inputs == 1 else Work(0)
+    return Work(0, comparisons=elements(sig.outputs[0]) * each, nominal=True)
 
 
 def transform(length_of: Callable[[int], int], real: bool) -> WorkRule:

@@ -194,7 +194,8 @@ class _SpanLines:
         if self._instant[row]:
             head = f'{{"ph":"i","s":"t","ts":{start},"args":{{'
             return head.encode() + arguments + line.rest
-        begin = f'{{"ph":"b","id":"{row + 1:#x}","ts":{start},"args":{{'
-        end = f'{{"ph":"e","id":"{row + 1:#x}","ts":{microseconds(start_ns + dur_ns)}'
+        identity = f'"id2":{{"local":"{row + 1:#x}"}}'  # of its process: "id" would be of all
+        begin = f'{{"ph":"b",{identity},"ts":{start},"args":{{'
+        end = f'{{"ph":"e",{identity},"ts":{microseconds(start_ns + dur_ns)}'
         tail = line.tail.removeprefix(b"}")
         return begin.encode() + arguments + line.rest + end.encode() + tail + b"},\n"

@@ -23,6 +23,9 @@ def counter_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:
         name = series_name(trace.strings[series.name_id[number]], trace.strings[series.unit_id[number]])
         pid = ids.pids[int(series.process[number])]
         yield from _lines(name, pid, counters.t_ns[rows] - epoch_ns, counters.value[rows])
+    for rate in rate_counters(trace):
+        name = series_name(rate.name, rate.unit)
+        yield from _lines(name, ids.pids[rate.process], rate.t_ns - epoch_ns, rate.value)
 
 
 def _lines(name: str, pid: int, t_ns: Column, values: Column) -> Iterator[bytes]:

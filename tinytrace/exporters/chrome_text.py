@@ -21,7 +21,7 @@ CATEGORIES = {kind: kind.name.lower() for kind in Kind}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _LARGEST_INT = 2**63 - 1  # larger ones are mangled by the importer
 _DEEPEST = 20
-_UNIT_WORDS = {"%": "percent", "": ""}
+_UNIT_WORDS = {"%": "percent", "GFLOP/s": "gflops", "GB/s": "gbps"}
 
 
 def shown(text: str) -> str:
@@ -80,9 +80,10 @@ def callsite(
 def series_name(name: str, unit: str) -> str:
     """Return the name of a counter with its unit, once: JSON has no field for units.
 
-    >>> series_name("rss", "MB"), series_name("rss_mb", "MB"), series_name("cpu", "%")
-    ('rss_mb', 'rss_mb', 'cpu_percent')
+    >>> series_name("rss", "MB"), series_name("rss_mb", "MB"), series_name("gflops", "GFLOP/s")
+    ('rss_mb', 'rss_mb', 'gflops')
     """
     word = _UNIT_WORDS.get(unit, unit.lower().replace("/", "_per_").replace(" ", "_"))
-    name = shown(name)
-    return name if not word or name.endswith(f"_{word}") else shown(f"{name}_{word}")
+    if word and name != word and not name.endswith(f"_{word}"):
+        name = f"{name}_{word}"
+    return shown(name)

@@ -55,5 +55,5 @@ def tracks(trace: Trace) -> Tracks:
     pids = [processes.take(pid) for pid in [*trace.processes.pid.tolist(), FIRST_FREE_ID]]
     thread_pids = [pids[process] for process in trace.threads.process.tolist()]
     thread_tids = [threads.take(tid) for tid in trace.threads.tid.tolist()]
-    sample_tids = [threads.take(tid + FIRST_FREE_ID) for tid in thread_tids]
+    sample_tids = [threads.take(tid + 1) for tid in thread_tids]  # sorted beside the thread
     return Tracks(pids, thread_pids, thread_tids, sample_tids)

@@ -89,8 +89,8 @@ class _Runs:
 class _Place(Enum):
     """What a stack is, by its frames from the root inwards."""
 
-    ROOT = 0  # py-spy's own frame that names the thread
-    ENTRY = 1  # where the interpreter or a thread begins: threading.py, C frames
+    ROOT = 0  # py-spy's own frame that names the thread, and C code that starts the interpreter
+    ENTRY = 1  # threading.py where a thread begins
     LAUNCHER = 2  # ours, between that and the user's program: taken out
     PROGRAM = 3
     OURS = 4  # a thread of ours, the marker: not kept
@@ -402,14 +402,14 @@ def _place(file: str, caller_file: str, caller: _Place) -> _Place:
         return _Place.OURS
     if caller is _Place.PROGRAM:
         return _Place.PROGRAM
+    if _is_native(file) and caller is not _Place.ENTRY:
+        return caller  # the C code that started the interpreter or the thread, or that we called
     if caller is not _Place.LAUNCHER and (_is_bootstrap(file) or _is_native(file)):
         return _Place.ENTRY
     if file.startswith(_PACKAGE):
         return _Place.OURS if _is_bootstrap(caller_file) else _Place.LAUNCHER
     base = os.path.basename(file)
     if base in ("runpy.py", "<frozen runpy>", "tinytrace"):
-        return _Place.LAUNCHER
-    if caller is _Place.LAUNCHER and _is_native(file):
         return _Place.LAUNCHER
     return _Place.PROGRAM
 

@@ -143,10 +143,18 @@ class NumpyAdapter:
                 if name.startswith("_") or name in NOT_DRAWS or not callable(obj):
                     continue
                 policy = Policy.WRITES_FIRST_ARGUMENT if name == "shuffle" else Policy(0)
-                if type(obj).__name__ == "method_descriptor":
-                    self._method(cls, name, f"random.{name}", policy)
-                else:
-                    self._call(obj, f"random.{name}", -1, policy)
+                self._draw(cls, name, obj, policy)
+
+
+    def _draw(self, cls: type, name: str, obj: Any, policy: Policy) -> None:
+        """Cython functions have a vectorcall, or, those that take ``*args``, a C method like builtins."""
+        op = self._op(f"random.{name}")
+        try:
+            if type(obj).__name__ == "method_descriptor":
+                raise TypeError
+            self._backend.install_call(obj, op, -1, int(policy))
+        except (TypeError, OverflowError):
+            self._method(cls, name, f"random.{name}", policy)
 
 
 def targets(adapter: NumpyAdapter) -> Iterator[tuple[str, Callable[[ModuleType], None]]]:

@@ -169,13 +169,19 @@ static int convention_of(const PyMethodDef *d) {
     }
 }
 
+/* Cython's functions begin like built-in ones; those that take *args have no vectorcall. */
+static int is_cython_function(PyObject *o) {
+    return strstr(Py_TYPE(o)->tp_name, "cython_function_or_method") != NULL;
+}
+
 static PyObject *install_method(PyObject *module, PyObject *args) {
     PyObject *owner, *name;
     unsigned int op, policy;
     if (!PyArg_ParseTuple(args, "OUII", &owner, &name, &op, &policy)) return NULL;
     PyObject *o = PyObject_GetAttr(owner, name);
     if (!o) return NULL;
-    PyMethodDef *d = Py_IS_TYPE(o, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)o)->d_method : PyCFunction_Check(o) ? ((PyCFunctionObject *)o)->m_ml : NULL;
+    PyMethodDef *d = Py_IS_TYPE(o, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)o)->d_method
+                   : PyCFunction_Check(o) || is_cython_function(o) ? ((PyCFunctionObject *)o)->m_ml : NULL;
     Py_DECREF(o); /* its owner keeps it */
     int convention = d ? convention_of(d) : -1;
     if (convention < 0) return PyErr_Format(PyExc_TypeError, "%R of %R cannot be hooked: not a C method of a known kind", name, owner);

@@ -1,0 +1,62 @@
+"""tinytrace: the profiler that tells the truth about numerical Python.
+
+Run a program and record it: ``python -m tinytrace train.py``. Or, from inside a program::
+
+    import tinytrace as tt
+
+    with tt.trace("trace.json"):
+        for batch in batches:
+            with tt.step():
+                train(batch)
+
+    trace = tt.load("trace.json")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tinytrace.analysis.reader import load
+    from tinytrace.errors import TinytraceError
+    from tinytrace.exporters.registry import export
+    from tinytrace.library import trace
+    from tinytrace.tracer.annotate import counter, instant, op, span, step
+    from tinytrace.tracer.trace import Trace
+
+__version__ = "0.1.0"
+__all__ = [
+    "TinytraceError",
+    "Trace",
+    "counter",
+    "export",
+    "instant",
+    "load",
+    "op",
+    "span",
+    "step",
+    "trace",
+]
+
+# Loaded when first used: `import tinytrace` imports neither NumPy nor anything heavy.
+_HOME = {
+    "TinytraceError": "tinytrace.errors",
+    "Trace": "tinytrace.tracer.trace",
+    "export": "tinytrace.exporters.registry",
+    "load": "tinytrace.analysis.reader",
+    "trace": "tinytrace.library",
+    **dict.fromkeys(("counter", "instant", "op", "span", "step"), "tinytrace.tracer.annotate"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,133 @@
+"""What torch.profiler (Kineto) writes into its events, in our terms."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from tinytrace.tracer.records import Kind, Layout
+from tinytrace.tracer.trace import Operand, Signature
+
+DEVICE_CATEGORIES = frozenset({"kernel", "gpu_memcpy", "gpu_memset", "gpu_user_annotation"})
+OP_CATEGORIES = frozenset({"cpu_op", "kernel", "gpu_memcpy", "gpu_memset"})
+CATEGORIES = DEVICE_CATEGORIES | {
+    "cpu_op", "cuda_runtime", "cuda_driver", "python_function", "user_annotation", "ac2g", "fwdbwd",
+    "cpu_instant_event", "privateuse1_runtime", "privateuse1_driver", "async_cpu_to_gpu",
+}  # fmt: skip
+STEP_NAME = re.compile(r"ProfilerStep#(\d+)")
+
+# C++ type name → NumPy's (or, where NumPy has none, the usual) name, bytes per element.
+_DTYPES = {
+    "float": ("float32", 4), "double": ("float64", 8), "c10::Half": ("float16", 2),
+    "c10::BFloat16": ("bfloat16", 2), "bool": ("bool", 1), "int": ("int32", 4),
+    "long int": ("int64", 8), "long": ("int64", 8), "short": ("int16", 2), "short int": ("int16", 2),
+    "signed char": ("int8", 1), "unsigned char": ("uint8", 1), "unsigned short": ("uint16", 2),
+    "unsigned int": ("uint32", 4), "unsigned long": ("uint64", 8),
+    "c10::complex<float>": ("complex64", 8), "c10::complex<double>": ("complex128", 16),
+    "c10::Float8_e4m3fn": ("float8_e4m3fn", 1), "c10::Float8_e5m2": ("float8_e5m2", 1),
+    "c10::Float8_e4m3fnuz": ("float8_e4m3fnuz", 1), "c10::Float8_e5m2fnuz": ("float8_e5m2fnuz", 1),
+}  # fmt: skip
+_NOT_AN_ARRAY = Operand("object", (), Layout.OTHER)
+MAX_DIM = 1 << 62
+
+
+def kind_of(category: str, name: str) -> Kind:
+    """Return the kind of an ``X`` event of any tool; what is not known is a plain span."""
+    if category in OP_CATEGORIES:
+        return Kind.OP
+    if category == "user_annotation":
+        return _kind_of_annotation(name)
+    return _OWN_KINDS.get(category, Kind.SPAN)
+
+
+# The categories that tinytrace itself writes mean the same when others write them.
+_OWN_KINDS = {kind.name.lower(): kind for kind in Kind if kind is not Kind.INSTANT}
+
+
+def _kind_of_annotation(name: str) -> Kind:
+    if STEP_NAME.fullmatch(name):
+        return Kind.STEP
+    if name.startswith("Optimizer.step#"):
+        return Kind.OPTIMIZER
+    if name.startswith("enumerate(DataLoader)"):
+        return Kind.DATA
+    bare = name.strip("# ").lower()
+    return {"forward": Kind.FORWARD, "backward": Kind.BACKWARD}.get(bare, Kind.SPAN)
+
+
+class Signatures:
+    """Interns the signatures of ops whose shapes were recorded."""
+
+    def __init__(self) -> None:
+        self.table: dict[Signature, int] = {}
+        self._by_text: dict[bytes, int] = {}
+
+    def of(self, name: str, args: dict[str, Any]) -> int:
+        """Return the signature's row, or −1 when shapes and types were not recorded (or are nonsense).
+
+        Outputs are not recorded by torch.profiler: the attributes ``"+"`` say that they are left out.
+        """
+        dims, types = args.get("Input Dims"), args.get("Input type")
+        if not isinstance(dims, list) or not isinstance(types, list) or len(dims) != len(types):
+            return -1
+        strides = args.get("Input Strides")
+        if not isinstance(strides, list) or len(strides) != len(dims):
+            strides = [None] * len(dims)
+        try:
+            text = orjson.dumps([name, dims, types, strides])
+        except TypeError:
+            return -1
+        row = self._by_text.get(text)
+        if row is None:
+            row = self._by_text[text] = self._intern(name, dims, types, strides)
+        return row
+
+    def _intern(self, name: str, dims: list[Any], types: list[Any], strides: list[Any]) -> int:
+        operands = []
+        for shape, dtype, steps in zip(dims, types, strides, strict=True):
+            operand = _operand(shape, dtype, steps)
+            if operand is None:
+                return -1
+            operands.append(operand)
+        signature = Signature(name, tuple(operands), len(operands), "+")
+        return self.table.setdefault(signature, len(self.table))
+
+
+def _operand(shape: Any, dtype: Any, strides: Any) -> Operand | None:
+    """Return the operand; None when its type is one whose size is not known here."""
+    if not isinstance(dtype, str):
+        return _NOT_AN_ARRAY  # a list of tensors
+    if dtype not in _DTYPES:
+        # "", Scalar, ScalarList, GenericList… have no shape; anything else with one is unknown to us
+        return None if shape else _NOT_AN_ARRAY
+    if not _are_sizes(shape):
+        return None
+    name, itemsize = _DTYPES[dtype]
+    dims = tuple(shape)
+    steps = tuple(strides) if _are_sizes(strides) and len(strides) == len(dims) else None
+    layout = _layout(dims, steps)
+    in_bytes = tuple(s * itemsize for s in steps) if steps and layout is Layout.STRIDED else ()
+    return Operand(name, dims, layout, in_bytes, itemsize=itemsize)
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(d) is int and 0 <= d < MAX_DIM for d in value)
+
+
+def _layout(dims: tuple[int, ...], strides: tuple[int, ...] | None) -> Layout:
+    """Return the layout; C-contiguous where strides were not recorded (the reader warns)."""
+    if strides is None or 0 in dims or _contiguous(dims[::-1], strides[::-1]):
+        return Layout.C
+    return Layout.F if _contiguous(dims, strides) else Layout.STRIDED
+
+
+def _contiguous(dims: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether the first dimension given is the fastest and there are no gaps."""
+    expected = 1
+    for d, s in zip(dims, strides, strict=True):
+        if d != 1 and s != expected:
+            return False
+        expected *= d
+    return True

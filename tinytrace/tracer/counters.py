@@ -1,0 +1,99 @@
+"""Counters of the process: resident memory, CPU, array memory. Read by the sampling thread.
+
+psutil is imported when the first `ProcessCounters` is made, so that ``import tinytrace`` stays cheap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import psutil
+
+BYTES_PER_MB = 1e6  # as everywhere in tinytrace: decimal units
+
+
+class _Sink(Protocol):
+    def series(self, name: str, unit: str) -> int: ...
+    def counter(self, series: int, value: float, t_ns: int = 0) -> None: ...
+
+
+class ProcessCounters:
+    """Write one value of each counter per `tick`.
+
+    Series: ``rss_mb`` (MB), ``cpu_percent`` (% of one CPU, all threads: 250 is two and a half CPUs busy;
+    over the time since the tick before, so the first tick writes none). When the recorder counts array
+    memory (``memory() -> (live bytes, peak bytes since the last call, allocations)``), also ``array_mb``,
+    ``array_peak_mb`` (MB) and ``allocations`` (count, since the start).
+
+    What cannot be read is left out of that tick: never a 0, never an exception.
+
+    Args:
+        recorder: has ``series`` and ``counter``, and may have ``memory``.
+        process: this process as a ``psutil.Process``, or None to make one.
+        clock: ns on CLOCK_MONOTONIC.
+        cpu_clock: CPU time of this process in ns. By default the kernel's exact clock: psutil reads
+            the one that counts in steps of 10 ms, which are 20 % of a tick of 50 ms.
+    """
+
+    def __init__(
+        self,
+        recorder: _Sink,
+        process: psutil.Process | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        cpu_clock: Callable[[], int] = time.process_time_ns,
+    ) -> None:
+        self._recorder = recorder
+        self._process = process if process is not None else _this_process()
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._memory: Callable[[], tuple[int, int, int]] | None = getattr(recorder, "memory", None)
+        self._previous: tuple[int, int] | None = None  # time and CPU time in ns
+        self._series: dict[str, int] = {}
+
+    def tick(self) -> None:
+        """Read everything and write it down with the present time. Never raises."""
+        now_ns = self._clock()
+        for read in (self._tick_rss, self._tick_cpu, self._tick_arrays):
+            try:
+                read(now_ns)
+            except Exception:  # /proc may vanish, be hidden or hold anything: say nothing this time
+                continue
+
+    def _tick_rss(self, now_ns: int) -> None:
+        if self._process is not None:
+            self._put("rss_mb", "MB", self._process.memory_info().rss / BYTES_PER_MB, now_ns)
+
+    def _tick_cpu(self, now_ns: int) -> None:
+        used_ns = self._cpu_clock()
+        previous, self._previous = self._previous, (now_ns, used_ns)
+        if previous is None or now_ns <= previous[0]:
+            return
+        percent = 100 * (used_ns - previous[1]) / (now_ns - previous[0])
+        self._put("cpu_percent", "%", percent, now_ns)
+
+    def _tick_arrays(self, now_ns: int) -> None:
+        if self._memory is None:
+            return
+        live_bytes, peak_bytes, allocations = self._memory()
+        self._put("array_mb", "MB", live_bytes / BYTES_PER_MB, now_ns)
+        self._put("array_peak_mb", "MB", peak_bytes / BYTES_PER_MB, now_ns)
+        self._put("allocations", "count", float(allocations), now_ns)
+
+    def _put(self, name: str, unit: str, value: float, now_ns: int) -> None:
+        series = self._series.get(name)
+        if series is None:
+            series = self._series[name] = self._recorder.series(name, unit)
+        self._recorder.counter(series, value, now_ns)
+
+
+def _this_process() -> psutil.Process | None:
+    """Return None where psutil cannot read this process: then there is no such counter."""
+    try:
+        import psutil
+
+        return psutil.Process()
+    except Exception:  # psutil.Error, ImportError, a broken /proc
+        return None

@@ -1,0 +1,398 @@
+"""One recording: from start to stop, in this process; then read back as a `Trace`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinytrace.errors import StoreError, TinytraceError, UsageError
+from tinytrace.tracer import annotate
+from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
+from tinytrace.tracer.hooks import AfterImport
+from tinytrace.tracer.records import FORMAT_VERSION, Entry
+from tinytrace.tracer.store import create_run, process_folder, remove_run
+
+if TYPE_CHECKING:
+    from tinytrace.tracer.trace import Trace
+
+# Python hands the GIL to a waiting thread after this long. With the default of 5 ms a 1 kHz sampling
+# thread gets 160 samples/s out of pure Python code, with 0.5 ms 950.
+SWITCH_INTERVAL_S = 0.0005
+TICK_S = 0.05
+SAMPLERS = ("thread", "py-spy", "none")
+MAX_RATE_HZ = 10_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to record and where to.
+
+    Attributes:
+        output: the trace file; the run folder lies beside it until the trace is written.
+        rate_hz: samples per second, 1…10,000.
+        sampler: ``thread`` (a thread of this process), ``py-spy`` (from outside), ``none``.
+        native: with py-spy: C frames too.
+        budget_bytes: size that the trace file should not exceed.
+        disk_limit_bytes: size that the segments of a process should not exceed while recording.
+        ops: record NumPy's operations.
+        children: record the processes that the program starts.
+    """
+
+    output: Path
+    rate_hz: float = 1000.0
+    sampler: str = "thread"
+    native: bool = False
+    budget_bytes: int = 200_000_000
+    disk_limit_bytes: int = 2_000_000_000
+    ops: bool = True
+    children: bool = True
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without doing anything.
+
+        Raises:
+            UsageError: a value that makes no sense.
+        """
+        if self.sampler not in SAMPLERS:
+            raise UsageError(f"no such sampler: {self.sampler}; there are {', '.join(SAMPLERS)}")
+        if not 1 <= self.rate_hz <= MAX_RATE_HZ:
+            raise UsageError(f"the rate must be 1 to {MAX_RATE_HZ} Hz, not {self.rate_hz:g}")
+
+
+def load_core(name: str = "") -> Any:
+    """The recorder to use: ``"c"``, ``"python"``, or the compiled one if it is there.
+
+    Raises:
+        UsageError: the compiled one was asked for and is not there, or the name is unknown.
+    """
+    name = name or os.environ.get("TINYTRACE_CORE", "")
+    if name not in {"", "c", "python"}:
+        raise UsageError(f"TINYTRACE_CORE must be c or python, not {name}")
+    if name != "python":
+        try:
+            from tinytrace.tracer import _native
+        except ImportError:
+            if name == "c":
+                raise UsageError("TINYTRACE_CORE=c: the compiled core was not built") from None
+        else:
+            return _native
+    from tinytrace.tracer.recorder import PythonRecorder
+
+    return PythonRecorder()
+
+
+class Session:
+    """A recording of this process. One at a time per process.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> session = Session(Options(pathlib.Path(folder.name) / "trace.json"), ["example"])
+        >>> session.start(); session.stop()
+        >>> session.trace().meta["command"]
+        ['example']
+        >>> session.discard(); folder.cleanup()
+    """
+
+    _current: Session | None = None
+
+    def __init__(self, options: Options, command: list[str], run_folder: Path | None = None) -> None:
+        """Prepare; ``run_folder`` is given to take part in the run of another process."""
+        self.options = options
+        self._command = command
+        self._joined = run_folder is not None
+        self._lock = -1
+        self._active = False
+        self._undo: list[Callable[[], None]] = []
+        self._sampler: Any = None
+        self._tick: Callable[[], None] | None = None
+        if run_folder is None:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            run_folder = options.output.parent / ".tinytrace" / f"{stamp}-{os.getpid()}-{time.monotonic_ns() % 10**6:06d}"
+        self.run_folder = run_folder
+
+    @classmethod
+    def join(cls, run_folder: Path, options: Options) -> Session:
+        """A session of a further process in an existing run."""
+        return cls(options, [], run_folder)
+
+    def start(self) -> None:
+        """Begin to record.
+
+        Raises:
+            StoreError: the run folder cannot be made.
+            UsageError: this process is being recorded already, or the core is not there.
+        """
+        if Session._current is not None:
+            raise UsageError("this process is being recorded already")
+        self._recorder = load_core()
+        if not self._joined:
+            description = {"command": self._command, "core": self._recorder.core}
+            _, self._lock = create_run(self.options.output.parent, self.run_folder.name, description)
+        try:
+            self._start_process()
+        except (OSError, TinytraceError) as problem:
+            self.stop()
+            self.discard()
+            if isinstance(problem, TinytraceError):
+                raise
+            raise StoreError(f"cannot record in {self.run_folder}: {problem.strerror}") from problem
+
+    def _start_process(self) -> None:
+        self._folder = process_folder(self.run_folder)
+        self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
+        self._active = True
+        Session._current = self
+        self._undo = [self._recorder.close]
+        self._started_ns = time.monotonic_ns()
+        self._put_meta(
+            pid=os.getpid(), parent_pid=os.getppid(), start_ns=self._started_ns,
+            start_unix_ns=time.time_ns(), name=self._process_name(), core=self._recorder.core,
+            clock="CLOCK_MONOTONIC", format_version=FORMAT_VERSION,
+            machine=machine(), options={"rate_hz": self.options.rate_hz, "sampler": self.options.sampler},
+        )  # fmt: skip
+        annotate.set_recorder(self._recorder)
+        self._undo.append(lambda: annotate.set_recorder(None))
+        if self.options.ops:
+            self._install_hooks()
+        self._start_counters()
+        self._start_sampler()
+
+    def _process_name(self) -> str:
+        words = sys.orig_argv[1:] or ["python"]
+        if self._joined:
+            process = sys.modules.get("multiprocessing.process")
+            if process is not None and process.parent_process() is not None:
+                return str(process.current_process().name)
+        return " ".join([Path(words[0]).name, *words[1:]])[:200]
+
+    def _install_hooks(self) -> None:
+        hooks = self._backend()
+        adapter = NumpyAdapter(hooks, self._recorder.op)
+        after_import = AfterImport()
+        package = str(Path(__file__).parents[1]) + os.sep
+        ours = (package, "<frozen runpy>", "<frozen importlib")
+        self._recorder.internal(("<__array_function__", "<frozen "), ours)
+
+        def numpy_is_here(module: Any) -> None:
+            internal = [str(Path(module.__file__).parent) + os.sep, "<__array_function__", "<frozen "]
+            scipy = Path(module.__file__).parents[1] / "scipy"
+            self._recorder.internal((*internal, str(scipy) + os.sep), ours)
+            adapter.install(module)
+
+        install = dict(targets(adapter)) | {"numpy": numpy_is_here}
+        for name, call in install.items():
+            after_import.add(name, self._guarded(call))
+
+        def off() -> None:
+            after_import.remove()
+            problems = hooks.uninstall()
+            unseen = [*getattr(hooks, "unseen", ()), *problems]
+            for text in (*unseen, *(f"not recorded: {m}" for m in adapter.missing)):
+                self._recorder.put(Entry.WARNING, text.encode())
+
+        self._undo.append(off)
+
+    def _backend(self) -> Any:
+        if self._recorder.core == "c":
+            return self._recorder
+        from tinytrace.tracer.pyhooks import PythonHooks
+
+        return PythonHooks(self._recorder)
+
+    def _guarded(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
+        """What an import of the program's triggers must not fail: the reason becomes a warning."""
+
+        def guarded(module: Any) -> None:
+            try:
+                if self._active:
+                    call(module)
+            except Exception as problem:
+                text = f"the operations of {module.__name__} are not recorded: {problem!r}"
+                self._recorder.put(Entry.WARNING, text.encode("utf-8", "replace"))
+
+        return guarded
+
+    def _start_counters(self) -> None:
+        from tinytrace.tracer.counters import ProcessCounters
+
+        self._tick = ProcessCounters(self._recorder).tick
+
+    def _start_sampler(self) -> None:
+        if self.options.sampler == "py-spy":
+            self._start_pyspy()
+        rate = self.options.rate_hz if self.options.sampler == "thread" else 0.0
+        self._start_thread(rate)
+
+    def _start_pyspy(self) -> None:
+        from tinytrace.tracer.pyspy import PySpySampler
+
+        spy = PySpySampler(self._recorder, self.options.rate_hz, self.options.native, self._folder)
+        try:
+            spy.start()
+        except StoreError as problem:
+            self._recorder.put(Entry.WARNING, str(problem).encode())
+            self._start_thread(self.options.rate_hz)
+            return
+        self._undo.append(spy.stop)
+        counters = self._tick
+
+        def tick() -> None:
+            spy.tick()
+            if counters:
+                counters()
+
+        self._tick = tick
+
+    def _start_thread(self, rate_hz: float) -> None:
+        """Start the sampling thread; at rate 0 it reads the counters only."""
+        if self._sampler is not None:
+            return
+        if self._recorder.core == "c":
+            self._recorder.sampler_start(rate_hz, self._tick, TICK_S, random.SystemRandom().getrandbits(63))
+            self._sampler = self._recorder.sampler_stats
+            self._undo.append(self._recorder.sampler_stop)
+        else:
+            from tinytrace.tracer.sampler import PythonSampler
+
+            ticks = [(TICK_S, self._tick)] if self._tick else []
+            sampler = PythonSampler(self._recorder, rate_hz, ticks)
+            sampler.start()
+            self._sampler = sampler.stats
+            self._undo.append(sampler.stop)
+        if rate_hz:
+            before = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+            def restore() -> None:
+                if abs(sys.getswitchinterval() - SWITCH_INTERVAL_S) < 1e-9:
+                    sys.setswitchinterval(before)
+
+            self._undo.append(restore)
+
+    def _put_meta(self, **values: Any) -> None:
+        self._recorder.put(Entry.META, json.dumps(values).encode())
+
+    def stop(self) -> None:
+        """End the recording and undo every hook, last in first out. Never raises; may be called again."""
+        if not self._active or Session._current is not self:
+            return
+        if self._tick:
+            self._tick()
+        cost = self._op_cost()
+        self._active = False
+        while len(self._undo) > 1:  # all but closing the store
+            self._undo_one()
+        try:
+            self._put_meta(end_ns=time.monotonic_ns(), audit=self._audit(cost))
+        except Exception:
+            self._recorder.put(Entry.WARNING, b"the self-audit could not be written")
+        self._undo_one()
+        Session._current = None
+
+    def _undo_one(self) -> None:
+        try:
+            self._undo.pop()()
+        except Exception as problem:
+            self._recorder.put(Entry.WARNING, f"on stopping: {problem!r}".encode("utf-8", "replace"))
+
+    def _op_cost(self) -> int | None:
+        """What recording one op takes, in ns, measured here and now; None where it cannot be."""
+        measure = getattr(self._recorder, "op_cost", None)
+        numpy = sys.modules.get("numpy")
+        if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "ones"):
+            return None
+        operand = numpy.ones((4, 4), "float32")
+        return int(measure(operand, operand)) or None
+
+    def _audit(self, cost_ns: int | None) -> dict[str, Any]:
+        stats = dict(self._recorder.stats())
+        audit: dict[str, Any] = {"core": self._recorder.core}
+        for key in ("dropped", "folded_spans", "skipped_elements", "sites_left_out", "signatures_left_out", "stacks_left_out"):
+            audit[key] = stats.get(key, 0)
+        if stats.get("errno"):
+            audit["error"] = os.strerror(stats["errno"])
+            text = f"recording ended early: {audit['error']}"
+            self._recorder.put(Entry.WARNING, text.encode())
+        if self.options.sampler == "thread":
+            audit["asked_hz"] = self.options.rate_hz
+        busy_ns = 0
+        if self._sampler is not None:
+            sampled = self._sampler()
+            busy_ns = audit["sampler_busy_ns"] = int(sampled.get("busy_ns", 0))
+            if sampled.get("rounds"):
+                audit["mean_lateness_ns"] = int(sampled["late_ns"] / sampled["rounds"])
+        if cost_ns:
+            audit["overhead_ns_per_op"] = cost_ns
+        spans = int(stats.get("spans", 0))
+        wall_ns = time.monotonic_ns() - self._started_ns
+        if cost_ns or not spans:
+            own_ns = busy_ns + spans * (cost_ns or 0)
+            audit["own_overhead_percent"] = round(100 * own_ns / max(wall_ns, 1), 3)
+        return audit
+
+    def trace(self) -> Trace:
+        """Read back what all processes of the run recorded; call after `stop`.
+
+        Raises:
+            StoreError: nothing readable is there.
+        """
+        from tinytrace.tracer.assemble import read_run
+
+        return read_run(self.run_folder)
+
+    def discard(self) -> None:
+        """Remove the run folder, when its trace has been written. Not for those who joined."""
+        if self._joined:
+            return
+        remove_run(self.run_folder)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def restart_in_child(self) -> None:
+        """After a fork, in the child: forget the parent's recording and begin one of our own."""
+        self._recorder.reset_after_fork()
+        annotate.set_recorder(None)
+        was_active, self._active = self._active, False
+        Session._current = None
+        self._undo, self._sampler, self._tick = [], None, None
+        self._joined = True
+        if not was_active:
+            return
+        try:
+            self._start_process()
+        except (OSError, TinytraceError):
+            self._recorder.close()  # the child runs unrecorded; the run folder may be gone
+
+
+def machine() -> dict[str, Any]:
+    """What this machine and interpreter are; nothing here imports anything heavy."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "cpu": _cpu_model(),
+        "cpu_count": os.cpu_count(),
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+    }
+
+
+def _cpu_model() -> str | None:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        return None
+    return None
