@@ -96,9 +96,28 @@ def test_an_op_inside_a_span_inside_an_op_counts_as_inside(tmp_path: Path) -> No
 
 
 def test_an_op_that_did_not_end_well_is_marked_and_not_counted(tmp_path: Path) -> None:
-    raised, is_open = spans_of(trace_of("add[8,8->8]!:1 add[8,8->8]?:1"), tmp_path)
+    raised, is_open = spans_of(trace_of("add![8,8->8]:1 add?[8,8->8]:1"), tmp_path)
     assert (raised["args"]["raised"], raised["args"]["flops"]) == (True, None)
     assert (is_open["args"]["open"], is_open["args"]["flops"]) == (True, None)
+
+
+def test_figures_that_the_user_gave_stand_for_all_that_ran_inside(tmp_path: Path) -> None:
+    builder = TraceBuilder()
+    thread = builder.thread(builder.process(10), 10)
+    outer = builder.span(thread, START_NS, 9, "fused", args={"flops": 7, "bytes": 9})
+    signature = signature_of("add", "8,8->8")
+    builder.span(thread, START_NS + 1, 2, "add", parent=outer, signature=signature)
+    unknown = signature_of("frobnicate", "8->8")
+    builder.span(thread, START_NS + 4, 2, "frobnicate", parent=outer, signature=unknown)
+    events = spans_of(builder.build(), tmp_path)
+    assert [e["args"]["flops"] for e in events] == [7, None, None]
+    assert [e["args"]["bytes"] for e in events] == [9, None, None]
+    assert "args.flops" not in events[0]["args"]
+
+
+def test_a_copy_has_no_flops_and_says_nought(tmp_path: Path) -> None:
+    (copy,) = spans_of(trace_of("copy[8->8]"), tmp_path)
+    assert (copy["args"]["flops"], copy["args"]["bytes"]) == (0, 128)
 
 
 def test_arguments_of_the_user_are_there_and_hide_none_of_ours(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ class ChromeReader:
         self.ended |= "end" in args
 
     def _take_head(self, head: Any) -> None:
-        limits = {"epoch_ns": 2**62, "spans": 2**31}
+        limits = {"epoch_ns": 2**61, "spans": 2**31}
         if self.head or not isinstance(head, dict):
             raise self.tables.error("nonsense in its head")
         for name, limit in limits.items():

@@ -54,6 +54,7 @@ _ESCAPED = re.compile("[\x1a\ud800-\udfff]")
 _ESCAPE = re.compile("\x1a([0-9a-f]{4})")
 _NUMBER = "\x1a="
 _LARGEST_INT = 2**63 - 1
+_LATEST_NS = 2**61  # 73 years: sums of two times stay within 64 bits
 
 
 def escape_text(text: str) -> str:
@@ -215,6 +216,8 @@ class TableReader:
         for key, dtype in dtypes.items():
             try:
                 piece[key] = _column(found.get(key), dtype)
+                if key.endswith("_ns") and (np.abs(piece[key]) > _LATEST_NS).any():
+                    raise ValueError
             except (TypeError, ValueError, OverflowError) as e:
                 raise self.error(f"nonsense in the column {name}.{key}") from e
         if len({len(column) for column in piece.values()}) != 1:

@@ -1,7 +1,7 @@
 """What operations cost: FLOPs, transcendentals, comparisons and bytes, per signature and per trace.
 
-The rules are in `tinytrace.analysis.op_table`, the published convention in docs/counting.md. An operation
-without a formula is *uncounted* (None; −1 in arrays), never 0.
+The rules are in `tinytrace.analysis.op_table`, the published convention in docs/counting.md. An
+operation without a formula is *uncounted* (None; −1 in arrays), never 0.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ CONVENTION: dict[str, str] = {
     "transcendental": "one evaluation of exp, log, sqrt, pow, tanh…; not in the FLOPs",
     "comparison": "of sorting and searching; not in the FLOPs",
     "complex": "add 2, multiply 6, divide 11, multiply-add 8 FLOPs; a transcendental is one",
-    "nominal": "linear algebra by LAPACK Working Note 41 and Golub & Van Loan, FFT 5 n log2 n (real: "
-    "half): the problem is rated, whatever the library executes",
+    "nominal": "linear algebra by LAPACK Working Note 41 and Golub & Van Loan, FFT 5 n log2 n "
+    "(real: half): the problem is rated, whatever the library executes",
     "bytes": "compulsory traffic at the op's boundary: each distinct input read once, each output "
     "written once; write-allocate left out; views and scalars 0; broadcast dimensions once",
     "strided": "elements x min(64, |stride|): the cache lines touched",
     "gather": "2 x out + index",
     "scatter": "3 x updates + index",
-    "leaves": "only ops without an op inside them are counted; an op with figures given by the user "
-    "stands for all that ran inside it",
+    "leaves": "only ops without an op inside them are counted; an op with figures given by the "
+    "user stands for all that ran inside it",
     "uncounted": "an op without a formula, or that did not end normally: listed, never 0",
 }
 
@@ -84,7 +84,7 @@ def count(signature: Signature) -> Counts:
 
     Example:
         >>> from tinytrace.tracer.trace import Operand, Signature
-        >>> a, b, out = Operand("float64", (2, 4)), Operand("float64", (4, 3)), Operand("float64", (2, 3))
+        >>> a, b, out = (Operand("float64", shape) for shape in [(2, 4), (4, 3), (2, 3)])
         >>> cost = count(Signature("matmul", (a, b, out), 2))
         >>> cost.flops, cost.bytes_read, cost.bytes_written
         (48, 160, 48)
@@ -96,7 +96,12 @@ def count(signature: Signature) -> Counts:
     if work is None:
         return Counts(None, 0, traffic.read, traffic.written)
     return Counts(
-        work.flops, work.transcendentals, traffic.read, traffic.written, work.comparisons, work.nominal
+        work.flops,
+        work.transcendentals,
+        traffic.read,
+        traffic.written,
+        work.comparisons,
+        work.nominal,
     )
 
 
@@ -124,7 +129,7 @@ NUMBERS = (
     "bool", "int", "uint", "float", "bfloat", "complex", "long", "ulong", "clong", "datetime64",
     "timedelta64",
 )  # fmt: skip
-REFERENCES = ("object", "StringDType")  # arrays of things elsewhere: what is done to them is not known
+REFERENCES = ("object", "StringDType")  # arrays of things elsewhere: what is done is not known
 
 
 def _traffic(row: Row, sig: Signature) -> Traffic:
@@ -134,7 +139,7 @@ def _traffic(row: Row, sig: Signature) -> Traffic:
         return NOT_KNOWN
 
 
-# A whole trace ---------------------------------------------------------------------------------------
+# A whole trace ----------------------------------------------------------------------------------
 
 Figure = Literal["flops", "bytes"]
 Mask = NDArray[np.bool_]
@@ -173,14 +178,14 @@ class TraceCounts:
         """Return what each span contributes to the sum over the trace; −1 where uncounted.
 
         Leaves contribute what their signature says; a leaf that raised or never ended is uncounted.
-        An op with a figure declared by the user (``tt.op(name, flops=)``) contributes that, and whatever
-        lies inside it 0. All other spans contribute 0.
+        An op with a figure declared by the user (``tt.op(name, flops=)``) contributes that, if it
+        ended normally, and whatever lies inside it 0. All other spans contribute 0.
         """
         spans = self.trace.spans
         values = self.flops if figure == "flops" else self.bytes
         per_signature = np.append(values, UNCOUNTED)  # signature −1 finds the last one
         result = np.where(self.leaf, per_signature[spans.signature_id], 0)
-        result[self.leaf & (spans.flags & (Flag.RAISED | Flag.OPEN) != 0)] = UNCOUNTED
+        result[self.leaf & _unfinished(spans.flags)] = UNCOUNTED
         rows, declared = self._declared(figure)
         if len(rows):
             inside = _inside(spans.parent, rows)
@@ -196,11 +201,12 @@ class TraceCounts:
         folded = self.trace.aggregates
         exact = [c.flops if figure == "flops" else c.bytes for c in self.signatures] + [None]
         pairs = zip(folded.signature_id.tolist(), folded.leaves.tolist(), strict=True)
-        return (high << 32) + low + sum((exact[i] or 0) * leaves for i, leaves in pairs)
+        return (high << 32) + low + sum(int(exact[i] or 0) * leaves for i, leaves in pairs)
 
     def _declared(self, figure: Figure) -> tuple[NDArray[np.intp], Figures]:
         spans = self.trace.spans
-        rows = np.flatnonzero((spans.kind == Kind.OP) & (spans.args_id >= 0))
+        given = (spans.kind == Kind.OP) & (spans.args_id >= 0) & ~_unfinished(spans.flags)
+        rows = np.flatnonzero(given)
         ids, index = np.unique(spans.args_id[rows], return_inverse=True)
         values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
         return rows[values >= 0], values[values >= 0]
@@ -215,12 +221,17 @@ def _declared_figure(arguments: str, figure: Figure) -> int | None:
         return None
 
 
+def _unfinished(flags: NDArray[np.uint8]) -> Mask:
+    """Per span: whether it raised or never ended, so that it is not known how much it did."""
+    return np.asarray(flags & (Flag.RAISED | Flag.OPEN) != 0)
+
+
 def _inside(parent: NDArray[Any], rows: NDArray[np.intp]) -> Mask:
     """Per span: whether one of these rows lies above it. Each round looks twice as far up."""
     up = np.append(parent, -1).astype("i8")  # the last one is above the roots
     above = np.zeros(len(up), "?")
     above[rows] = True
-    above = above[up] & (up >= 0)
+    above = np.asarray(above[up], "?")
     for _ in range(len(parent).bit_length()):
         if (up < 0).all():
             break
@@ -276,9 +287,9 @@ def uncounted(trace: Trace, figure: Figure = "flops") -> list[Uncounted]:
 
 
 def coverage(trace: Trace, figure: Figure = "flops") -> float | None:
-    """Return the share of op time that is counted, 0 to 1: of the self time of leaves; None without any.
+    """Return the counted share of op time, 0 to 1; None without ops.
 
-    Aggregated ops are in it with the self time of the whole group.
+    Op time is the self time of leaves; aggregated ops are in it with that of the whole group.
     """
     return _Times(count_trace(trace), figure).coverage()
 

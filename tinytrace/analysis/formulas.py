@@ -1,6 +1,6 @@
 """How much work an operation of given sizes is: the formulas of docs/counting.md, nothing else.
 
-Sizes are element counts (ints >= 0). A multiply-add is 2 FLOPs. ``nominal`` figures are the counts by
+Sizes are element counts (ints >= 0). A multiply-add is 2 FLOPs. ``nominal`` figures are those by
 which a problem is conventionally rated, whatever algorithm the library runs.
 """
 
@@ -50,7 +50,7 @@ def _nominal(numerator: int, denominator: int = 1) -> Work:
     return Work(max(0, (2 * numerator + denominator) // (2 * denominator)), nominal=True)
 
 
-# Products -------------------------------------------------------------------------------------------
+# Products ---------------------------------------------------------------------------------------
 
 
 def matmul_flops(m: int, n: int, k: int, batch: int = 1) -> int:
@@ -89,8 +89,8 @@ def correlate_flops(n: int, m: int, mode: str) -> int:
         mode: ``full``, ``same`` or ``valid``, as in `numpy.correlate`.
 
     Example:
-        >>> correlate_flops(5, 3, "full"), correlate_flops(5, 3, "same"), correlate_flops(5, 3, "valid")
-        (30, 26, 18)
+        >>> [correlate_flops(5, 3, mode) for mode in ("full", "same", "valid")]
+        [30, 26, 18]
     """
     long, short = max(n, m), min(n, m)
     left, right = {
@@ -103,11 +103,11 @@ def correlate_flops(n: int, m: int, mode: str) -> int:
     return 2 * ((long - short + 1 + left + right) * short - missing)
 
 
-# Transforms, sorting --------------------------------------------------------------------------------
+# Transforms, sorting ----------------------------------------------------------------------------
 
 
 def fft(n: int, batch: int = 1, real: bool = False) -> Work:
-    """Return 5·n·log2 n for a complex transform, half of it for a real one (FFTW's benchFFT convention)."""
+    """Return 5·n·log2 n for a complex transform, half of it for a real one (as benchFFT)."""
     flops = (2.5 if real else 5.0) * n * math.log2(n) if n > 1 else 0.0
     return Work(round(flops), nominal=True).times(batch)
 
@@ -122,7 +122,7 @@ def search_comparisons(n: int) -> int:
     return n.bit_length()
 
 
-# Dense linear algebra: LAPACK Working Note 41; svd, eig: Golub & Van Loan, Matrix Computations -------
+# Dense linear algebra: LAPACK Working Note 41; svd, eig: Golub & Van Loan, Matrix Computations --
 
 
 def lu_solve(n: int, right_hand_sides: int) -> Work:
@@ -188,11 +188,17 @@ def eigh_values(n: int) -> Work:
     return _nominal(4 * n**3, 3)
 
 
-# Layers ---------------------------------------------------------------------------------------------
+# Layers -----------------------------------------------------------------------------------------
 
 
 def conv_flops(
-    batch: int, out_spatial: Sequence[int], kernel: Sequence[int], c_in: int, c_out: int, groups: int = 1
+    batch: int,
+    out_spatial: Sequence[int],
+    kernel: Sequence[int],
+    c_in: int,
+    c_out: int,
+    *,
+    groups: int = 1,
 ) -> int:
     """Return 2·batch·∏out·∏k·Cout·Cin/groups of a convolution of any rank, forward.
 
@@ -211,8 +217,8 @@ def conv_unpadded_flops(
     kernel: Sequence[int],
     c_in: int,
     c_out: int,
-    groups: int = 1,
     *,
+    groups: int = 1,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
@@ -234,10 +240,16 @@ def conv_unpadded_flops(
 
 
 def conv_transposed_flops(
-    batch: int, in_spatial: Sequence[int], kernel: Sequence[int], c_in: int, c_out: int, groups: int = 1
+    batch: int,
+    in_spatial: Sequence[int],
+    kernel: Sequence[int],
+    c_in: int,
+    c_out: int,
+    *,
+    groups: int = 1,
 ) -> int:
-    """Return 2·batch·∏in·∏k·Cin·Cout/groups: every *input* position is multiplied with the kernel."""
-    return conv_flops(batch, in_spatial, kernel, c_in, c_out, groups)
+    """Return 2·batch·∏in·∏k·Cin·Cout/groups: every *input* position meets the whole kernel."""
+    return conv_flops(batch, in_spatial, kernel, c_in, c_out, groups=groups)
 
 
 def conv_backward_flops(
@@ -246,43 +258,43 @@ def conv_backward_flops(
     kernel: Sequence[int],
     c_in: int,
     c_out: int,
-    groups: int = 1,
     *,
+    groups: int = 1,
     bias: bool = False,
 ) -> int:
-    """Return 2 × forward (the gradients of input and weights), and the sum that is the bias's gradient."""
-    forward = conv_flops(batch, out_spatial, kernel, c_in, c_out, groups)
+    """Return 2 × forward (gradients of input and weights), and the sums of the bias's gradient."""
+    forward = conv_flops(batch, out_spatial, kernel, c_in, c_out, groups=groups)
     positions = batch * math.prod(out_spatial)
     return 2 * forward + (c_out * max(0, positions - 1) if bias else 0)
 
 
 def softmax(n: int, rows: int) -> Work:
-    """Return 4N − 2R FLOPs and N T: maximum (N−R), subtract (N), exp (N T), sum (N−R), divide (N)."""
+    """Return 4N − 2R FLOPs, N T: maximum (N−R), subtract (N), exp (N T), sum (N−R), divide (N)."""
     return Work(max(0, 4 * n - 2 * rows), transcendentals=n)
 
 
-def attention_matmul_flops(batch: int, heads: int, sq: int, sk: int, d: int, dv: int) -> int:
+def attention_matmul_flops(batch: int, heads: int, sq: int, sk: int, *, d: int, dv: int) -> int:
     """Return 2·B·H·Sq·Sk·(d + dv): the two products of scaled dot-product attention."""
     return 2 * batch * heads * sq * sk * (d + dv)
 
 
-def attention(batch: int, heads: int, sq: int, sk: int, d: int, dv: int) -> Work:
-    """Return the products and the softmax of scaled dot-product attention, forward, masked or not."""
+def attention(batch: int, heads: int, sq: int, sk: int, *, d: int, dv: int) -> Work:
+    """Return products and softmax of scaled dot-product attention, forward, masked or not."""
     rows = batch * heads * sq
-    return Work(attention_matmul_flops(batch, heads, sq, sk, d, dv)) + softmax(rows * sk, rows)
+    return Work(attention_matmul_flops(batch, heads, sq, sk, d=d, dv=dv)) + softmax(rows * sk, rows)
 
 
-def attention_causal_useful(batch: int, heads: int, sq: int, sk: int, d: int, dv: int) -> Work:
-    """Return half of `attention`: what a causal mask leaves of it. Report it beside the full count."""
-    full = attention(batch, heads, sq, sk, d, dv)
+def attention_causal_useful(batch: int, heads: int, sq: int, sk: int, *, d: int, dv: int) -> Work:
+    """Return half of `attention`, what a causal mask leaves; report it beside the full count."""
+    full = attention(batch, heads, sq, sk, d=d, dv=dv)
     return Work(full.flops // 2, transcendentals=full.transcendentals // 2)
 
 
 def attention_backward_flops(
-    batch: int, heads: int, sq: int, sk: int, d: int, dv: int, *, recompute: bool
+    batch: int, heads: int, sq: int, sk: int, *, d: int, dv: int, recompute: bool
 ) -> int:
     """Return 2.5 × the forward products when the scores are computed anew, else 2 ×."""
-    forward = attention_matmul_flops(batch, heads, sq, sk, d, dv)
+    forward = attention_matmul_flops(batch, heads, sq, sk, d=d, dv=dv)
     return forward * 5 // 2 if recompute else 2 * forward
 
 

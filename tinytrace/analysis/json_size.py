@@ -32,7 +32,7 @@ SAMPLE_BYTES = 65  # a row of the table (t_ns, weight_ns, cpu_ns, thread, stack)
 SLICE_BYTES = 150  # of the flame chart
 STACK_BYTES = 130  # a row of the table, a node of the profile
 FRAME_BYTES = 15
-COUNTER_BYTES = 130  # a row of the table and an event
+COUNTER_BYTES = 130  # a row of the table and an event, without the name
 RATE_BYTES = 100  # a derived event
 SERIES_BYTES = 15
 FLOW_BYTES = 70  # a row of the table, and the ends on the spans' events
@@ -76,12 +76,12 @@ def span_bytes(trace: Trace, spans: Spans, strings: Ints) -> Ints:
 
 
 def _site_bytes(trace: Trace, text: Ints) -> Ints:
-    names = [text_after_slash(name) for name in trace.strings]
+    names = [_after_slash(name) for name in trace.strings]
     file = _padded(text_bytes(names))
     return SITE_BYTES + file[trace.frames.file_id] + text[trace.frames.name_id]
 
 
-def text_after_slash(path: str) -> str:
+def _after_slash(path: str) -> str:
     """Return the last part of a path."""
     return path[path.rfind("/") + 1 :]
 
@@ -96,6 +96,12 @@ def _shown_bytes(signature: Signature) -> int:
 def aggregate_bytes(aggregates: Aggregates) -> int:
     """Return the bytes of the table of aggregates."""
     return AGGREGATE_BYTES * len(aggregates)
+
+
+def counter_bytes(trace: Trace, strings: Ints) -> Ints:
+    """Return the bytes that each value of a counter takes in the file."""
+    name_bytes = strings[trace.series.name_id] + strings[trace.series.unit_id]
+    return np.asarray(COUNTER_BYTES + name_bytes[trace.counters.series_id], "i8")
 
 
 class SampleSizes:
@@ -165,7 +171,6 @@ def table_bytes(trace: Trace, strings: Ints) -> int:
     frames = trace.frames
     stack_frames = trace.stacks.frame_id
     nodes = text[frames.name_id[stack_frames]] + text[frames.file_id[stack_frames]] + STACK_BYTES
-    series_texts = text[trace.series.name_id[trace.counters.series_id]]
     signatures = sum(
         SIGNATURE_BYTES + len(s.op) + len(s.attributes)
         + sum(
@@ -182,7 +187,6 @@ def table_bytes(trace: Trace, strings: Ints) -> int:
         + int(nodes.sum())
         + FRAME_BYTES * len(frames)
         + SERIES_BYTES * len(trace.series)
-        + int(series_texts.sum())
         + TRACK_BYTES * (len(trace.processes) + len(trace.threads))
     )
 
@@ -201,7 +205,7 @@ def json_bytes(trace: Trace, rate_points: int = 0) -> int:
         + int(span_bytes(trace, trace.spans, strings).sum())
         + aggregate_bytes(trace.aggregates)
         + SampleSizes(trace).bytes(trace.samples)
-        + COUNTER_BYTES * len(trace.counters)
+        + int(counter_bytes(trace, strings).sum())
         + RATE_BYTES * rate_points
         + FLOW_BYTES * len(trace.flows)
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from tinytrace.tracer.records import Kind, Layout
+from tinytrace.tracer.records import MAX_NDIM, Kind, Layout
 from tinytrace.tracer.trace import Operand, Signature
 
 DEVICE_CATEGORIES = frozenset({"kernel", "gpu_memcpy", "gpu_memset", "gpu_user_annotation"})
@@ -30,7 +30,7 @@ _DTYPES = {
     "c10::Float8_e4m3fnuz": ("float8_e4m3fnuz", 1), "c10::Float8_e5m2fnuz": ("float8_e5m2fnuz", 1),
 }  # fmt: skip
 _NOT_AN_ARRAY = Operand("object", (), Layout.OTHER)
-MAX_DIM = 1 << 62
+MAX_DIM = 1 << 48  # beyond any memory
 
 
 def kind_of(category: str, name: str) -> Kind:
@@ -113,7 +113,9 @@ def _operand(shape: Any, dtype: Any, strides: Any) -> Operand | None:
 
 
 def _are_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(d) is int and 0 <= d < MAX_DIM for d in value)
+    if not isinstance(value, list) or len(value) > MAX_NDIM:
+        return False
+    return all(type(d) is int and 0 <= d < MAX_DIM for d in value)
 
 
 def _layout(dims: tuple[int, ...], strides: tuple[int, ...] | None) -> Layout:

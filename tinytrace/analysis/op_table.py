@@ -1,4 +1,4 @@
-"""The table: which operation costs what. docs/counting.md prints the same rows; a test compares them."""
+"""The table: which operation costs what. docs/counting.md prints the same rows (tested)."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ from tinytrace.analysis.work import (
     updates,
     vdot,
 )  # fmt: skip
+from tinytrace.tracer.trace import Signature
 
 # Rules that say nothing about the values: strings, records and dates may be moved and sorted too.
 ANY_DTYPE: frozenset[WorkRule] = frozenset({moves, sorting, lexical_sorting, searching})
@@ -146,8 +147,8 @@ ROWS = (
     Row("searchsorted", searching, traffic.search,
         "0; ⌈log2(N + 1)⌉ comparisons per query (nominal)"),
     # Moving
-    Row("copy astype ascontiguousarray asfortranarray array asarray asanyarray reshape ravel flatten "
-        "deepcopy", moves, traffic.copy, "0"),
+    Row("copy astype ascontiguousarray asfortranarray array asarray asanyarray reshape ravel "
+        "flatten deepcopy", moves, traffic.copy, "0"),
     Row("concatenate stack vstack hstack dstack column_stack", moves, traffic.join, "0"),
     Row("where nonzero repeat tile roll packbits unpackbits byteswap", moves, touch, "0"),
     Row("take compress getitem", moves, traffic.gather, "0"),

@@ -37,7 +37,7 @@ def elements(operand: Operand) -> int:
 
 
 def broadcast_elements(sig: Signature) -> int:
-    """Return the number of elements of the broadcast output, from the inputs where there is none."""
+    """Return the number of elements of the broadcast output, from the inputs if there is none."""
     if sig.outputs:
         return elements(sig.outputs[0])
     sizes: list[int] = []

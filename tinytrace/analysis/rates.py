@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.spans import leaf_ops
+from tinytrace.analysis.counting import UNCOUNTED, count_trace
 from tinytrace.tracer.trace import Trace
 
 MAX_POINTS = 2_000  # finer than a screen is wide
@@ -38,8 +37,8 @@ class RateCounter(NamedTuple):
 def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
     """Return GFLOP/s and GB/s over time of each process that ran counted ops.
 
-    The work of each op in which no other op ran (as its signature says) is spread evenly over its duration;
-    the value of a bin is the work in it, over its length: nothing is lost at the edges of bins. The work of
+    The work of each op (in which no other op ran: nothing is counted twice) is spread evenly over its
+    duration; the value of a bin is the work in it, over its length: nothing is lost at the edges of bins. The work of
     aggregated ops is spread over the time in which they lie. Uncounted ops are not in it: a rate is that of
     the ops that can be counted. A rate that the trace holds already as a counter is not derived again.
 
@@ -81,24 +80,19 @@ def _present(trace: Trace) -> set[tuple[int, str, str]]:
 
 
 def _work(trace: Trace) -> tuple[Ints, Ints, Ints, Floats, Floats]:
-    """Process, start, end, FLOPs and bytes of each counted piece of work; −1 or less: uncounted."""
-    spans, aggregates = trace.spans, trace.aggregates
+    """Process, start, end, FLOPs and bytes of each piece of work; negative: uncounted."""
+    spans, folded = trace.spans, trace.aggregates
     counts = count_trace(trace)
-    rows = np.flatnonzero(leaf_ops(spans) & (spans.signature_id >= 0))
-    folded = np.flatnonzero((aggregates.leaves > 0) & (aggregates.signature_id >= 0))
-    signature_id = np.concatenate([spans.signature_id[rows], aggregates.signature_id[folded]])
-    times = np.concatenate([np.ones(len(rows)), aggregates.leaves[folded]])
-    thread = np.concatenate([spans.thread[rows], aggregates.thread[folded]])
-    start_ns = np.concatenate([spans.start_ns[rows], aggregates.start_ns[folded]])
-    end_ns = np.concatenate([spans.start_ns[rows] + spans.dur_ns[rows], aggregates.end_ns[folded]])
-    flops = counts.flops[signature_id] * times
-    moved = np.where(
-        (counts.bytes_read < 0) | (counts.bytes_written < 0),
-        -1.0,
-        counts.bytes_read.astype("f8") + counts.bytes_written,
-    )
-    process = trace.threads.process[thread].astype("i8")
-    return process, start_ns, end_ns, flops, moved[signature_id] * times
+    figures: list[Floats] = []
+    for each, per_signature in (
+        (counts.per_span("flops"), counts.flops), (counts.per_span("bytes"), counts.bytes),
+    ):  # fmt: skip
+        of_folded = np.append(per_signature, UNCOUNTED)[folded.signature_id] * folded.leaves.astype("f8")
+        figures.append(np.concatenate([each.astype("f8"), of_folded]))
+    start_ns = np.concatenate([spans.start_ns, folded.start_ns])
+    end_ns = np.concatenate([spans.start_ns + spans.dur_ns, folded.end_ns])
+    process = trace.threads.process[np.concatenate([spans.thread, folded.thread])].astype("i8")
+    return process, start_ns, end_ns, figures[0], figures[1]
 
 
 def _binned(start_ns: Ints, end_ns: Ints, work: Floats, bin_ns: int | None) -> tuple[Ints, Floats]:

@@ -1,7 +1,7 @@
 """Bytes that an operation must move: compulsory traffic at its boundary, by docs/counting.md.
 
-A rule takes a `Signature` and returns `Traffic`; None in it means: not known. Rules index operands freely:
-`counting.count` takes a missing operand (LookupError) as *uncounted*.
+A rule takes a `Signature` and returns `Traffic`; None in it means: not known. Rules index operands
+freely: `counting.count` takes a missing operand (LookupError) as *uncounted*.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ NOTHING = Traffic(0, 0)
 def operand_bytes(operand: Operand) -> int | None:
     """Return the bytes that touching every element of an operand once moves; None if not known.
 
-    Contiguous memory costs its size, scalars cost nothing. Strided memory costs the cache lines that it
-    touches: dimensions are taken from the smallest stride outwards, and each repetition costs what lies
-    below it, but at least its stride, up to a cache line. So a column of a wide matrix costs a line per
-    element, ``x[::2]`` twice its size, a block ``x[:, :1000]`` of long rows its size. Broadcast dimensions
-    (stride 0) count once; overlapping windows cost no more than the memory that they span.
+    Contiguous memory costs its size, scalars cost nothing. Strided memory costs the cache lines
+    that it touches: dimensions are taken from the smallest stride outwards, and each repetition
+    costs what lies below it, but at least its stride, up to a cache line. So a column of a wide
+    matrix costs a line per element, ``x[::2]`` twice its size, a block ``x[:, :1000]`` of long rows
+    its size. Broadcast dimensions (stride 0) count once; overlapping windows no more than the
+    memory that they span.
 
     Example:
         >>> operand_bytes(Operand("float64", (100,), Layout.STRIDED, (4096,)))
@@ -59,7 +60,7 @@ def operand_bytes(operand: Operand) -> int | None:
     for stride, size in steps:
         cost = size * max(cost, min(CACHE_LINE_BYTES, stride))
         span += stride * (size - 1)
-    # A line is fetched for the last element too, but not the gap behind it: hence the smallest gap more.
+    # The span ends with the last element; the gap behind an element is charged to it as well.
     gap = min(CACHE_LINE_BYTES, steps[0][0]) - operand.itemsize if steps else 0
     return min(cost, span + max(0, gap))
 
@@ -108,7 +109,7 @@ def to_scalar(sig: Signature) -> Traffic:
 
 
 def overwrite(sig: Signature) -> Traffic:
-    """As `touch`, but what is written is not read before (``fill``, ``copyto``); there may be no input."""
+    """As `touch`, but what is written is not read before (``fill``, ``copyto``, draws)."""
     if is_truncated(sig):
         return NOT_KNOWN
     targets = {operand.alias for operand in sig.outputs}
@@ -152,12 +153,12 @@ def view(sig: Signature) -> Traffic:
 
 
 def cleared(sig: Signature) -> Traffic:
-    """Not known what is written: large memory comes from the kernel, cleared when it is first touched."""
+    """Not known: the kernel clears large memory, and not before it is first touched (``zeros``)."""
     return Traffic(0, None)
 
 
 def join(sig: Signature) -> Traffic:
-    """2 · out: all inputs are copied into the output, so that the output alone tells (``concatenate``)."""
+    """2 · out: all inputs are copied into the output, which tells alone (``concatenate``)."""
     (out,) = sig.outputs
     known = touch(sig)
     return Traffic(dense_bytes(out) if known.read is None else known.read, operand_bytes(out))
@@ -187,7 +188,7 @@ def pick(sig: Signature) -> Traffic:
 
 
 def scattered(target: Operand, updates: int, read_along: list[Operand]) -> Traffic:
-    """3 · updates + index: value read, target read and written; ``read_along``: values and indices."""
+    """3 · updates + index: target read and written; ``read_along``: the values and indices."""
     along = total(read_along)
     if operand_bytes(target) is None:
         return NOT_KNOWN
@@ -218,7 +219,7 @@ def setitem(sig: Signature) -> Traffic:
 
 
 def search(sig: Signature) -> Traffic:
-    """Queries + out + what the searches can touch: a line per comparison, at most the whole array."""
+    """Queries, out, and what searches can touch: a line per comparison, at most the whole array."""
     haystack, *queries = sig.inputs[:2]  # a scalar query is not recorded
     whole, asked = operand_bytes(haystack), total(queries)
     if whole is None or asked is None:

@@ -1,8 +1,8 @@
 """Work rules: how the formulas apply to a recorded signature.
 
 A rule takes a `Signature` and returns `Work`; it raises ValueError, LookupError or ArithmeticError
-where the signature does not tell (an operand is missing, an axis is not known), which `counting.count`
-takes as *uncounted*.
+where the signature does not tell (an operand is missing, an axis is not known), which
+`counting.count` takes as *uncounted*.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def accumulations(sig: Signature) -> int:
 def updates(sig: Signature) -> int:
     """Elements that ``ufunc.at(a, indices, values)`` updates: as many as the index arrays pick.
 
-    Values are recorded when they are an array; where they could be one more index array, that cannot be told.
+    Values are recorded if they are an array; when they may as well be one more index, none is told.
     """
     array, *indices = sig.inputs
     if not indices[-1].dtype.startswith(("int", "uint")) or len(indices) > len(array.shape):
@@ -130,7 +130,7 @@ def per_input(sig: Signature) -> Work:
 
 
 def diagonal_sum(sig: Signature) -> Work:
-    """min(rows, columns) − 1 additions per diagonal; only of the main diagonal of the first two axes."""
+    """min(rows, columns) − 1 additions per diagonal: the main one of the first two axes."""
     if not {"", "offset=0", "axis1=0", "axis2=1", "dtype=None"}.issuperset(items(sig)):
         raise ValueError("offset or axes are not the usual ones")
     rows, columns = sig.inputs[0].shape[:2]
@@ -143,7 +143,7 @@ def multiply_adds(sig: Signature, count: int) -> Work:
 
 
 def product(sig: Signature) -> Work:
-    """2·K per element of the output, K being the last axis of the first operand; a scalar scales."""
+    """2·K per element of the output, K: the last axis of the first operand; a scalar scales."""
     first, second = sig.inputs[:2]
     if any("axes=" in item or "axis=" in item for item in items(sig)):
         raise ValueError("the summed axis is not the usual one")
@@ -182,12 +182,13 @@ def einsum(sig: Signature) -> Work:
     for term, operand in zip(terms, sig.inputs, strict=True):
         elements(operand)
         for label, size in zip(_labels(term, len(operand.shape)), operand.shape, strict=True):
-            sizes[label] = max(size, sizes.get(label, 1)) if size else 0
-    broadcast = {label for label in sizes if not label.isalpha()}
+            known = sizes.get(label, 1)
+            sizes[label] = max(size, known) if size and known else 0
+    hidden = {label for label in sizes if not label.isalpha()}  # of an ellipsis
     if arrow:
-        kept = {label for label in sizes if label in right} | (broadcast if "..." in right else set())
+        kept = {label for label in sizes if label in right} | (hidden if "..." in right else set())
     else:
-        kept = {label for label in sizes if left.count(label) == 1} | broadcast
+        kept = {label for label in sizes if left.count(label) == 1} | hidden
     outputs = math.prod(sizes[label] for label in kept)
     points = math.prod(sizes.values())
     flops = formulas.einsum_flops(points, len(terms), outputs)
@@ -240,7 +241,7 @@ def searching(sig: Signature) -> Work:
 
 
 def transform(length_of: Callable[[int], int], real: bool) -> WorkRule:
-    """Return the rule of an FFT ufunc; ``length_of``: its length, from that of the output's axis."""
+    """Return the rule of an FFT ufunc; ``length_of``: length of the output's axis → of the FFT."""
 
     def rule(sig: Signature) -> Work:
         out = sig.outputs[0]
@@ -265,7 +266,7 @@ def _transformed_axis(sig: Signature) -> int:
 
 
 def pocketfft(sig: Signature) -> Work:
-    """NumPy 1.26's ``execute``: along the last axis; real when a side is shorter or has real numbers."""
+    """NumPy 1.26's ``execute``: along the last axis; real if a side is shorter or has reals."""
     before, after = sig.inputs[0].shape, sig.outputs[0].shape
     n = max(before[-1], after[-1])
     real = before[-1] != after[-1] or not sig.outputs[0].dtype.startswith("complex")
@@ -273,7 +274,7 @@ def pocketfft(sig: Signature) -> Work:
 
 
 def matrices(formula: Callable[[int, int], Work]) -> WorkRule:
-    """Return the rule of a routine on a stack of (rows × columns) matrices; complex: 4 times as much."""
+    """Return the rule of a routine on a stack of (rows × columns) matrices; complex: 4 times."""
 
     def rule(sig: Signature) -> Work:
         rows, columns = sig.inputs[0].shape[-2:]

@@ -24,7 +24,7 @@ from tinytrace.analysis.chrome_tables import (
 )
 from tinytrace.exporters.chrome_counters import counter_events
 from tinytrace.exporters.chrome_flows import drawn_flows
-from tinytrace.exporters.chrome_keys import Keys, Line, ops_inside
+from tinytrace.exporters.chrome_keys import Keys, Line
 from tinytrace.exporters.chrome_samples import sample_events
 from tinytrace.exporters.chrome_text import event, shown
 from tinytrace.exporters.registry import Progress
@@ -144,7 +144,7 @@ class _SpanLines:
         self._dur_ns = spans.dur_ns
         self._step = spans.step
         self._parent = spans.parent
-        self._keys = Keys(trace, ids, ops_inside(trace))
+        self._keys = Keys(trace, ids)
         self._instant = (spans.kind == Kind.INSTANT) | (spans.dur_ns < 0)
         apart = self._instant | (spans.flags & Flag.DETACHED != 0)
         told, fits = chrome_lines.nest(

@@ -6,6 +6,7 @@ text is rendered once, and a table in the file says what each key stands for.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
-from tinytrace.analysis.counting import count
+from tinytrace.analysis.counting import TraceCounts, count_trace
 from tinytrace.exporters.chrome_text import (
     CATEGORIES,
     callsite,
@@ -23,9 +24,10 @@ from tinytrace.exporters.chrome_text import (
 )
 from tinytrace.exporters.tracks import Tracks
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.trace import Signature, Trace
+from tinytrace.tracer.trace import Trace
 
 MAX_CACHED = 50_000
+RESERVED = frozenset({"k", "step", "parent", "dur_ns"})
 
 
 class Line(NamedTuple):
@@ -46,20 +48,17 @@ class Keys:
     Args:
         trace: whose spans.
         tracks: the ids of its threads.
-        ops_inside: per span, whether ops ran inside it.
     """
 
-    def __init__(self, trace: Trace, tracks: Tracks, ops_inside: NDArray[np.bool_]) -> None:
+    def __init__(self, trace: Trace, tracks: Tracks) -> None:
         self._trace = trace
         self._tracks = tracks
-        self._columns = [getattr(trace.spans, name) for name in KEY_DTYPES] + [ops_inside]
+        self._figures = Figures.of(trace)
+        self._columns = [getattr(trace.spans, name) for name in KEY_DTYPES] + [self._figures.state]
         self._numbers: dict[tuple[int, ...], int] = {}
         self._lines: dict[int, Line] = {}
-        self._op_arguments: dict[tuple[int, bool], dict[str, Any]] = {}
 
-    def of_rows(
-        self, rows: slice
-    ) -> tuple[dict[str, Any] | None, list[int], NDArray[np.int32]]:
+    def of_rows(self, rows: slice) -> tuple[dict[str, Any] | None, list[int], NDArray[np.int32]]:
         """Find the keys of these spans.
 
         Returns:
@@ -74,9 +73,9 @@ class Keys:
         new = [key for key, k in zip(found, numbers, strict=True) if k >= first_new]
         if len(self._lines) > MAX_CACHED:
             self._lines.clear()
-        for key, k in zip(found, numbers, strict=True):
+        for row, k in zip(first_rows.tolist(), numbers, strict=True):
             if k not in self._lines:
-                self._lines[k] = self._line(k, key)
+                self._lines[k] = self._line(k, rows.start + row)
         part = {
             "name": "keys",
             "first": first_new,
@@ -88,75 +87,96 @@ class Keys:
         """Return the text of a key that `of_rows` has just found."""
         return self._lines[k]
 
-    def _line(self, k: int, key: tuple[int, ...]) -> Line:
-        name_id, kind, flags, thread, signature_id, callsite_id, args_id, ops_inside = key
-        trace = self._trace
-        arguments: dict[str, Any] = {"k": k}
-        own: dict[str, Any] = {}
-        if kind == Kind.OP:
-            own |= self._arguments_of_op(signature_id, bool(ops_inside))
+    def _line(self, k: int, row: int) -> Line:
+        """Render the text of a key, of which this span is one."""
+        trace, spans = self._trace, self._trace.spans
+        kind, flags, thread = int(spans.kind[row]), int(spans.flags[row]), int(spans.thread[row])
+        callsite_id, args_id = int(spans.callsite_id[row]), int(spans.args_id[row])
+        own = self._figures.arguments(row) if kind == Kind.OP else {}
         if callsite_id >= 0:
             own["callsite"] = callsite(trace.strings, trace.frames, callsite_id)
         for flag, word in ((Flag.OPEN, "open"), (Flag.RAISED, "raised")):
             if flags & flag:
                 own[word] = True
-        users = shown_arguments(trace.strings[args_id]) if args_id >= 0 else {}
-        reserved = {"k", "step", "parent", "dur_ns", *own}
-        for word, value in users.items():
-            arguments[f"args.{word}" if word in reserved else word] = value
+        arguments: dict[str, Any] = {"k": k}
+        for word, value in (shown_arguments(trace.strings[args_id]) if args_id >= 0 else {}).items():
+            if word not in own or own[word] != value:
+                taken = word in own or word in RESERVED
+                arguments[f"args.{word}" if taken else word] = value
         tail = {
             "cat": CATEGORIES[Kind(kind)],
-            "name": shown(trace.strings[name_id]),
+            "name": shown(trace.strings[spans.name_id[row]]),
             "pid": self._tracks.thread_pids[thread],
             "tid": self._tracks.thread_tids[thread],
         }
         text = orjson.dumps(arguments | own)[1:-1]
         return Line(text, b"}," + orjson.dumps(tail)[1:-1])
 
-    def _arguments_of_op(self, signature_id: int, ops_inside: bool) -> dict[str, Any]:
-        known = self._op_arguments.get((signature_id, ops_inside))
-        if known is None:
-            signature = self._trace.signatures[signature_id] if signature_id >= 0 else None
-            known = op_arguments(signature, ops_inside)
-            self._op_arguments[signature_id, ops_inside] = known
-        return known
 
+@dataclass(frozen=True)
+class Figures:
+    """FLOPs and bytes that each span adds to the sum over the file.
 
-def op_arguments(signature: Signature | None, ops_inside: bool) -> dict[str, Any]:
-    """Return what an op span says: figures, shapes and dtypes, inputs first.
-
-    ``flops`` and ``bytes`` are None where they are not known, and where ops ran inside this one: those have
-    them, so that a sum over all events counts nothing twice.
+    Attributes:
+        trace: whose spans.
+        counts: of its signatures.
+        flops, bytes: int64 per span; −1: none, which is written as null: not known, or other spans have
+            them (ops inside this one; an op around it whose figures its author gave).
+        state: per span, bits: an op without ops inside; no FLOPs; no bytes.
     """
-    arguments: dict[str, Any] = {"flops": None, "bytes": None}
-    if ops_inside:
-        arguments["ops_inside"] = True
-    if signature is None:
-        return arguments
-    if not ops_inside:
-        counts = count(signature)
-        arguments |= {"flops": counts.flops, "bytes": counts.bytes}
-        if counts.transcendentals:
-            arguments["transcendentals"] = counts.transcendentals
-    arguments["shapes"] = [list(o.shape) for o in signature.operands]
-    arguments["dtypes"] = [o.dtype for o in signature.operands]
-    if signature.attributes:
-        arguments["attributes"] = signature.attributes
-    shown_ones: dict[str, Any] = shown_value(arguments)
-    return shown_ones
+
+    trace: Trace
+    counts: TraceCounts
+    flops: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    state: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, trace: Trace) -> Figures:
+        """Count a trace."""
+        counts = count_trace(trace)
+        flops, moved = (
+            _written(counts.per_span(figure), per_signature, counts.leaf, trace.spans.signature_id)
+            for figure, per_signature in (("flops", counts.flops), ("bytes", counts.bytes))
+        )
+        state = counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
+        return cls(trace, counts, flops, moved, state)
+
+    def arguments(self, row: int) -> dict[str, Any]:
+        """Return what an op says: figures, shapes and dtypes, inputs first."""
+        flops, moved = int(self.flops[row]), int(self.bytes[row])
+        arguments: dict[str, Any] = {
+            "flops": flops if flops >= 0 else None,
+            "bytes": moved if moved >= 0 else None,
+        }
+        signature_id = int(self.trace.spans.signature_id[row])
+        leaf = bool(self.counts.leaf[row])
+        if not leaf:
+            arguments["ops_inside"] = True
+        if signature_id < 0:
+            return arguments
+        signature = self.trace.signatures[signature_id]
+        transcendentals = self.counts.signatures[signature_id].transcendentals
+        if transcendentals and leaf and flops >= 0:
+            arguments["transcendentals"] = transcendentals
+        arguments["shapes"] = [list(o.shape) for o in signature.operands]
+        arguments["dtypes"] = [o.dtype for o in signature.operands]
+        if signature.attributes:
+            arguments["attributes"] = signature.attributes
+        shown_ones: dict[str, Any] = shown_value(arguments)
+        return shown_ones
 
 
-def ops_inside(trace: Trace) -> NDArray[np.bool_]:
-    """Per span: whether any op ran inside it, at whatever depth."""
-    parent = trace.spans.parent
-    found = np.zeros(len(parent), "?")
-    rows = parent[trace.spans.kind == Kind.OP]
-    while len(rows):
-        rows = np.unique(rows[rows >= 0])
-        rows = rows[~found[rows]]
-        found[rows] = True
-        rows = parent[rows]
-    return found
+def _written(
+    added: NDArray[np.int64],
+    per_signature: NDArray[np.int64],
+    leaf: NDArray[np.bool_],
+    signature_id: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """Return what is written of what spans add to the sum: −1 for a 0 that means "others have it"."""
+    own = np.append(per_signature, -1)[signature_id]
+    others_have_it = (added == 0) & ~(leaf & (own == 0))
+    return np.where(others_have_it, -1, added)
 
 
 def _distinct(columns: list[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

@@ -148,8 +148,8 @@ def _nest(start: Column, end: Column, parent: Column, flags: Column) -> None:
     has = parent >= 0
     late = has.copy()
     late[has] = end[has] > end[parent[has]]
-    flags[late] |= Flag.DETACHED
-    loose = (flags & Flag.DETACHED) != 0
+    flags[late] |= np.uint8(Flag.DETACHED)
+    loose = (flags & np.uint8(Flag.DETACHED)) != 0
     parent[loose] = -1
     inner = (parent >= 0) & loose[parent]
     outside = inner & (end > end[parent])
@@ -179,7 +179,9 @@ class _Process:
         if index not in self.thread_rows:
             tid, name = self.tables.threads.get(index, (0, ""))
             self.thread_rows[index] = len(self.parts.threads)
-            self.parts.threads.append((self.row, tid, self.names.string(name or f"thread {tid}")))
+            if not name:  # threading, which knows the names, was not imported
+                name = "MainThread" if tid == self.tables.meta.get("pid") else f"thread {tid}"
+            self.parts.threads.append((self.row, tid, self.names.string(name)))
         return self.thread_rows[index]
 
     def read(self) -> None:
@@ -217,7 +219,7 @@ class _Process:
             start = r["start_ns"].astype(np.int64)
             dur = r["dur_ns"].astype(np.int64)
             flags = r["flags"].copy()
-            still_open = (flags & Flag.OPEN) != 0
+            still_open = (flags & np.uint8(Flag.OPEN)) != 0
             if still_open.any():
                 last = int((start + dur).max())
                 dur[still_open] = last - start[still_open]

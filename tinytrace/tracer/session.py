@@ -308,10 +308,10 @@ class Session:
         """What recording one op takes, in ns, measured here and now; None where it cannot be."""
         measure = getattr(self._recorder, "op_cost", None)
         numpy = sys.modules.get("numpy")
-        if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "ones"):
+        if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "empty"):
             return None
-        operand = numpy.ones((4, 4), "float32")
-        return int(measure(operand, operand)) or None
+        operand = numpy.empty((4, 4), "float32")
+        return int(measure(self._recorder.op("add"), operand, operand)) or None
 
     def _audit(self, cost_ns: int | None) -> dict[str, Any]:
         stats = dict(self._recorder.stats())

@@ -84,18 +84,27 @@ class NumpyAdapter:
         self._ufuncs(vars(numpy), numpy.ufunc)
         self._ufuncs(vars(c_module), numpy.ufunc)
         self._dispatchers(numpy, "", type(numpy.sum))
-        for package in ("linalg", "fft"):
-            module = getattr(numpy, package)
-            self._dispatchers(module, f"{package}.", type(numpy.sum))
-            for sub in list(vars(module).values()):
-                if isinstance(sub, ModuleType):
-                    self._ufuncs(vars(sub), numpy.ufunc)
-                    execute = getattr(sub, "execute", None)
-                    if isinstance(execute, BuiltinFunctionType):  # NumPy 1.26's FFT
-                        self._method(sub, "execute", "execute", Policy.ATTRIBUTES)
-        self._random(numpy.random)
         self._backend.install_indexing(numpy.ndarray, self._op("getitem"), self._op("setitem"))
         self._backend.install_memory()
+
+    def install_part(self, module: ModuleType) -> None:
+        """Hook ``numpy.linalg`` or ``numpy.fft``, which newer NumPys import when first used."""
+        numpy = sys.modules["numpy"]
+        self._dispatchers(module, f"{module.__name__.rpartition('.')[2]}.", type(numpy.sum))
+        for sub in list(vars(module).values()):
+            if isinstance(sub, ModuleType):
+                self._ufuncs(vars(sub), numpy.ufunc)
+                if isinstance(getattr(sub, "execute", None), BuiltinFunctionType):  # NumPy 1.26's FFT
+                    self._method(sub, "execute", "execute", Policy.ATTRIBUTES)
+
+    def install_random(self, random: ModuleType) -> None:
+        """Hook the methods of ``numpy.random``'s generators."""
+        for cls in (random.Generator, random.RandomState):
+            for name, obj in list(vars(cls).items()):
+                if name.startswith("_") or name in NOT_DRAWS or not callable(obj):
+                    continue
+                policy = Policy.WRITES_FIRST_ARGUMENT if name == "shuffle" else Policy(0)
+                self._draw(cls, name, obj, policy)
 
     def install_scipy_special(self, special: ModuleType) -> None:
         """Hook SciPy's ufuncs, after the program has imported ``scipy.special``."""
@@ -137,15 +146,6 @@ class NumpyAdapter:
                 policy = Policy(0)
             self._call(obj, prefix + obj.__name__, -1, policy)
 
-    def _random(self, random: ModuleType) -> None:
-        for cls in (random.Generator, random.RandomState):
-            for name, obj in list(vars(cls).items()):
-                if name.startswith("_") or name in NOT_DRAWS or not callable(obj):
-                    continue
-                policy = Policy.WRITES_FIRST_ARGUMENT if name == "shuffle" else Policy(0)
-                self._draw(cls, name, obj, policy)
-
-
     def _draw(self, cls: type, name: str, obj: Any, policy: Policy) -> None:
         """Cython functions have a vectorcall, or, those that take ``*args``, a C method like builtins."""
         op = self._op(f"random.{name}")
@@ -160,4 +160,7 @@ class NumpyAdapter:
 def targets(adapter: NumpyAdapter) -> Iterator[tuple[str, Callable[[ModuleType], None]]]:
     """The modules to await, and what to call once the program has imported them."""
     yield "numpy", adapter.install
+    yield "numpy.linalg", adapter.install_part
+    yield "numpy.fft", adapter.install_part
+    yield "numpy.random", adapter.install_random
     yield "scipy.special", adapter.install_scipy_special

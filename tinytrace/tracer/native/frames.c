@@ -6,9 +6,9 @@
 #endif
 #include <Python.h>
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000 && defined(HAVE_INTERNAL_FRAMES)
-#define Py_BUILD_CORE_MODULE 1
+#define Py_BUILD_CORE 1
 #include <internal/pycore_frame.h>
-#undef Py_BUILD_CORE_MODULE
+#undef Py_BUILD_CORE
 #define FAST_FRAMES 1
 #endif
 #include "tt.h"

@@ -303,23 +303,24 @@ static PyObject *attach(PyObject *module, PyObject *type) {
     Py_RETURN_NONE;
 }
 
-/* What a recorded op costs, by recording this call `n` times into memory of our own: [ns per op, best of 5]. */
+/* What recording one op takes: op_cost(op, *operands) records it again and again into memory of our own; ns, best of 5. */
 static PyObject *op_cost(PyObject *module, PyObject *args) {
-    PyObject *const *operands;
-    Py_ssize_t n = PyTuple_GET_SIZE(args);
-    operands = &PyTuple_GET_ITEM(args, 0);
+    PyObject *const *operands = &PyTuple_GET_ITEM(args, 1);
+    Py_ssize_t n = PyTuple_GET_SIZE(args) - 1;
+    unsigned long op = n > 0 ? PyLong_AsUnsignedLong(PyTuple_GET_ITEM(args, 0)) : 0;
+    if (PyErr_Occurred()) return NULL;
     enum { ROUNDS = 5, CALLS = 2000 };
     thread_state *t = calloc(1, sizeof *t);
     segment home = {.capacity = CALLS, .map = calloc(CALLS + 2, RECORD_BYTES)};
     uint64_t best = UINT64_MAX, spans = rec.spans;
-    for (int round = 0; t && home.map && n && round < ROUNDS; round++) {
+    for (int round = 0; t && home.map && n > 0 && round < ROUNDS; round++) {
         t->spans = (stream_writer){.stream = STREAM_SPANS, .current = &home};
         home.open = 1;
         uint64_t start = now_ns();
         for (int i = 0; i < CALLS; i++) {
             uint32_t site = site_of_caller();
             span_record *r = span_begin(t, KIND_OP, 0, site, now_ns())->record;
-            op_call call = {.n_in = (int)n, .args = operands, .n_args = n};
+            op_call call = {.op = (uint32_t)op, .n_in = (int)n, .args = operands, .n_args = n};
             op_end(t, r, &call, operands[0]);
         }
         uint64_t took = (now_ns() - start) / CALLS;
@@ -339,5 +340,5 @@ PyMethodDef tt_hook_methods[] = {
     {"install_memory", memory_on, METH_NOARGS, "Count array memory."},
     {"memory", memory_read, METH_NOARGS, "memory() -> (live bytes, peak since the last call, allocations)"},
     {"uninstall", uninstall, METH_NOARGS, "Undo every hook; returns what could not be undone, as sentences."},
-    {"op_cost", op_cost, METH_VARARGS, "op_cost(*operands) -> ns that recording one op takes"},
+    {"op_cost", op_cost, METH_VARARGS, "op_cost(op, *operands) -> ns that recording one op takes"},
     {NULL, NULL, 0, NULL}};

@@ -140,6 +140,7 @@ static void close_segment(segment *s) {
 }
 
 static void *keep(void *unused) {
+    pthread_setname_np(pthread_self(), "tinytrace-store");
     pthread_mutex_lock(&lock);
     while (!stopping || full) {
         if (!full && !want_spare) { pthread_cond_wait(&wake, &lock); continue; }

@@ -149,15 +149,15 @@ static int integer(PyObject *o, long long *value) {
     *value = PyLong_AsLongLongAndOverflow(o, &overflow);
     return !overflow;
 }
-/* As Python's repr says it; strings bare. Nothing for what does not decide a count (floats, objects, arrays). */
+/* As Python's repr says it; strings bare. Nothing for what does not decide a count (None, bools, floats, objects, arrays). */
 static void attribute(signature_key *k, PyObject *name, PyObject *o) {
     char text[MAX_ATTRIBUTE_BYTES + 32];
     long long value;
     Py_ssize_t size;
     int n = 0;
     const char *string = text;
-    if (o == Py_None || PyBool_Check(o)) n = snprintf(text, sizeof text, "%s", o == Py_None ? "None" : o == Py_True ? "True" : "False");
-    else if (integer(o, &value)) n = snprintf(text, sizeof text, "%lld", value);
+    if (o == Py_None || PyBool_Check(o)) return;
+    if (integer(o, &value)) n = snprintf(text, sizeof text, "%lld", value);
     else if (PyUnicode_Check(o)) {
         if (!PyUnicode_IS_READY(o) || !PyUnicode_IS_ASCII(o)) return;
         string = PyUnicode_AsUTF8AndSize(o, &size);

@@ -60,6 +60,7 @@ static void call_tick(void) {
 }
 
 static void *sample(void *unused) {
+    pthread_setname_np(pthread_self(), "tinytrace-stack");
     PyThreadState *me = PyThreadState_New(sampler.interpreter);
     if (!me) return unused;
     uint64_t due = now_ns() + draw_sleep();

@@ -1,0 +1,214 @@
+"""``tables.tt`` written from Python: everything that records refer to by a number, once each."""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+import struct
+from collections.abc import Callable
+from types import CodeType, FrameType
+
+from tinytrace.tracer.records import (
+    ENTRY,
+    FORMAT_VERSION,
+    TABLES_MAGIC,
+    TABLES_NAME,
+    Entry,
+)
+
+MAX_SITES = 65536
+MAX_SIGNATURES = 65536
+MAX_BARE_SIGNATURES = 4096  # beyond that: ops without operands
+MAX_STACKS = 1 << 20
+MAX_FRAMES = 512  # a deeper stack loses its outer part
+SITE_INTERNAL, SITE_OURS = 1, 2  # flags of Entry.SITE
+
+
+class Interning:
+    """Ids for names, signatures, call sites and stacks; each is on file before its first use.
+
+    Args:
+        hidden: ids of code objects whose frames are in nobody's stack: those of hooks.
+        fail: is told when nothing can be written any more.
+    """
+
+    def __init__(self, hidden: set[int], fail: Callable[[BaseException], None]) -> None:
+        """Begin closed: what is interned then has id 0."""
+        self._hidden = hidden
+        self._fail = fail
+        self._fd = -1
+        # Reentrant: a signal handler or a finalizer may do an operation while we are interning.
+        self._lock = _thread.RLock()
+        self._prefixes: tuple[str, ...] = ()
+        self._ours: tuple[str, ...] = ()
+        self._names: dict[tuple[int, str, str], int] = {}
+        self._counts = dict.fromkeys(Entry, 0)
+        self._signatures: dict[bytes, int] = {}
+        self._sites: dict[tuple[int, int], tuple[int, int]] = {}
+        self._codes: dict[int, CodeType] = {}  # keeps the ids of code objects meaningful
+        self._stacks: dict[tuple[int, int], int] = {}
+        self.sites_left_out = self.signatures_left_out = self.stacks_left_out = 0
+
+    # ---- the file ----
+
+    def open(self, folder: str) -> None:
+        """Begin the file.
+
+        Raises:
+            OSError: it exists, or cannot be written.
+        """
+        path = f"{folder}/{TABLES_NAME}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+        try:
+            self._write(TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0))
+        except OSError:
+            self.close()
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        """Whether entries can be written."""
+        return self._fd >= 0
+
+    def close(self) -> None:
+        """End the file; closing twice is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _write(self, data: bytes) -> None:
+        if os.write(self._fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def put(self, entry: int, payload: bytes) -> None:
+        """Append one entry, by one write: a torn one can only be the last. Nothing when closed."""
+        if self._fd < 0:
+            return
+        try:
+            self._write(ENTRY.pack(ENTRY.size + len(payload), entry, 0) + payload)
+        except OSError as problem:
+            self._fail(problem)
+
+    def _next(self, entry: Entry) -> int:
+        self._counts[entry] += 1
+        return self._counts[entry]
+
+    # ---- names and signatures ----
+
+    def name(self, entry: Entry, first: str, second: str) -> int:
+        """Return the id of an op (second: ""), a label or a series."""
+        key = (entry, first, second)
+        found = self._names.get(key)
+        if found is not None:
+            return found
+        if self._fd < 0:
+            return 0
+        with self._lock:
+            if key not in self._names:
+                number = self._next(entry)
+                text = first.encode("utf-8", "surrogatepass")
+                size = b"" if entry == Entry.OP else struct.pack("<I", len(text))
+                rest = second.encode("utf-8", "surrogatepass")
+                self.put(entry, struct.pack("<I", number) + size + text + rest)
+                self._names[key] = number
+            return self._names[key]
+
+    def signature(self, key: bytes) -> int:
+        """Return the id of a signature's key (see `records`); beyond the cap that of its bare op."""
+        found = self._signatures.get(key)
+        if found is not None:
+            return found
+        known = len(self._signatures)
+        if known >= MAX_SIGNATURES:
+            self.signatures_left_out += 1
+            bare = key[:4] + b"\0\0\0\0"
+            if key != bare:
+                return self.signature(bare)
+            if known >= MAX_SIGNATURES + MAX_BARE_SIGNATURES:
+                return 0
+        with self._lock:
+            if key not in self._signatures:
+                number = self._next(Entry.SIGNATURE)
+                self.put(Entry.SIGNATURE, struct.pack("<I", number) + key)
+                self._signatures[key] = number
+            return self._signatures[key]
+
+    # ---- call sites and stacks ----
+
+    def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...]) -> None:
+        """Name the files, by prefix, that are no call sites; sites met before get another id."""
+        with self._lock:
+            self._prefixes, self._ours = tuple(prefixes), tuple(ours)
+            self._sites.clear()
+            self._stacks.clear()
+
+    def site(self, frame: FrameType) -> tuple[int, int]:
+        """Return id and flags of the place where a frame is; ids 0: beyond the cap."""
+        code, lasti = frame.f_code, frame.f_lasti
+        key = (id(code), lasti)
+        found = self._sites.get(key)
+        if found is not None:
+            return found
+        if self._counts[Entry.SITE] >= MAX_SITES:
+            self.sites_left_out += 1
+            return 0, self._flags(code)
+        with self._lock:
+            if key not in self._sites:
+                number, flags = self._next(Entry.SITE), self._flags(code)
+                file = code.co_filename.encode("utf-8", "surrogatepass")
+                name = getattr(code, "co_qualname", code.co_name).encode("utf-8", "surrogatepass")
+                head = struct.pack("<IIII", number, frame.f_lineno or 0, flags, len(file))
+                self.put(Entry.SITE, head + file + name)
+                self._codes[id(code)] = code
+                self._sites[key] = number, flags
+            return self._sites[key]
+
+    def _flags(self, code: CodeType) -> int:
+        if code.co_filename.startswith(self._ours):
+            return SITE_INTERNAL | SITE_OURS
+        return SITE_INTERNAL if code.co_filename.startswith(self._prefixes) else 0
+
+    def call_site(self, frame: FrameType | None) -> int:
+        """Return the site of the innermost frame that is the program's own; else of the innermost."""
+        innermost = 0
+        while frame is not None:
+            if id(frame.f_code) not in self._hidden:
+                found, flags = self.site(frame)
+                if not flags & SITE_INTERNAL:
+                    return found
+                innermost = innermost or found
+            frame = frame.f_back
+        return innermost
+
+    def stack(self, frame: FrameType | None) -> int:
+        """Return the id of a stack without hooks and without our outermost frames; 0: none."""
+        path: list[tuple[int, int]] = []
+        while frame is not None and len(path) < MAX_FRAMES:
+            if id(frame.f_code) not in self._hidden:
+                site = self.site(frame)
+                if site[0]:
+                    path.append(site)
+            frame = frame.f_back
+        while path and path[-1][1] & SITE_OURS:
+            path.pop()
+        parent = 0
+        for site_id, _flags in reversed(path):
+            parent = self._stack(parent, site_id)
+        return parent
+
+    def _stack(self, parent: int, site_id: int) -> int:
+        key = (parent, site_id)
+        found = self._stacks.get(key)
+        if found is not None:
+            return found
+        if self._counts[Entry.STACK] >= MAX_STACKS:
+            self.stacks_left_out += 1
+            return parent
+        with self._lock:
+            if key not in self._stacks:
+                number = self._next(Entry.STACK)
+                self.put(Entry.STACK, struct.pack("<III", number, parent, site_id))
+                self._stacks[key] = number
+            return self._stacks[key]
