@@ -66,7 +66,9 @@ def test_a_figure_given_by_the_user_stands_for_all_that_ran_inside() -> None:
     assert counts.total("flops") == 1048
 
 
-@pytest.mark.parametrize("nonsense", ["many", None, -3, True, float("inf"), float("nan"), 2**70, [1]])
+@pytest.mark.parametrize(
+    "nonsense", ["many", None, -3, True, float("inf"), float("nan"), 2**70, [1]]
+)
 def test_a_figure_that_makes_no_sense_leaves_the_op_uncounted(nonsense: object) -> None:
     builder = one_thread()
     builder.span(0, START_NS, 100, "mine", args={"flops": nonsense})  # type: ignore[dict-item]
@@ -91,7 +93,8 @@ def test_an_op_that_did_not_end_normally_is_uncounted(flag: Flag) -> None:
 
 def test_uncounted_ops_are_listed_with_calls_and_time_longest_first() -> None:
     trace = trace_of(
-        "frobnicate:5 matmul[2x3,3x4->2x4]:4 other:20 frobnicate:1", signatures={"frobnicate": UNKNOWN}
+        "frobnicate:5 matmul[2x3,3x4->2x4]:4 other:20 frobnicate:1",
+        signatures={"frobnicate": UNKNOWN},
     )
     assert uncounted(trace) == [Uncounted("other", 1, 20_000), Uncounted("frobnicate", 2, 6_000)]
 
@@ -133,7 +136,9 @@ def test_a_figure_too_large_for_an_array_is_exact_in_counts_and_uncounted_in_the
 
 def test_arrays_hold_one_entry_per_signature_and_minus_one_for_what_is_not_known() -> None:
     counts = count_trace(
-        trace_of("matmul:1 frobnicate:1 zeros[->4]", signatures={"matmul": MATMUL, "frobnicate": UNKNOWN})
+        trace_of(
+            "matmul:1 frobnicate:1 zeros[->4]", signatures={"matmul": MATMUL, "frobnicate": UNKNOWN}
+        )
     )
     assert counts.flops.tolist() == [48, -1, 0]
     assert counts.transcendentals.tolist() == [0, -1, 0]

@@ -199,9 +199,11 @@ class TraceCounts:
         per_span = per_span[per_span > 0]
         high, low = int((per_span >> 32).sum()), int((per_span & 0xFFFFFFFF).sum())
         folded = self.trace.aggregates
-        exact = [c.flops if figure == "flops" else c.bytes for c in self.signatures] + [None]
-        pairs = zip(folded.signature_id.tolist(), folded.leaves.tolist(), strict=True)
-        return (high << 32) + low + sum(int(exact[i] or 0) * leaves for i, leaves in pairs)
+        exact: list[int | None] = [getattr(c, figure) for c in self.signatures] + [None]
+        pairs: list[tuple[int, int]] = list(
+            zip(folded.signature_id.tolist(), folded.leaves.tolist(), strict=True)
+        )
+        return (high << 32) + low + sum((exact[i] or 0) * leaves for i, leaves in pairs)
 
     def _declared(self, figure: Figure) -> tuple[NDArray[np.intp], Figures]:
         spans = self.trace.spans

@@ -110,56 +110,66 @@ class Tracks:
         if device:
             label = self._process_labels.get(pid, "")
             return label if label.startswith("GPU") else f"GPU {pid}"
-        return self._process_names.get(pid) or (pid if isinstance(pid, str) else f"process {pid}")
+        name = self._process_names.get(pid) or pid
+        return (name or "unknown") if isinstance(name, str) else f"process {pid}"
 
     def _thread_name(self, pid: Key, tid: Key, device: bool) -> str:
-        name = self._thread_names.get((pid, tid))
+        name = self._thread_names.get((pid, tid), "").strip()
         if name:
             return name
         if isinstance(tid, str):
-            return tid
+            return tid or "unknown"
         return f"stream {tid}" if device else f"thread {tid}"
 
 
+def text_of(value: Any) -> str:
+    """Return a name or an id as text, whatever it is in the file; nothing is ""."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # beyond 64 bits, nested too deeply
+        return type(value).__name__
+
+
 def _key(value: Any) -> Key:
-    """Return a pid or tid as a number where it is one (also in text), else as text; nothing is 0."""
+    """Return a pid or tid as a number where it is one (text too), else as text; nothing is 0."""
+    if type(value) is int and -MAX_ID <= value <= MAX_ID:
+        return value
     if value is None:
         return 0
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value)[:200]
-    if isinstance(value, str) and (not text.isascii() or not text.isdigit()):
-        return text
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        return text
-    return number if abs(number) <= MAX_ID else text
+    text = text_of(int(value) if isinstance(value, float) and value.is_integer() else value)
+    if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)):
+        number = int(text)
+        return number if number <= MAX_ID else text
+    return text
 
 
 def _numbers(keys: list[tuple[Key, bool]]) -> list[int]:
     """Return a different number for each: its own where it has one that is still free."""
     taken: set[int] = set()
-    numbers: list[int | None] = []
-    for key, _ in sorted(keys, key=lambda k: not k[1]):  # a GPU's number comes first
-        number = key if isinstance(key, int) and key not in taken else None
-        if number is not None:
-            taken.add(number)
-        numbers.append(number)
+    numbers: dict[tuple[Key, bool], int] = {}
+    for key in sorted(keys, key=lambda k: not k[1]):  # a GPU's number comes first
+        if isinstance(key[0], int) and key[0] not in taken:
+            numbers[key] = key[0]
+            taken.add(key[0])
     following = 1 + max((n for n in taken if n < 1 << 31), default=0)
-    result = {}
-    for key, number in zip(sorted(keys, key=lambda k: not k[1]), numbers, strict=True):
-        if number is None:
+    for key in keys:
+        if key not in numbers:
             while following in taken:
                 following += 1
-            number = following
-            taken.add(number)
-        result[key] = number
-    return [result[key] for key in keys]
+            numbers[key] = following
+            taken.add(following)
+    return [numbers[key] for key in keys]
 
 
 def arguments_json(args: Any, category: str) -> str | None:
-    """Return the arguments as a JSON object with the category as ``cat``; "" for none, None if impossible."""
+    """Return the arguments as a JSON object, the category in it as ``cat``.
+
+    "" when there are none; None when they cannot be JSON.
+    """
     if not isinstance(args, dict):
         args = {} if args is None else {"args": args}
     if category and "cat" not in args:

@@ -10,7 +10,9 @@ import orjson
 from tinytrace.tracer.records import MAX_NDIM, Kind, Layout
 from tinytrace.tracer.trace import Operand, Signature
 
-DEVICE_CATEGORIES = frozenset({"kernel", "gpu_memcpy", "gpu_memset", "gpu_user_annotation"})
+DEVICE_CATEGORIES = frozenset(
+    {"kernel", "gpu_memcpy", "gpu_memset", "gpu_user_annotation", "cuda_sync"}
+)
 OP_CATEGORIES = frozenset({"cpu_op", "kernel", "gpu_memcpy", "gpu_memset"})
 CATEGORIES = DEVICE_CATEGORIES | {
     "cpu_op", "cuda_runtime", "cuda_driver", "python_function", "user_annotation", "ac2g", "fwdbwd",
@@ -22,8 +24,8 @@ STEP_NAME = re.compile(r"ProfilerStep#(\d+)")
 _DTYPES = {
     "float": ("float32", 4), "double": ("float64", 8), "c10::Half": ("float16", 2),
     "c10::BFloat16": ("bfloat16", 2), "bool": ("bool", 1), "int": ("int32", 4),
-    "long int": ("int64", 8), "long": ("int64", 8), "short": ("int16", 2), "short int": ("int16", 2),
-    "signed char": ("int8", 1), "unsigned char": ("uint8", 1), "unsigned short": ("uint16", 2),
+    "long int": ("int64", 8), "long": ("int64", 8), "short": ("int16", 2), "short int": ("int16",
+    2), "signed char": ("int8", 1), "unsigned char": ("uint8", 1), "unsigned short": ("uint16", 2),
     "unsigned int": ("uint32", 4), "unsigned long": ("uint64", 8),
     "c10::complex<float>": ("complex64", 8), "c10::complex<double>": ("complex128", 16),
     "c10::Float8_e4m3fn": ("float8_e4m3fn", 1), "c10::Float8_e5m2": ("float8_e5m2", 1),
@@ -65,9 +67,11 @@ class Signatures:
         self._by_text: dict[bytes, int] = {}
 
     def of(self, name: str, args: dict[str, Any]) -> int:
-        """Return the signature's row, or −1 when shapes and types were not recorded (or are nonsense).
+        """Return the signature's row, or −1 when shapes and types were not recorded (or are
+        nonsense).
 
-        Outputs are not recorded by torch.profiler: the attributes ``"+"`` say that they are left out.
+        Outputs are not recorded by torch.profiler: the attributes ``"+"`` say that they are left
+        out.
         """
         dims, types = args.get("Input Dims"), args.get("Input type")
         if not isinstance(dims, list) or not isinstance(types, list) or len(dims) != len(types):
@@ -100,7 +104,8 @@ def _operand(shape: Any, dtype: Any, strides: Any) -> Operand | None:
     if not isinstance(dtype, str):
         return _NOT_AN_ARRAY  # a list of tensors
     if dtype not in _DTYPES:
-        # "", Scalar, ScalarList, GenericList… have no shape; anything else with one is unknown to us
+        # "", Scalar, ScalarList, GenericList… have no shape; anything else with one is unknown to
+        # us
         return None if shape else _NOT_AN_ARRAY
     if not _are_sizes(shape):
         return None

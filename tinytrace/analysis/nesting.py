@@ -34,12 +34,15 @@ def nest(
 ) -> Nesting:
     """Find the parents of spans by time.
 
-    A span's parent is the innermost one of its thread that contains it. Ends that stick out, or reach
-    into the next span, by no more than ``tolerance_ns`` (the resolution of the file) are cut.
+    A span's parent is the innermost one of its thread that contains it. Ends that stick out, or
+    reach into the next span, by no more than ``tolerance_ns`` (the resolution of the file) are
+    cut. Of spans that overlap by more, the longer is kept and the shorter detached: it has no
+    parent and is none.
 
     Args:
         thread: (n,) thread per span.
-        start_ns, end_ns: (n,) with ``end_ns >= start_ns``.
+        start_ns: (n,) start per span.
+        end_ns: (n,) end per span, not before its start.
         apart: (n,) spans that never nest (asynchronous ones): detached, whatever their times.
         tolerance_ns: at least 0.
     """
@@ -74,28 +77,60 @@ def nest(
                 ends[row] = top_end
                 clipped += 1
                 break
+            elif end - start > _longest_overlapped(stack, starts, ends, end):
+                detached[top] = True
+                stack.pop()
             else:
                 detached[row] = True
                 break
-        if detached[row]:
-            continue
         if stack:
             parent[row] = stack[-1]
-        stack.append(row)
+        if not detached[row]:
+            stack.append(row)
+    loose = np.array(detached, bool)
     return Nesting(
-        order, np.array(ends, np.int64), np.array(parent, np.int64), np.array(detached, bool), clipped
+        order, np.array(ends, np.int64), _without(np.array(parent, np.int64), loose), loose, clipped
     )
 
 
+def _longest_overlapped(stack: list[int], starts: list[int], ends: list[int], end: int) -> int:
+    """Return the duration of the outermost open span that ends before ``end``: the longest such."""
+    longest = 0
+    for row in reversed(stack):
+        if ends[row] >= end:
+            break
+        longest = ends[row] - starts[row]
+    return longest
+
+
+def _without(parent: Int64, loose: NDArray[np.bool_]) -> Int64:
+    """Hang children of detached spans from the next span that is not; detached ones from none."""
+    parent = parent.copy()
+    while True:
+        wrong = (parent >= 0) & loose[parent]
+        if not wrong.any():
+            break
+        parent[wrong] = parent[parent[wrong]]
+    parent[loose] = -1
+    return parent
+
+
 def innermost_at(
-    nesting: Nesting, thread: Int64, start_ns: Int64, candidates: NDArray[np.bool_], at: Int64, of: Int64
+    nesting: Nesting,
+    candidates: NDArray[np.bool_],
+    thread: Int64,
+    start_ns: Int64,
+    *,
+    at: Int64,
+    of: Int64,
 ) -> Int64:
     """Return per point in time the innermost span of a thread around it, or −1.
 
     Args:
-        nesting: of the spans.
-        thread, start_ns: of the spans, in the nesting's order.
-        candidates: bool per span, in that order: those that may be returned; their parents may too.
+        nesting: of the n spans; all (n,) columns here are in its order.
+        candidates: (n,) spans that may be returned; parents of these may be, too.
+        thread: (n,) of the spans.
+        start_ns: (n,) of the spans.
         at: (m,) times in ns.
         of: (m,) threads.
     """

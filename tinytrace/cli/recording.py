@@ -7,9 +7,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.cli.messages import say
+from tinytrace.errors import TinytraceError
 from tinytrace.tracer import children, launcher, signals
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ def begin(given: dict[str, Any]) -> None:
         say(f"nothing is recorded: {_reason(error)}")
         return
     ending = Ending(session, given)
-    atexit.register(ending)  # the first one registered is the last one called
-    signals.install(ending)
+    atexit.register(ending.at_exit)  # the first one registered is the last one called
+    signals.install(ending.save)
     if session.options.children:
         described = {**given, **children.describe(session.options, session.run_folder)}
         children.follow(session, described, "tinytrace.cli.recording:begin")
@@ -40,49 +42,85 @@ def begin(given: dict[str, Any]) -> None:
 
 
 class Ending:
-    """What is done when the program has ended, or is about to die of SIGTERM: called once or twice."""
+    """What is done when the program has ended, or is about to die of SIGTERM."""
 
     def __init__(self, session: Session, given: dict[str, Any]) -> None:
         self._session = session
         self._quiet: bool = given["quiet"]
         self._pid = os.getpid()
         self._path = list(sys.path)
-        self._done = False
+        self._saved = False
 
-    def __call__(self) -> None:
-        """Close the store; in the first process of a run, write the trace and print the summary."""
-        if self._done:
-            return
-        self._done = True
-        self._session.stop()
+    def at_exit(self) -> None:
+        """End the recording; in the first process of a run, write the trace and print the summary."""
         if os.getpid() != self._pid:
+            self._session.stop()
             return  # a forked child: its store is all it leaves
         signals.begin_saving()
-        children.unfollow()
+        if not self._quiet and sys.stdout is not None:
+            with contextlib.suppress(Exception):  # the interpreter tries again, and complains
+                sys.stdout.flush()
         try:
-            with self._import_path():
-                self._save()
+            self.save()
         except signals.Terminated:
             say(f"terminated while saving; {self._kept()}")
             signals.die()
+        signals.uninstall()
+
+    def save(self) -> None:
+        """Stop, and write the trace; what goes wrong is said and nothing else happens.
+
+        Raises:
+            signals.Terminated: a SIGTERM while saving.
+        """
+        if self._saved:
+            return
+        self._saved = True
+        self._session.stop()
+        children.unfollow()
+        try:
+            with self._import_path():
+                self._write()
+        except signals.Terminated:
+            raise
         except KeyboardInterrupt:
             say(f"interrupted while saving; {self._kept()}")
         except BaseException as error:
             say(f"the trace could not be written: {_reason(error)}; {self._kept()}")
-        finally:
-            signals.uninstall()
 
-    def _save(self) -> None:
-        from tinytrace.cli.saving import save
+    def _write(self) -> None:
+        from tinytrace.cli import saving
 
         options = self._session.options
-        trace = save(self._session.trace(), options.output, options.budget_bytes)
+        trace = saving.save(self._session.trace(), options.output, options.budget_bytes)
         self._session.discard()
-        if self._quiet:
-            return
-        self._summary(trace)
+        if not self._quiet:
+            saving.summarise(trace, options.output)
+            saving.mention_unfinished(options.output.parent)
 
     def _kept(self) -> str:
-        return (
-            f"what was recorded is kept: python -m tinytrace recover {self._session.run_folder}"
-        )
+        return f"it is kept: python -m tinytrace recover {self._session.run_folder}"
+
+    @contextlib.contextmanager
+    def _import_path(self) -> Iterator[None]:
+        """Look for modules where they were before the program: its own json.py is not ours."""
+        programs = list(sys.path)
+        sys.path[:] = self._path + [folder for folder in programs if folder not in self._path]
+        try:
+            yield
+        finally:
+            sys.path[:] = programs
+
+
+def _session(given: dict[str, Any]) -> Session:
+    from tinytrace.tracer.session import Session
+
+    options = children.options_of(given)
+    run_folder = given.get("run_folder")
+    if run_folder is not None and Path(run_folder).is_dir():
+        return Session.join(Path(run_folder), options)
+    return Session(options, sys.orig_argv)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, TinytraceError) else f"{type(error).__name__}: {error}"

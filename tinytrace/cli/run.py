@@ -81,7 +81,7 @@ def split(argv: list[str]) -> tuple[list[str], list[str]]:
             return argv[:at], ["--", *program] if program[:1] and program[0][:1] == "-" else program
         if word == "-" or not word.startswith("-") or word[:2] in ("-m", "-c"):
             return argv[:at], argv[at:]
-        cluster_takes_value = not word.startswith("--") and word.endswith("o")
+        cluster_takes_value = not word.startswith("--") and word.find("o") == len(word) - 1  # -qo
         at += 2 if word in TAKES_VALUE or cluster_takes_value else 1
     return argv, []
 

@@ -1,6 +1,7 @@
 """Counters of the process: resident memory, CPU, array memory. Read by the sampling thread.
 
-psutil is imported when the first `ProcessCounters` is made, so that ``import tinytrace`` stays cheap.
+psutil is imported when the first `ProcessCounters` is made, so that ``import tinytrace`` stays
+cheap.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ class _Sink(Protocol):
 class ProcessCounters:
     """Write one value of each counter per `tick`.
 
-    Series: ``rss_mb`` (MB), ``cpu_percent`` (% of one CPU, all threads: 250 is two and a half CPUs busy;
-    over the time since the tick before, so the first tick writes none). When the recorder counts array
-    memory (``memory() -> (live bytes, peak bytes since the last call, allocations)``), also ``array_mb``,
-    ``array_peak_mb`` (MB) and ``allocations`` (count, since the start).
+    Series: ``rss_mb`` (MB), ``cpu_percent`` (% of one CPU, all threads: 250 is two and a half CPUs
+    busy; over the time since the tick before, so the first tick writes none). When the recorder
+    counts array memory (``memory() -> (live bytes, peak bytes since the last call,
+    allocations)``), also ``array_mb``, ``array_peak_mb`` (MB) and ``allocations`` (count, since
+    the start).
 
     What cannot be read is left out of that tick: never a 0, never an exception.
 

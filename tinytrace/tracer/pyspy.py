@@ -1,10 +1,10 @@
 """py-spy as the sampler: started beside the program, stopped with it, its clock tied to ours.
 
-py-spy reads the stacks from another process, so it needs no GIL and sees C code that holds it. Of its
-formats only ``chrometrace`` has times: microseconds since py-spy began, on the same clock as ours
-(Rust's ``Instant`` is CLOCK_MONOTONIC), one event per frame that appears or goes. So there is no
-drift, only an offset. It is found with a *marker*: a function of ours that spends a known stretch of
-time on each of its lines, run once when sampling begins and once when it ends.
+py-spy reads the stacks from another process, so it needs no GIL and sees C code that holds it. Of
+its formats only ``chrometrace`` has times: microseconds since py-spy began, on the same clock as
+ours (Rust's ``Instant`` is CLOCK_MONOTONIC), one event per frame that appears or goes. So there is
+no drift, only an offset. It is found with a *marker*: a function of ours that spends a known
+stretch of time on each of its lines, run once when sampling begins and once when it ends.
 `tinytrace.tracer.pyspy_samples` puts the two together after the run.
 
 In the folder: ``pyspy.json`` (written by py-spy when it ends, also when the program was killed),
@@ -48,7 +48,8 @@ _PR_SET_PTRACER = 0x59616D61
 # The shell waits for a line before it becomes py-spy: by then its pid may trace us. It is nobody's
 # child (the program's own os.wait() must not see it) and has its own session (no Ctrl-C).
 _LAUNCH = (
-    'exec 3<&0; log=$1; shift; { read -r _ <&3 && exec "$@" 3<&- </dev/null >"$log" 2>&1; } & echo $!'
+    "exec 3<&0; log=$1; shift; "
+    '{ read -r _ <&3 && exec "$@" 3<&- </dev/null >"$log" 2>&1; } & echo $!'
 )
 _ENDED = re.compile(r"Samples: (\d+) Errors: (\d+)")
 
@@ -107,7 +108,7 @@ class PySpySampler:
         self._stats = {"rate_hz": self._rate_hz, "start_wait_ns": ready_ns - launched_ns}
         if self._capped:
             self._warn(
-                f"py-spy sampled at {self._rate_hz} Hz: native frames stop the program for each sample"
+                f"py-spy sampled at {self._rate_hz} Hz: a sample with native frames stops the program"
             )
 
     def tick(self) -> None:
@@ -160,7 +161,9 @@ class PySpySampler:
         inside = Path(sysconfig.get_path("scripts")) / "py-spy"
         program = str(inside) if inside.exists() else shutil.which("py-spy")
         if program is None:
-            raise StoreError("py-spy is not installed: pip install py-spy, or use another --sampler")
+            raise StoreError(
+                "py-spy is not installed: pip install py-spy, or use another --sampler"
+            )
         mode = "--native" if self._native else "--nonblocking"
         return [
             program, "record", "--pid", str(self._owner), "--format", "chrometrace",
@@ -179,8 +182,12 @@ class PySpySampler:
             if not running:
                 reason = " ".join(said.split())
                 if "ermission" in reason:
-                    reason += " (ptrace is not permitted: kernel.yama.ptrace_scope, a container's rules)"
-                raise StoreError(f"py-spy cannot sample this process: {reason or 'it ended at once'}")
+                    reason += (
+                        " (ptrace is not permitted: kernel.yama.ptrace_scope, a container's rules)"
+                    )
+                raise StoreError(
+                    f"py-spy cannot sample this process: {reason or 'it ended at once'}"
+                )
             time.sleep(0.002)
         raise StoreError(f"py-spy did not begin to sample within {START_TIMEOUT_S:.0f} s")
 
@@ -284,7 +291,7 @@ def _allow_tracing_by(pid: int) -> None:
 
 def _threads_now() -> set[int]:
     try:
-        return {int(name) for name in os.listdir("/proc/self/task")}
+        return {int(path.name) for path in Path("/proc/self/task").iterdir()}
     except OSError:
         return {t.native_id for t in threading.enumerate() if t.native_id is not None}
 

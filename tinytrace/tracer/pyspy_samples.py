@@ -1,9 +1,10 @@
 """What py-spy saw (see `tinytrace.tracer.pyspy`) as samples on our clock.
 
-py-spy's file says when a thread's stack *changed*, not when each sample was taken. So a record here is
-a run of equal samples: the stack from the first sample that showed it to the first that showed
-another. Longer runs are cut into equal pieces (10 ms, or ten sampling periods), so that a window of time
-sees its part; the times of the pieces are not times of samples. Whether a thread ran or waited is not known.
+py-spy's file says when a thread's stack *changed*, not when each sample was taken. So a record
+here is a run of equal samples: the stack from the first sample that showed it to the first that
+showed another. Longer runs are cut into equal pieces (10 ms, or ten sampling periods), so that a
+window of time sees its part; the times of the pieces are not times of samples. Whether a thread
+ran or waited is not known.
 """
 
 from __future__ import annotations
@@ -38,9 +39,12 @@ class PySpySamples:
     """Samples of one process, sorted by thread, then time.
 
     Attributes:
-        t_ns, weight_ns, tid, stack_id: int64 columns; a row stands for the ``weight_ns`` that end at
-            ``t_ns`` (CLOCK_MONOTONIC); ``tid`` is the native thread id; ``stack_id`` a row of the next two.
-        stack_frame_id, stack_parent: the prefix tree: innermost frame, and the caller's stack (−1: root).
+        t_ns, weight_ns, tid, stack_id: int64 columns; a row stands for the ``weight_ns`` that end
+        at
+            ``t_ns`` (CLOCK_MONOTONIC); ``tid`` is the native thread id; ``stack_id`` a row of the
+            next two.
+        stack_frame_id, stack_parent: the prefix tree: innermost frame, and the caller's stack (−1:
+        root).
         frames: function, file (absolute where py-spy knew it), line (0: not known).
         thread_names: by native thread id.
         clock_error_ns: how far the times may be off; 0 only when there are no samples.
@@ -115,7 +119,7 @@ def read_samples(folder: Path) -> PySpySamples | None:
         warnings.append(f"py-spy left no samples (it was killed?): see {folder / LOG_NAME}")
     offset_ns, error_ns, drift_ns = _align(notes, runs, warnings)
     window = _window(notes, runs, offset_ns)
-    return _assemble(runs, notes, offset_ns, window, (error_ns, drift_ns), warnings)
+    return _assemble(runs, notes, offset_ns, window, (error_ns, drift_ns), warnings=warnings)
 
 
 def _read_notes(path: Path) -> list[dict[str, Any]]:
@@ -135,7 +139,7 @@ def _read_notes(path: Path) -> list[dict[str, Any]]:
 
 
 def _events(path: Path, warnings: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the events of py-spy's file chunk by chunk; what is cut short at the end is left out."""
+    """Yield the events of py-spy's file, chunk by chunk; a last one cut short is left out."""
     with path.open("rb") as file:
         rest = file.read(_CHUNK_BYTES)
         rest = rest[1:] if rest.startswith(b"[") else rest
@@ -232,8 +236,8 @@ def _align(
 ) -> tuple[int, int, int | None]:
     """Find what to add to py-spy's times: (offset, error, drift), in ns.
 
-    A sample that shows line k of a marker was taken between the known begin and end of that line; so
-    each gives an interval for the offset, and the offset is where most intervals agree.
+    A sample that shows line k of a marker was taken between the known begin and end of that line;
+    so each gives an interval for the offset, and the offset is where most intervals agree.
     """
     per_marker = []
     for note in notes:
@@ -244,7 +248,9 @@ def _align(
     if per_marker:
         every = np.concatenate(per_marker)
         offset, error = _agree(every)
-        drift = _agree(per_marker[-1])[0] - _agree(per_marker[0])[0] if len(per_marker) > 1 else None
+        drift = (
+            _agree(per_marker[-1])[0] - _agree(per_marker[0])[0] if len(per_marker) > 1 else None
+        )
         return offset, error, drift
     start = next((n for n in notes if "launched_ns" in n), None)
     if start is None:
@@ -271,7 +277,7 @@ def _intervals(note: dict[str, Any], runs: _Runs) -> Column:
 
 
 def _agree(intervals: Column) -> tuple[int, int]:
-    """Return the middle of where most intervals overlap, and a bound that holds for 9 in 10 of them."""
+    """Return the middle of where most intervals overlap, and a bound for 9 in 10 of them."""
     edges = np.unique(intervals)
     inside = (intervals[:, 0, None] <= edges) & (edges <= intervals[:, 1, None])
     agreeing = inside.sum(axis=0)
@@ -312,6 +318,7 @@ def _assemble(
     offset_ns: int,
     window: tuple[int, int],
     clock: tuple[int, int | None],
+    *,
     warnings: list[str],
 ) -> PySpySamples:
     new_id, frame_id, parent = _program_stacks(runs)
@@ -408,16 +415,20 @@ def _place(file: str, caller_file: str, caller: _Place) -> _Place:
         return _Place.ENTRY
     if file.startswith(_PACKAGE):
         return _Place.OURS if _is_bootstrap(caller_file) else _Place.LAUNCHER
-    base = os.path.basename(file)
+    base = _base_name(file)
     if base in ("runpy.py", "<frozen runpy>", "tinytrace"):
         return _Place.LAUNCHER
     return _Place.PROGRAM
 
 
 def _is_bootstrap(file: str) -> bool:
-    return os.path.basename(file) == "threading.py"
+    return _base_name(file) == "threading.py"
+
+
+def _base_name(file: str) -> str:
+    return file.rpartition(os.sep)[2]
 
 
 def _is_native(file: str) -> bool:
-    base = os.path.basename(file)
+    base = _base_name(file)
     return base.endswith(".so") or ".so." in base or base.startswith("python")

@@ -66,11 +66,14 @@ class NumpyAdapter:
         self._backend = backend
         self._op = op
         self.missing: list[str] = []
+        self._attached = False
+        self._waiting: list[Callable[[], None]] = []  # parts that NumPy imports before it is whole
 
     def install(self, numpy: ModuleType) -> None:
         """Hook everything that is listed in this file."""
         core = sys.modules.get("numpy._core") or sys.modules["numpy.core"]
         self._backend.attach(numpy.ufunc)
+        self._attached = True
         for name in UFUNC_METHODS:
             self._method(numpy.ufunc, name, name, Policy.ATTRIBUTES if name != "at" else Policy.WRITES_FIRST_ARGUMENT)
         for name, policy in ARRAY_METHODS.items():
@@ -86,9 +89,14 @@ class NumpyAdapter:
         self._dispatchers(numpy, "", type(numpy.sum))
         self._backend.install_indexing(numpy.ndarray, self._op("getitem"), self._op("setitem"))
         self._backend.install_memory()
+        while self._waiting:
+            self._waiting.pop(0)()
 
     def install_part(self, module: ModuleType) -> None:
         """Hook ``numpy.linalg`` or ``numpy.fft``, which newer NumPys import when first used."""
+        if not self._attached:
+            self._waiting.append(lambda: self.install_part(module))
+            return
         numpy = sys.modules["numpy"]
         self._dispatchers(module, f"{module.__name__.rpartition('.')[2]}.", type(numpy.sum))
         for sub in list(vars(module).values()):
@@ -99,6 +107,9 @@ class NumpyAdapter:
 
     def install_random(self, random: ModuleType) -> None:
         """Hook the methods of ``numpy.random``'s generators."""
+        if not self._attached:
+            self._waiting.append(lambda: self.install_random(random))
+            return
         for cls in (random.Generator, random.RandomState):
             for name, obj in list(vars(cls).items()):
                 if name.startswith("_") or name in NOT_DRAWS or not callable(obj):

@@ -4,6 +4,8 @@
 #define NO_IMPORT_ARRAY
 #include "operands.h"
 
+static PyTypeObject *ufunc_type; /* NULL until `attach` */
+
 /* ---- one op, whichever way it came ---- */
 static inline open_span *op_begin(thread_state **t) {
     if (!rec.active || !(*t = thread_current())) return NULL;
@@ -49,11 +51,16 @@ static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargs
     return result;
 }
 
+static int detached(void) {
+    if (!ufunc_type) PyErr_SetString(PyExc_RuntimeError, "attach comes first");
+    return !ufunc_type;
+}
+
 static PyObject *install_call(PyObject *module, PyObject *args) {
     PyObject *object;
     unsigned int op, policy;
     int n_in;
-    if (!PyArg_ParseTuple(args, "OIiI", &object, &op, &n_in, &policy)) return NULL;
+    if (detached() || !PyArg_ParseTuple(args, "OIiI", &object, &op, &n_in, &policy)) return NULL;
     Py_ssize_t offset = Py_TYPE(object)->tp_vectorcall_offset;
     vectorcallfunc *slot = (vectorcallfunc *)((char *)object + offset);
     if (offset <= 0 || !*slot) return PyErr_Format(PyExc_TypeError, "%R cannot be hooked: it has no vectorcall", object);
@@ -78,11 +85,9 @@ static PyObject *install_call(PyObject *module, PyObject *args) {
 
 /* ---- 2. C methods and builtins ---- */
 typedef struct { PyMethodDef *def; PyCFunction call, trampoline; uint32_t op, policy; int on, ufunc_method; PyObject *name; } method_hook;
-enum { MAX_METHODS = 128 };
+enum { MAX_METHODS = 256 };
 static method_hook method_hooks[MAX_METHODS];
 static int n_methods;
-static PyTypeObject *ufunc_type;
-
 static open_span *method_begin(const method_hook *h, thread_state **t) { return h->on ? op_begin(t) : NULL; }
 
 /* `add.reduce`: the op of a ufunc's method, named on first sight. */
@@ -155,7 +160,8 @@ static inline PyObject *run_plain(const method_hook *h, PyObject *self, PyObject
     static PyObject *plain_##i(PyObject *s, PyObject *a) { return run_plain(&method_hooks[0x##i], s, a); }
 #define ADDRESSES(i) {(PyCFunction)(void *)fast_keywords_##i, (PyCFunction)(void *)fast_##i, (PyCFunction)(void *)keywords_##i, plain_##i},
 #define SIXTEEN(X, d) X(d##0) X(d##1) X(d##2) X(d##3) X(d##4) X(d##5) X(d##6) X(d##7) X(d##8) X(d##9) X(d##A) X(d##B) X(d##C) X(d##D) X(d##E) X(d##F)
-#define EACH(X) SIXTEEN(X, 0) SIXTEEN(X, 1) SIXTEEN(X, 2) SIXTEEN(X, 3) SIXTEEN(X, 4) SIXTEEN(X, 5) SIXTEEN(X, 6) SIXTEEN(X, 7)
+#define EACH(X) SIXTEEN(X, 0) SIXTEEN(X, 1) SIXTEEN(X, 2) SIXTEEN(X, 3) SIXTEEN(X, 4) SIXTEEN(X, 5) SIXTEEN(X, 6) SIXTEEN(X, 7) \
+    SIXTEEN(X, 8) SIXTEEN(X, 9) SIXTEEN(X, A) SIXTEEN(X, B) SIXTEEN(X, C) SIXTEEN(X, D) SIXTEEN(X, E) SIXTEEN(X, F)
 EACH(TRAMPOLINES)
 static const PyCFunction trampolines[MAX_METHODS][4] = {EACH(ADDRESSES)};
 
@@ -177,7 +183,7 @@ static int is_cython_function(PyObject *o) {
 static PyObject *install_method(PyObject *module, PyObject *args) {
     PyObject *owner, *name;
     unsigned int op, policy;
-    if (!PyArg_ParseTuple(args, "OUII", &owner, &name, &op, &policy)) return NULL;
+    if (detached() || !PyArg_ParseTuple(args, "OUII", &owner, &name, &op, &policy)) return NULL;
     PyObject *o = PyObject_GetAttr(owner, name);
     if (!o) return NULL;
     PyMethodDef *d = Py_IS_TYPE(o, &PyMethodDescr_Type) ? ((PyMethodDescrObject *)o)->d_method
@@ -248,7 +254,7 @@ static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
 }
 static PyObject *install_indexing(PyObject *module, PyObject *args) {
     PyTypeObject *type;
-    if (!PyArg_ParseTuple(args, "O!II", &PyType_Type, &type, &get_op, &set_op)) return NULL;
+    if (detached() || !PyArg_ParseTuple(args, "O!II", &PyType_Type, &type, &get_op, &set_op)) return NULL;
     mapping = type->tp_as_mapping;
     if (mapping->mp_subscript != traced_get) {
         original_get = mapping->mp_subscript;

@@ -1,5 +1,5 @@
 /* A thread that never holds the GIL: it has the next segment ready, closes full ones, and folds old ones to bound the disk. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "tt.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -36,6 +36,7 @@ static void traced_free(void *context, void *p, size_t size) {
 }
 
 PyObject *memory_on(PyObject *module, PyObject *unused) {
+    if (operands_attach() < 0) return NULL;
     PyDataMem_Handler *found = PyCapsule_GetPointer(PyDataMem_DefaultHandler, "mem_handler");
     if (!found) return NULL;
     if (found->allocator.malloc != traced_malloc) {

@@ -1,5 +1,5 @@
 /* The sampling thread. It sleeps without the GIL, takes it for each sample, and weighs every sample by the time since the last. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "tt.h"
 #include <errno.h>
 #include <math.h>

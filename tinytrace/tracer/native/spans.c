@@ -1,5 +1,5 @@
 /* Threads and the spans that they have open. A slot is taken at the beginning and completed at the end. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "tt.h"
 #include <string.h>
 #include <sys/syscall.h>

@@ -1,5 +1,5 @@
 /* The run folder: the log of tables, and the mmap'd segments. Nothing here needs Python, most of it needs the GIL. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "tt.h"
 #include <errno.h>
 #include <fcntl.h>
