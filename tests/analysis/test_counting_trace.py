@@ -71,7 +71,7 @@ def test_a_figure_given_by_the_user_stands_for_all_that_ran_inside() -> None:
 )
 def test_a_figure_that_makes_no_sense_leaves_the_op_uncounted(nonsense: object) -> None:
     builder = one_thread()
-    builder.span(0, START_NS, 100, "mine", args={"flops": nonsense})  # type: ignore[dict-item]
+    builder.span(0, START_NS, 100, "mine", args={"flops": nonsense})
     trace = builder.build()
     assert count_trace(trace).per_span("flops").tolist() == [-1]
     assert uncounted(trace) == [Uncounted("mine", 1, 100)]

@@ -16,6 +16,7 @@ from tinytrace.analysis.json_size import (
     COUNTER_BYTES,
     FLOW_BYTES,
     KEY_BYTES,
+    STRING_BYTES,
     SampleSizes,
     counter_bytes,
     span_bytes,
@@ -66,6 +67,8 @@ def fit(trace: Trace, budget_bytes: int, seed: int = 0) -> Trace:
         return trace
     full = _with_rates(trace)
     needs = _Needs(full)
+    if needs.total_bytes <= budget_bytes:
+        return trace
     ids, n_groups = _groups(full)
     groups_bytes = (AGGREGATE_BYTES + KEY_BYTES) * n_groups + NOTE_BYTES
     for_spans, for_samples, for_counters = _shares(
@@ -95,46 +98,224 @@ class _Needs:
 
     def __init__(self, trace: Trace) -> None:
         strings = text_bytes(trace.strings)
-        spans = trace.spans
-        self.spans = span_bytes(trace, spans, strings)
-        # Arguments go with the spans that have them: an equal share of their text each.
-        stored = strings + 3
-        args_id = spans.args_id[spans.args_id >= 0].astype("i8")
-        used = np.bincount(args_id, minlength=len(strings))
-        with_args = spans.args_id >= 0
-        self.spans[with_args] += -(-stored[args_id] // used[args_id]) + KEY_BYTES
-        np.add.at(self.spans, trace.flows.from_span.astype("i8"), FLOW_BYTES)
+        self.spans, arguments = self._spans(trace, strings)
         self.sample_sizes = SampleSizes(trace)
         self.samples_bytes = self.sample_sizes.bytes(trace.samples)
         self.counters = counter_bytes(trace, strings)
-        self.fixed_bytes = table_bytes(trace, strings) + int(stored[used == 0].sum())
-
-    total_bytes = property(
-        lambda self: (
-            self.fixed_bytes + int(self.spans.sum()) + self.samples_bytes + int(self.counters.sum())
+        self.fixed_bytes = table_bytes(trace, strings) - arguments
+        self.total_bytes = (
+            self.fixed_bytes
+            + AGGREGATE_BYTES * len(trace.aggregates)
+            + int(self.spans.sum())
+            + self.samples_bytes
+            + int(self.counters.sum())
         )
-    )
+
+    @staticmethod
+    def _spans(trace: Trace, strings: Ints) -> tuple[Ints, int]:
+        """Bytes per span, with its flows and its share of its arguments' text; bytes of all such texts."""
+        spans = trace.spans
+        size = span_bytes(trace, spans, strings)
+        with_arguments = spans.args_id >= 0
+        args_id = spans.args_id[with_arguments].astype("i8")
+        times = np.bincount(args_id, minlength=len(strings))
+        stored = strings + STRING_BYTES
+        size[with_arguments] += -(-stored[args_id] // times[args_id]) + KEY_BYTES
+        np.add.at(size, trace.flows.from_span.astype("i8"), FLOW_BYTES)
+        return size, int(stored[times > 0].sum())
 
 
 def _shares(available: int, needs: Sequence[int]) -> list[int]:
     """Share out bytes: who needs less than the share gets that, and the others share what it leaves."""
-    granted = [0] * len(needs)
-    open_ones = list(range(len(needs)))
-    while open_ones:
-        whole = sum(SHARES[i] for i in open_ones)
-        offer = {i: int(available * SHARES[i] / whole) for i in open_ones}
-        content = [i for i in open_ones if needs[i] <= offer[i]]
-        for i in content or open_ones:
-            granted[i] = needs[i] if content else offer[i]
-        available -= sum(granted[i] for i in content)
-        open_ones = [i for i in open_ones if i not in content] if content else []
+    granted = list(needs)
+    hungry = list(range(len(needs)))
+    while hungry:
+        whole = sum(SHARES[i] for i in hungry)
+        offers = {i: int(available * SHARES[i] / whole) for i in hungry}
+        content = [i for i in hungry if needs[i] <= offers[i]]
+        if not content:
+            for i in hungry:
+                granted[i] = offers[i]
+            break
+        available -= sum(needs[i] for i in content)
+        hungry = [i for i in hungry if i not in content]
     return granted
 
 
 def _with_rates(trace: Trace) -> Trace:
-    """Add the derived rates to the counters: they cannot be derived any more when spans are gone."""
+    """Add the rates to the counters: they cannot be derived any more when spans are gone."""
     rates = rate_counters(trace)
-    strings = dict.fromkeys([*trace.strings, *(text for r in rates for text in (r.name, r.unit))])
-    if len(strings) < len(trace.strings):  # a foreign table with repeats: look up its first
-        strings = dict.fromkeys(trace.strings)
-    return trace
+    strings = list(trace.strings)
+    for text in {text: None for rate in rates for text in (rate.name, rate.unit)}:
+        if text not in strings:
+            strings.append(text)
+    series, counters = trace.series, trace.counters
+    for number, rate in enumerate(rates, len(series)):
+        name_id, unit_id = strings.index(rate.name), strings.index(rate.unit)
+        series = _stacked(series, Series([name_id], [unit_id], [rate.process]))  # type: ignore[arg-type]
+        ids = np.full(len(rate.t_ns), number)
+        counters = _stacked(counters, Counters(rate.t_ns, ids, rate.value))
+    return replace(trace, strings=tuple(strings), series=series, counters=counters)
+
+
+def _stacked(one: Any, other: Any) -> Any:
+    return type(one)(
+        **{name: np.concatenate([column, getattr(other, name)]) for name, column in one.columns()}
+    )
+
+
+def _groups(trace: Trace) -> tuple[Ints, int]:
+    """Group of each span, then of each aggregate; how many groups."""
+    spans, folded = trace.spans, trace.aggregates
+    columns = [np.concatenate([getattr(spans, n), getattr(folded, n)]) for n in GROUP]
+    return group_ids(columns)
+
+
+def _preferred(trace: Trace) -> Mask:
+    """Spans to keep before others: those that lie in no op, and all in ops whose figures the user gave."""
+    spans = trace.spans
+    tree = op_tree(spans)
+    given_ids = [i for i in np.unique(spans.args_id[spans.kind == Kind.OP]) if i >= 0]
+    figures = [i for i in given_ids if _gives_figures(trace.strings[i])]
+    preferred = tree < 0
+    if figures:
+        given = np.zeros(len(spans), "?")
+        given[tree[(spans.kind == Kind.OP) & np.isin(spans.args_id, figures)]] = True
+        preferred |= given[tree] & (tree >= 0)
+    return preferred
+
+
+def _gives_figures(arguments: str) -> bool:
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and ("flops" in value or "bytes" in value)
+
+
+def _folded(trace: Trace, kept: Mask, ids: Ints, n_groups: int) -> Trace:
+    """Fold the spans that are not kept into the aggregates."""
+    spans, folded = trace.spans, trace.aggregates
+    columns = {name: column[kept] for name, column in spans.columns()}
+    columns["parent"] = kept_parent(spans.parent, kept)
+    kept_spans = Spans(**columns)
+    new_row = np.cumsum(kept) - 1
+    flows = trace.flows
+    both = kept[flows.from_span] & kept[flows.to_span]
+    return replace(
+        trace,
+        spans=kept_spans,
+        aggregates=_aggregates(trace, kept, self_ns(kept_spans), ids, n_groups),
+        flows=Flows(
+            new_row[flows.from_span[both]], new_row[flows.to_span[both]], flows.kind_id[both]
+        ),
+    ) if len(folded) or not kept.all() else trace
+
+
+def _aggregates(trace: Trace, kept: Mask, kept_self_ns: Ints, ids: Ints, n_groups: int) -> Aggregates:
+    """What the groups lose with these spans, added to the aggregates that there are."""
+    spans, old = trace.spans, trace.aggregates
+    of_span, of_old = ids[: len(spans)], ids[len(spans) :]
+    lost = ~kept
+    of_lost, dur_ns, start_ns = of_span[lost], spans.dur_ns[lost], spans.start_ns[lost]
+    counted = count_trace(trace).leaf & (spans.flags & (Flag.RAISED | Flag.OPEN) == 0)
+    added = {
+        "count": sums(of_lost, n_groups, 1),
+        "leaves": sums(of_lost, n_groups, counted[lost]),
+        "total_ns": sums(of_lost, n_groups, dur_ns),
+        "self_ns": sums(of_span, n_groups, self_ns(spans)) - sums(of_span[kept], n_groups, kept_self_ns),
+    }
+    for name, column in added.items():
+        np.add.at(column, of_old, getattr(old, name))
+    highest = np.iinfo("i8").max
+    extremes = {
+        "min_ns": (np.minimum, dur_ns, old.min_ns),
+        "max_ns": (np.maximum, dur_ns, old.max_ns),
+        "start_ns": (np.minimum, start_ns, old.start_ns),
+        "end_ns": (np.maximum, start_ns + dur_ns, old.end_ns),
+    }
+    for name, (extreme, values, old_values) in extremes.items():
+        column = np.full(n_groups, highest if extreme is np.minimum else -highest, "i8")
+        extreme.at(column, of_lost, values)
+        extreme.at(column, of_old, old_values)
+        added[name] = column
+    # A group all of whose spans were kept, but not their children: only its self time changes.
+    whole = added["max_ns"] == -highest
+    begin_ns = np.full(n_groups, highest)
+    np.minimum.at(begin_ns, of_span, spans.start_ns)
+    for name in ("min_ns", "max_ns"):
+        added[name][whole] = 0
+    for name in ("start_ns", "end_ns"):
+        added[name][whole] = begin_ns[whole]
+    rows = np.flatnonzero((added["count"] != 0) | (added["self_ns"] != 0) | ~whole)
+    first = np.empty(n_groups, "i8")
+    first[ids[::-1]] = np.arange(len(ids))[::-1]
+    values = {name: np.concatenate([getattr(spans, name), getattr(old, name)])[first] for name in GROUP}
+    return Aggregates(**{name: column[rows] for name, column in (values | added).items()})
+
+
+def _without_unused_strings(trace: Trace) -> Trace:
+    """Drop the strings that nothing refers to: arguments of spans that were dropped."""
+    tables = ("spans", "aggregates", "frames", "series", "flows", "processes", "threads")
+    used = np.zeros(len(trace.strings) + 1, "?")  # the last one is the id −1
+    for table in tables:
+        for name, column in getattr(trace, table).columns():
+            if name in STRING_IDS:
+                used[column] = True
+    new_id = np.append(np.cumsum(used[:-1]) - 1, -1)
+
+    def renumbered(table: Table) -> Any:
+        columns = dict(table.columns())
+        return type(table)(
+            **{n: new_id[c] if n in STRING_IDS else c for n, c in columns.items()}
+        )
+
+    return replace(
+        trace,
+        strings=tuple(s for s, is_used in zip(trace.strings, used, strict=False) if is_used),
+        **{name: renumbered(getattr(trace, name)) for name in tables},
+    )
+
+
+def _noted(smaller: Trace, full: Trace, budget_bytes: int, choice: Choice | None) -> Trace:
+    """Say in the audit and in a warning what was dropped."""
+    lost = {
+        "aggregated_spans": len(full.spans) - len(smaller.spans),
+        "aggregated_samples": len(full.samples) - len(smaller.samples),
+        "thinned_counters": len(full.counters) - len(smaller.counters),
+        "dropped_flows": len(full.flows) - len(smaller.flows),
+        "dropped_samples_ns": int(full.samples.weight_ns.sum() - smaller.samples.weight_ns.sum()),
+    }
+    said = []
+    if lost["aggregated_spans"]:
+        said.append(
+            f"{lost['aggregated_spans']:,} of {len(full.spans):,} spans were aggregated (sums are exact)"
+        )
+        if choice is not None and choice.text:
+            said.append(choice.text)
+    if lost["aggregated_samples"]:
+        said.append(
+            f"{len(full.samples):,} samples were merged into {len(smaller.samples):,} (weights are exact)"
+            if not lost["dropped_samples_ns"]
+            else f"{len(full.samples):,} samples were merged into {len(smaller.samples):,}, the lightest "
+            f"dropped ({lost['dropped_samples_ns'] / 1e9:.3f} s)"
+        )
+    if lost["thinned_counters"]:
+        said.append(
+            f"{lost['thinned_counters']:,} of {len(full.counters):,} counter values were left out "
+            "(extremes are kept)"
+        )
+    if lost["dropped_flows"]:
+        said.append(f"{lost['dropped_flows']:,} of {len(full.flows):,} flows lost an end")
+    audit = full.meta.get("audit")
+    audit = dict(audit) if isinstance(audit, dict) else {}
+    for name, number in lost.items():
+        before = audit.get(name, 0)
+        audit[name] = number + (before if isinstance(before, int) else 0)
+    audit["budget_bytes"] = budget_bytes
+    warning = f"to fit {budget_bytes / 1e6:,.4g} MB of JSON: {'; '.join(said)}"
+    return replace(
+        smaller,
+        meta={**full.meta, "audit": audit},
+        warnings=(*full.warnings, *([warning] if said else [])),
+    )

@@ -10,14 +10,14 @@ stop.
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.foreign_events import EventReader, Rows
-from tinytrace.analysis.kineto import CATEGORIES
+from tinytrace.analysis.kineto import CATEGORIES, LAUNCH_FLOWS
 from tinytrace.analysis.nesting import Nesting, innermost_at, nest
 from tinytrace.errors import TraceFormatError
 from tinytrace.tracer.records import Flag, Kind
@@ -146,24 +146,35 @@ def _counters(reader: EventReader) -> Counters:
     return Counters(t_ns[order], series[order], value[order])
 
 
-def _flows(reader: EventReader, nesting: Nesting, spans: Spans) -> tuple[Flows, int]:
-    """Join the ends of each arrow in order of time; also return how many ends have no other one."""
+def _rows_of_points(reader: EventReader, nesting: Nesting, spans: Spans) -> list[int]:
+    """Return the span of each end of an arrow: the one it names, else the innermost one there."""
     points = reader.points
     place = np.empty(len(nesting.order), np.int64)
     place[nesting.order] = np.arange(len(nesting.order))
-    at = _to_ns(p.ts for p in points)
-    of = np.array([p.track for p in points], np.int64)
+    tracks = [reader.tracks.either(p.pid, p.tid) if p.row < 0 else -1 for p in points]
     solid = spans.kind != Kind.INSTANT
+    at, of = _to_ns(p.ts for p in points), np.array(tracks, np.int64)
     found = innermost_at(nesting, solid, spans.thread, spans.start_ns, at=at, of=of).tolist()
-    chains: dict[Hashable, list[tuple[float, str, int]]] = {}
-    for point, row in zip(points, found, strict=True):
-        here = int(place[point.row]) if point.row >= 0 else row
-        if here >= 0:
-            chains.setdefault(point.key, []).append((point.ts, point.phase, here))
+    for k, (point, track) in enumerate(zip(points, tracks, strict=True)):
+        named = point.row
+        if named < 0 and point.key[0] in LAUNCH_FLOWS:
+            named = reader.correlated.get((track, point.key[1]), -1)
+        if named >= 0:
+            found[k] = int(place[named])
+    rows: list[int] = found
+    return rows
+
+
+def _flows(reader: EventReader, nesting: Nesting, spans: Spans) -> tuple[Flows, int]:
+    """Join the ends of each arrow in order of time; also return how many ends have no other one."""
+    chains: dict[tuple[str, str], list[tuple[float, str, int]]] = {}
+    for point, row in zip(reader.points, _rows_of_points(reader, nesting, spans), strict=True):
+        if row >= 0:
+            chains.setdefault(point.key, []).append((point.ts, point.phase, row))
     arrows: list[tuple[int, int, int]] = []
     one_ended = 0
-    for key, chain in chains.items():
-        kind = reader.strings.of(str(key[0]) if isinstance(key, tuple) else "")
+    for (category, _), chain in chains.items():
+        kind = reader.strings.of(category)
         chain.sort(key=lambda p: (p[0], "stf".index(p[1])))
         source = -1
         joined = 0

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -38,11 +38,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class FlowPoint:
-    """One end of an arrow: at a row, or at a time on a track."""
+    """One end of an arrow: at a row, or at a time of a thread that may have no span yet."""
 
-    key: Hashable
+    key: tuple[str, str]  # category, id
     phase: str  # s, t or f
-    track: int
+    pid: Any
+    tid: Any
     ts: float
     row: int = -1
 
@@ -58,6 +59,7 @@ class EventReader:
         self.counters: list[tuple[float, int, float]] = []
         self.points: list[FlowPoint] = []
         self.skipped: Counter[str] = Counter()
+        self.correlated: dict[tuple[int, str], int] = {}  # (track, launch number) → row
         self.open: dict[int, list[int]] = {}  # track → rows of B without their E
         self.open_async: dict[Hashable, list[int]] = {}
         self.categories: set[str] = set()
@@ -122,6 +124,8 @@ class EventReader:
             else -1
         )
         rows.args.append(self._args(args, category))
+        if isinstance(args, dict) and "correlation" in args:
+            self.correlated.setdefault((rows.track[row], text_of(args["correlation"])), row)
         if kind is Kind.STEP:
             number = STEP_NAME.fullmatch(name)
             rows.step[row] = int(number[1][:9]) if number else len(rows.step)
@@ -149,7 +153,7 @@ class EventReader:
             for way, phase in (("flow_in", "f"), ("flow_out", "s")):
                 if event.get(way):
                     key = ("bind_id", text_of(event["bind_id"]))
-                    self.points.append(FlowPoint(key, phase, self.rows.track[row], ts, row))
+                    self.points.append(FlowPoint(key, phase, None, None, ts, row))
 
     def _begin(self, event: dict[str, Any], ts: float) -> None:
         kind = kind_of(text_of(event.get("cat")), text_of(event.get("name")))
@@ -202,8 +206,7 @@ class EventReader:
     def _flow(self, event: dict[str, Any], ts: float) -> None:
         category = text_of(event.get("cat"))
         key = (category or text_of(event.get("name")), text_of(event.get("id")))
-        track = self.tracks.either(event.get("pid"), event.get("tid"))
-        self.points.append(FlowPoint(key, event["ph"], track, ts))
+        self.points.append(FlowPoint(key, event["ph"], event.get("pid"), event.get("tid"), ts))
 
 
 def _in_order(events: Iterable[Any]) -> Iterable[Any]:
@@ -228,7 +231,7 @@ def _is_number(value: Any) -> bool:
     return type(value) is int and abs(value) < 1 << 1023
 
 
-def _is_time(value: Any) -> bool:
+def _is_time(value: Any) -> TypeGuard[float]:
     return type(value) in (int, float) and -MAX_TIME_US <= value <= MAX_TIME_US
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import orjson
 
 from tinytrace.tracer.trace import Processes, Series, Threads
@@ -86,25 +87,30 @@ class Tracks:
         text = self._strings.of
         pids = _numbers([(key, device) for key, device in self._processes])
         n = len(self._processes)
+        names = [text(self._process_name(*key)) for key in self._processes]
         processes = Processes(
-            pids, [text(self._process_name(*key)) for key in self._processes],
-            [start_ns] * n, [end_ns] * n, [-1] * n,
-        )  # fmt: skip
+            np.array(pids),
+            np.array(names),
+            np.full(n, start_ns),
+            np.full(n, end_ns),
+            np.full(n, -1),
+        )
         threads = list(self._threads)
-        threads_of_process = [self._processes[pid, device] for pid, _, device in threads]
+        of_process = [self._processes[pid, device] for pid, _, device in threads]
         tids = [0] * len(threads)
         for process in range(n):
-            rows = [row for row, p in enumerate(threads_of_process) if p == process]
-            numbers = _numbers([(threads[row][1], False) for row in rows])
-            for row, number in zip(rows, numbers, strict=True):
-                tids[row] = number
+            rows = [row for row, p in enumerate(of_process) if p == process]
+            for row, tid in zip(
+                rows, _numbers([(threads[r][1], False) for r in rows]), strict=True
+            ):
+                tids[row] = tid
         names = [text(self._thread_name(*key)) for key in threads]
         series = Series(
-            [text(name) for _, name in self._series],
-            [text("") for _ in self._series],
-            [process for process, _ in self._series],
+            np.array([text(name) for _, name in self._series]),
+            np.full(len(self._series), text("") if self._series else 0),
+            np.array([process for process, _ in self._series]),
         )
-        return processes, Threads(threads_of_process, tids, names), series
+        return processes, Threads(np.array(of_process), np.array(tids), np.array(names)), series
 
     def _process_name(self, pid: Key, device: bool) -> str:
         if device:

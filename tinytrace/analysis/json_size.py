@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.trace import Aggregates, Samples, Signature, Spans, Trace
+from tinytrace.tracer.trace import Samples, Signature, Spans, Trace
 
 FILE_BYTES = 1_000  # head, end, names of empty tables
 # {"ph":"X","ts":123456789.123,"dur":123.123,"args":{"step":1234,"k":1234},"cat":"op","name":"",
 # "pid":12345,"tid":12345},
-SPAN_BYTES = 125
-OP_BYTES = 65  # "flops":123456789,"bytes":12345678,"shapes":[],"dtypes":[]
+SPAN_BYTES = 118
+OP_BYTES = 58  # "flops":123456789,"bytes":12345678,"shapes":[],"dtypes":[]
 SITE_BYTES = 20  # ,"callsite":":1234 "
 APART_BYTES = 110  # a second event, for its end, of a span that does not nest
 KEY_BYTES = 45  # a row of the table of keys
@@ -30,11 +30,11 @@ STORED_OPERAND_BYTES = 30
 AGGREGATE_BYTES = 110  # 13 columns
 SAMPLE_BYTES = 65  # a row of the table (t_ns, weight_ns, cpu_ns, thread, stack) and of the profile
 SLICE_BYTES = 150  # of the flame chart
-STACK_BYTES = 130  # a row of the table, a node of the profile
+STACK_BYTES = 105  # a row of the table, a node of the profile
 FRAME_BYTES = 15
-COUNTER_BYTES = 130  # a row of the table and an event, without the name
-RATE_BYTES = 100  # a derived event
+COUNTER_BYTES = 134  # a row of the table and an event, without the name
 SERIES_BYTES = 15
+STRING_BYTES = 3
 FLOW_BYTES = 70  # a row of the table, and the ends on the spans' events
 TRACK_BYTES = 300  # names and order of a process or thread
 Ints = NDArray[np.int64]
@@ -91,11 +91,6 @@ def _shown_bytes(signature: Signature) -> int:
         OPERAND_BYTES + len(o.dtype) + DIMENSION_BYTES * len(o.shape) for o in signature.operands
     )
     return operands + (len(signature.attributes) + 16 if signature.attributes else 0)
-
-
-def aggregate_bytes(aggregates: Aggregates) -> int:
-    """Return the bytes of the table of aggregates."""
-    return AGGREGATE_BYTES * len(aggregates)
 
 
 def counter_bytes(trace: Trace, strings: Ints) -> Ints:
@@ -166,7 +161,7 @@ def _function_tree(trace: Trace) -> tuple[Ints, Ints, Ints]:
 
 
 def table_bytes(trace: Trace, strings: Ints) -> int:
-    """Return the bytes of everything that a budget cannot drop; without the strings themselves."""
+    """Return the bytes of the tables that are not of events: names, places, stacks, signatures, metadata."""
     text = _padded(strings)
     frames = trace.frames
     stack_frames = trace.stacks.frame_id
@@ -181,6 +176,8 @@ def table_bytes(trace: Trace, strings: Ints) -> int:
     )  # fmt: skip
     return (
         FILE_BYTES
+        + int(strings.sum())
+        + STRING_BYTES * len(strings)
         + len(json.dumps(trace.meta))
         + int(text_bytes(trace.warnings).sum())
         + signatures
@@ -189,23 +186,3 @@ def table_bytes(trace: Trace, strings: Ints) -> int:
         + SERIES_BYTES * len(trace.series)
         + TRACK_BYTES * (len(trace.processes) + len(trace.threads))
     )
-
-
-def json_bytes(trace: Trace, rate_points: int = 0) -> int:
-    """Return about how many bytes the trace JSON of this trace takes, rather too many than too few.
-
-    Args:
-        trace: any trace.
-        rate_points: how many values of derived rates will be written with it.
-    """
-    strings = text_bytes(trace.strings)
-    return (
-        table_bytes(trace, strings)
-        + int(strings.sum()) + 3 * len(strings)
-        + int(span_bytes(trace, trace.spans, strings).sum())
-        + aggregate_bytes(trace.aggregates)
-        + SampleSizes(trace).bytes(trace.samples)
-        + int(counter_bytes(trace, strings).sum())
-        + RATE_BYTES * rate_points
-        + FLOW_BYTES * len(trace.flows)
-    )  # fmt: skip

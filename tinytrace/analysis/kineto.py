@@ -14,9 +14,11 @@ DEVICE_CATEGORIES = frozenset(
     {"kernel", "gpu_memcpy", "gpu_memset", "gpu_user_annotation", "cuda_sync"}
 )
 OP_CATEGORIES = frozenset({"cpu_op", "kernel", "gpu_memcpy", "gpu_memset"})
+# Arrows from a launch to what it started; their id is the "correlation" of both.
+LAUNCH_FLOWS = frozenset({"ac2g", "async_cpu_to_gpu"})
 CATEGORIES = DEVICE_CATEGORIES | {
-    "cpu_op", "cuda_runtime", "cuda_driver", "python_function", "user_annotation", "ac2g", "fwdbwd",
-    "cpu_instant_event", "privateuse1_runtime", "privateuse1_driver", "async_cpu_to_gpu",
+    "cpu_op", "cuda_runtime", "cuda_driver", "python_function", "user_annotation",
+    "cpu_instant_event", "privateuse1_runtime", "privateuse1_driver",
 }  # fmt: skip
 STEP_NAME = re.compile(r"ProfilerStep#(\d+)")
 

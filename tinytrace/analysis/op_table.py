@@ -86,7 +86,7 @@ ROWS = (
     Row("sign", Each(1, complex_flops=2, complex_transcendentals=1), touch,
         "N; complex 2N + N T"),
     Row("conjugate conj", Each(0, complex_flops=1), touch, "0; complex N"),
-    Row("positive _ones_like", moves, touch, "0"),
+    Row("positive real imag _ones_like", moves, touch, "0"),
     Row("exp exp2 expm1 log log2 log10 log1p sqrt cbrt sin cos tan arcsin arccos arctan arctan2 "
         "sinh cosh tanh arcsinh arccosh arctanh hypot float_power _arg", EVALUATE, touch, "N T"),
     Row("power", Power(), touch, "N T; exponent 2: as multiply"),

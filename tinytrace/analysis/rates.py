@@ -105,13 +105,13 @@ def _binned(start_ns: Ints, end_ns: Ints, work: Floats, bin_ns: int | None) -> t
     last = (end_ns - first_ns) // bin_ns
     dur_ns = end_ns - start_ns
     whole = first == last
-    total = np.bincount(first[whole], work[whole], n_bins)
+    total = _at(first[whole], n_bins, work[whole])
     first, last, work = first[~whole], last[~whole], work[~whole]
     density = work / dur_ns[~whole]
     head = (first + 1) * bin_ns - (start_ns[~whole] - first_ns)
     tail = (end_ns[~whole] - first_ns) - last * bin_ns
-    total += np.bincount(first, density * head, n_bins)
-    total += np.bincount(last, density * tail, n_bins)
+    total += _at(first, n_bins, density * head)
+    total += _at(last, n_bins, density * tail)
     # Bins that a piece of work fills wholly: it begins to count after its first and stops at its last.
     filling = np.cumsum(_at(first + 1, n_bins) - _at(last, n_bins))
     rate = np.cumsum(_at(first + 1, n_bins, density) - _at(last, n_bins, density))

@@ -37,6 +37,8 @@ def leaf_ops(spans: Spans) -> NDArray[np.bool_]:
     """Return per span whether it is an op inside which no other op ran: only those carry FLOPs and bytes."""
     inside = np.zeros(len(spans), "?")
     rows = spans.parent[spans.kind == Kind.OP]
+    inside[rows[rows >= 0]] = True  # the many of the first level are told apart without a sort
+    rows = spans.parent[inside]
     while len(rows):
         rows = rows[rows >= 0]
         rows = np.unique(rows[~inside[rows]])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    import psutil
+from typing import Any, Protocol
 
 BYTES_PER_MB = 1e6  # as everywhere in tinytrace: decimal units
+
+
+class _Process(Protocol):
+    def memory_info(self) -> Any: ...
 
 
 class _Sink(Protocol):
@@ -43,7 +44,7 @@ class ProcessCounters:
     def __init__(
         self,
         recorder: _Sink,
-        process: psutil.Process | None = None,
+        process: _Process | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         cpu_clock: Callable[[], int] = time.process_time_ns,
     ) -> None:
@@ -91,11 +92,12 @@ class ProcessCounters:
         self._recorder.counter(series, value, now_ns)
 
 
-def _this_process() -> psutil.Process | None:
+def _this_process() -> _Process | None:
     """Return None where psutil cannot read this process: then there is no such counter."""
     try:
         import psutil
 
-        return psutil.Process()
+        process: _Process = psutil.Process()
+        return process
     except Exception:  # psutil.Error, ImportError, a broken /proc
         return None

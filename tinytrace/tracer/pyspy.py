@@ -108,7 +108,7 @@ class PySpySampler:
         self._stats = {"rate_hz": self._rate_hz, "start_wait_ns": ready_ns - launched_ns}
         if self._capped:
             self._warn(
-                f"py-spy sampled at {self._rate_hz} Hz: a sample with native frames stops the program"
+                f"py-spy sampled at {self._rate_hz} Hz: with native frames it stops the program"
             )
 
     def tick(self) -> None:

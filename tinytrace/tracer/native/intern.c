@@ -168,9 +168,18 @@ static signature_entry *signatures;
 static uint32_t n_signatures, signatures_room;
 static table signature_table;
 
+/* Independent products, so that they overlap; equality is decided by comparing the keys. */
+static inline uint64_t key_hash(const uint64_t *key, uint32_t words) {
+    uint64_t sum = words, odd = 0x9E3779B97F4A7C15ull;
+    for (uint32_t i = 0; i < words; i++) {
+        sum += (key[i] ^ (key[i] >> 32)) * odd;
+        odd += 0xD1B54A32D192ED02ull; /* even: the factors stay odd */
+    }
+    return sum ^ (sum >> 29);
+}
+
 uint32_t signature_id(const uint64_t *key, uint32_t words) {
-    uint64_t hash = words;
-    for (uint32_t i = 0; i < words; i++) hash = mix(hash, key[i]);
+    uint64_t hash = key_hash(key, words);
     size_t bytes = words * sizeof *key;
 #define RESULT(id) id
     TABLE_FIND(signature_table, hash, id, signatures[id - 1].words == words && memcmp(signatures[id - 1].key, key, bytes) == 0)

@@ -139,6 +139,11 @@ static void close_segment(segment *s) {
     free(s);
 }
 
+/* The first write to a page of a file costs a microsecond: have the spare's pages written to before they are needed. */
+static void touch(segment *s) {
+    for (size_t at = 0; at < s->bytes; at += 4096) *(volatile char *)(s->map + at) = 0;
+}
+
 static void *keep(void *unused) {
     pthread_setname_np(pthread_self(), "tinytrace-store");
     pthread_mutex_lock(&lock);
@@ -151,6 +156,7 @@ static void *keep(void *unused) {
         want_spare = 0;
         pthread_mutex_unlock(&lock);
         segment *made = make ? segment_make("spare", SPARE_BYTES) : NULL;
+        if (made) touch(made);
         while (done) { segment *next = done->next; close_segment(done); done = next; }
         bound_disk();
         pthread_mutex_lock(&lock);

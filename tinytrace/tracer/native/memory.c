@@ -9,29 +9,31 @@ static PyDataMem_Handler *handler;
 static PyDataMemAllocator original;
 static int64_t live, peak, allocations;
 
-static inline void add(int64_t bytes) {
-    int64_t now = __atomic_add_fetch(&live, bytes, __ATOMIC_RELAXED), top = __atomic_load_n(&peak, __ATOMIC_RELAXED);
-    while (now > top && !__atomic_compare_exchange_n(&peak, &top, now, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+/* NumPy calls its handler with the GIL (its own cache of small blocks relies on that too): no locked instructions needed. */
+static inline void grow(int64_t bytes) {
+    live += bytes;
+    allocations++;
+    if (live > peak) peak = live;
 }
 static void *traced_malloc(void *context, size_t size) {
     void *p = original.malloc(context, size);
-    if (p) { add((int64_t)size); __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED); }
+    if (p) grow((int64_t)size);
     return p;
 }
 static void *traced_calloc(void *context, size_t n, size_t size) {
     void *p = original.calloc(context, n, size);
-    if (p) { add((int64_t)(n * size)); __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED); }
+    if (p) grow((int64_t)(n * size));
     return p;
 }
 /* The old size is not passed: what malloc says of the block stands for it, up to a page above what was asked for. */
 static void *traced_realloc(void *context, void *old, size_t size) {
     int64_t before = old ? (int64_t)malloc_usable_size(old) : 0;
     void *p = original.realloc(context, old, size);
-    if (p) { add((int64_t)size - before); __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED); }
+    if (p) grow((int64_t)size - before);
     return p;
 }
 static void traced_free(void *context, void *p, size_t size) {
-    if (p) __atomic_sub_fetch(&live, (int64_t)size, __ATOMIC_RELAXED);
+    if (p) live -= (int64_t)size;
     original.free(context, p, size);
 }
 
@@ -61,7 +63,8 @@ int memory_off(void) {
 
 /* Live bytes count from the beginning of recording: arrays that are older can take them below 0, shown as 0. */
 PyObject *memory_read(PyObject *module, PyObject *unused) {
-    int64_t now = __atomic_load_n(&live, __ATOMIC_RELAXED), top = __atomic_exchange_n(&peak, now, __ATOMIC_RELAXED);
     if (!handler) Py_RETURN_NONE;
-    return Py_BuildValue("LLL", (long long)(now > 0 ? now : 0), (long long)(top > 0 ? top : 0), (long long)__atomic_load_n(&allocations, __ATOMIC_RELAXED));
+    int64_t now = live, top = peak;
+    peak = live;
+    return Py_BuildValue("LLL", (long long)(now > 0 ? now : 0), (long long)(top > 0 ? top : 0), (long long)allocations);
 }

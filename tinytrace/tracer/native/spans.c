@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-_Thread_local thread_state *thread_self;
+_Thread_local thread_state *thread_self __attribute__((tls_model("initial-exec")));
 
 /* The name that threading knows, borrowed from its table so that nothing is imported or called. */
 static PyObject *thread_object(uint64_t ident) {

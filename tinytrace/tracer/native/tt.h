@@ -102,7 +102,7 @@ segment *segment_make(const char *name, size_t bytes);
 /* spans.c: threads and their spans */
 thread_state *thread_create(void);
 thread_state *thread_of(PyThreadState *tstate);
-extern _Thread_local thread_state *thread_self;
+extern _Thread_local thread_state *thread_self __attribute__((tls_model("initial-exec")));
 static inline thread_state *thread_current(void) {
     thread_state *t = thread_self;
     return t && t->generation == rec.generation ? t : thread_create();
