@@ -259,11 +259,11 @@ def sampled() -> Trace:
 def test_samples_are_a_profile_with_functions_and_places(tmp_path: Path) -> None:
     export(sampled(), tmp_path / "trace.json")
     rows = check_trace_file(tmp_path / "trace.json").query(
-        "select s.ts, t.name as thread, f.name as function, m.name as place, pf.name as caller "
+        "select s.ts, t.name as thread, f.name as function, y.source_file as place, pf.name as caller "
         "from cpu_profile_stack_sample s join thread t using (utid) "
         "join stack_profile_callsite c on s.callsite_id = c.id "
         "join stack_profile_frame f on c.frame_id = f.id "
-        "join stack_profile_mapping m on f.mapping = m.id "
+        "join stack_profile_symbol y on f.symbol_set_id = y.symbol_set_id "
         "left join stack_profile_callsite pc on c.parent_id = pc.id "
         "left join stack_profile_frame pf on pc.frame_id = pf.id order by t.name, s.ts"
     )

@@ -70,6 +70,7 @@ for phase in (pure_python, matrices, sorting):
 print("end", time.monotonic_ns(), thread.native_id, os.getpid(), flush=True)
 if way == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
+sampler.tick()
 event.set()
 thread.join()
 sampler.tick()
@@ -223,19 +224,21 @@ def test_our_own_frames_and_threads_are_taken_out(tmp_path: Path) -> None:
     assert set(samples.thread_names) == {1, 3}
 
 
-def event(ph: str, tid: int, name: str, ts: int, file: str = "", line: int = 0) -> dict[str, Any]:
-    args = {"filename": file, "line": line}
+def event(
+    ph: str, tid: int, name: str, ts: int, place: tuple[str, int] = ("", 0)
+) -> dict[str, Any]:
+    args = {"filename": place[0], "line": place[1]}
     return {"args": args, "cat": "py-spy", "name": name, "ph": ph, "pid": 9, "tid": tid, "ts": ts}
 
 
 def events(
-    tid: int, head: str, frames: list[tuple[str, str]], begin_us: int, end_us: int = 5000
+    tid: int, head: str, frames: list[tuple[str, str]], begin_us: int = 0, end_us: int = 5000
 ) -> list[dict[str, Any]]:
     """A stack that appears and goes, as py-spy writes it."""
     places = [(head, ""), *frames]
     return [
-        *[event("B", tid, name, begin_us, file) for name, file in places],
-        *[event("E", tid, name, end_us, file) for name, file in reversed(places)],
+        *[event("B", tid, name, begin_us, (file, 0)) for name, file in places],
+        *[event("E", tid, name, end_us, (file, 0)) for name, file in reversed(places)],
     ]
 
 
@@ -251,8 +254,8 @@ def marker_events(name: str, seen_at_us: list[tuple[int, int]]) -> list[dict[str
     """Samples of the marker: (time, index of its line)."""
     found = [event("B", 1, "thread (1): MainThread", seen_at_us[0][0])]
     for t_us, k in seen_at_us:
-        found.append(event("B", 1, name, t_us, MARKER_FILE, k + 2))
-        found.append(event("E", 1, name, t_us + 400, MARKER_FILE, k + 2))
+        found.append(event("B", 1, name, t_us, (MARKER_FILE, k + 2)))
+        found.append(event("E", 1, name, t_us + 400, (MARKER_FILE, k + 2)))
     found.append(event("E", 1, "thread (1): MainThread", seen_at_us[-1][0] + 400))
     return found
 
@@ -307,9 +310,9 @@ def test_a_change_of_line_is_a_change_of_stack(tmp_path: Path) -> None:
     write(
         tmp_path,
         [
-            event("B", 1, head, 0), event("B", 1, "f", 0, "f.py", 1),
-            event("E", 1, "f", 2000, "f.py", 1), event("B", 1, "f", 2000, "f.py", 2),
-            event("E", 1, "f", 5000, "f.py", 2), event("E", 1, head, 5000),
+            event("B", 1, head, 0), event("B", 1, "f", 0, ("f.py", 1)),
+            event("E", 1, "f", 2000, ("f.py", 1)), event("B", 1, "f", 2000, ("f.py", 2)),
+            event("E", 1, "f", 5000, ("f.py", 2)), event("E", 1, head, 5000),
         ],
     )  # fmt: skip
     samples = read_samples(tmp_path)

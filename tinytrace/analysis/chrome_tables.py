@@ -216,8 +216,8 @@ class TableReader:
         for key, dtype in dtypes.items():
             try:
                 piece[key] = _column(found.get(key), dtype)
-                if key.endswith("_ns") and (np.abs(piece[key]) > _LATEST_NS).any():
-                    raise ValueError
+                if key.endswith("_ns"):
+                    check_ids(ValueError, key, piece[key], _LATEST_NS, -_LATEST_NS)
             except (TypeError, ValueError, OverflowError) as e:
                 raise self.error(f"nonsense in the column {name}.{key}") from e
         if len({len(column) for column in piece.values()}) != 1:

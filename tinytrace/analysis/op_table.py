@@ -108,7 +108,7 @@ ROWS = (
     # Products
     Row("matmul dot inner vecdot matvec vecmat", product, touch, "2·K·N_out; complex 8·K·N_out"),
     Row("vdot", vdot, touch, "2·N_in; complex 8·N_in"),
-    Row("outer multiply.outer", lambda sig: MULTIPLY.one(sig).times(elements(sig.outputs[0])),
+    Row("outer", lambda sig: MULTIPLY.one(sig).times(elements(sig.outputs[0])),
         touch, "N_out; complex 6×"),
     Row("tensordot", tensordot, touch, "2·K·N_out; complex 8·K·N_out"),
     Row("c_einsum einsum", einsum, traffic.einsum,

@@ -21,6 +21,7 @@ TOP = 10
 UNKNOWN = "?"
 LONGEST_NAME = 60
 MOST_NAMES = 5
+TEXT_COLUMNS = ("op", "call site", "line", "function")  # the others are numbers
 VIEWER = "https://ui.perfetto.dev"
 VIEWABLE = (".json", ".json.gz", ".pftrace")  # suffixes of what the viewer opens
 
@@ -129,18 +130,18 @@ class _Page:
         if not summary.ops:
             self._line("No NumPy operation was recorded.")
             return
-        table = _table(
-            f"Top ops by self time ({len(summary.ops)} of {summary.n_ops})",
-            ["op", "% wall", "self", "calls", "GFLOP/s", "GB/s", "FLOP/B", "call site"],
-            left=("op", "call site"),
-        )
-        for row in summary.ops:
-            table.add_row(
-                self._text(row.name), f"{row.percent:.1f}", format_ns(row.self_ns), f"{row.calls:,}",
-                _gflops(row), _figure(row, row.gbps), _figure(row, row.flops_per_byte),
-                self._site(row),
-            )  # fmt: skip
-        self._table(table)
+        rows = summary.ops
+        columns = {
+            "op": [self._text(row.name) for row in rows],
+            "% wall": [f"{row.percent:.1f}" for row in rows],
+            "self": [format_ns(row.self_ns) for row in rows],
+            "calls": [f"{row.calls:,}" for row in rows],
+            "GFLOP/s": [_gflops(row) for row in rows],
+            "GB/s": [_figure(row, row.gbps) for row in rows],
+            "FLOP/B": [_figure(row, row.flops_per_byte) for row in rows],
+            "call site": [self._site(row) for row in rows],
+        }
+        self._table(f"Top ops by self time ({len(rows)} of {summary.n_ops})", columns)
         for note in _notes(summary):
             self._line(note, style="dim")
 
@@ -148,19 +149,16 @@ class _Page:
         if not summary.lines:
             self._line("No stack was sampled: there are no lines to show.")
             return
-        table = _table(
-            f"Top lines by samples ({len(summary.lines)} of {summary.n_lines})",
-            ["line", "% wall", "self", "% on CPU", "% in function", "function"],
-            left=("line", "function"),
-        )
-        for row in summary.lines:
-            on_cpu = row.on_cpu_percent
-            table.add_row(
-                self._text(row.place or UNKNOWN), f"{row.percent:.1f}", format_ns(row.self_ns),
-                UNKNOWN if on_cpu is None else f"{on_cpu:.0f}", f"{row.function_percent:.1f}",
-                self._function(row),
-            )  # fmt: skip
-        self._table(table)
+        rows = summary.lines
+        columns = {
+            "line": [self._text(row.place or UNKNOWN) for row in rows],
+            "% wall": [f"{row.percent:.1f}" for row in rows],
+            "self": [format_ns(row.self_ns) for row in rows],
+            "% on CPU": [_share(row.on_cpu_percent) for row in rows],
+            "% function": [f"{row.function_percent:.1f}" for row in rows],
+            "function": [self._function(row) for row in rows],
+        }
+        self._table(f"Top lines by samples ({len(rows)} of {summary.n_lines})", columns)
 
     def _memory(self, peaks: tuple[MemoryPeak, ...]) -> str:
         if not peaks:
@@ -211,16 +209,21 @@ class _Page:
         return UNKNOWN if row.function is None else self._text(row.function)
 
     def _text(self, text: str, longest: int = LONGEST_NAME) -> str:
-        shown = clean(text, self._encoding)
+        shown = clean(text, self._encoding) or '""'
         return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 
     def _line(self, text: str, style: str = "") -> None:
         # A file gets one line, whatever its length: it is searched, not looked at.
         self._console.print(text, style=style, soft_wrap=not self._console.is_terminal)
 
-    def _table(self, table: Table) -> None:
+    def _table(self, title: str, columns: dict[str, list[str]]) -> None:
+        """Print a table. Names may be folded; on a terminal too narrow for its numbers it is wider."""
+        table = _table(title, columns)
+        width = self._console.width
         self._line("")
-        self._console.print(table)
+        self._console.width = max(width, self._console.measure(table).minimum)
+        self._console.print(table, crop=False)
+        self._console.width = width
 
 
 def _encoding(file: TextIO) -> str:
@@ -248,19 +251,22 @@ def _console(file: TextIO) -> Console:
     )
 
 
-def _table(title: str, columns: list[str], left: tuple[str, ...]) -> Table:
-    """An empty table: text on the left, numbers on the right; long text is folded, never cut."""
+def _table(title: str, columns: dict[str, list[str]]) -> Table:
+    """A table of columns by their heads: text on the left, numbers on the right and never cut."""
     from rich.table import Table
 
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0),
         header_style="underline", pad_edge=False,
     )  # fmt: skip
-    for name in columns:
-        if name in left:
-            table.add_column(name, overflow="fold", min_width=6)
+    for head, cells in columns.items():
+        if head in TEXT_COLUMNS:
+            table.add_column(head, overflow="fold", min_width=6)
         else:
-            table.add_column(name, justify="right", no_wrap=True)
+            least = max(map(len, [head, *cells]))
+            table.add_column(head, justify="right", no_wrap=True, overflow="fold", min_width=least)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     return table
 
 
@@ -285,6 +291,10 @@ def _figure(row: OpRow, value: float | None) -> str:
     if value is not None:
         return format_rate(value)
     return "inside" if row.only_outer else UNKNOWN
+
+
+def _share(percent: float | None) -> str:
+    return UNKNOWN if percent is None else f"{percent:.0f}"
 
 
 def _notes(summary: Summary) -> list[str]:

@@ -143,7 +143,7 @@ def _events(path: Path, warnings: list[str]) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         rest = file.read(_CHUNK_BYTES)
         rest = rest[1:] if rest.startswith(b"[") else rest
-        while rest:
+        while True:
             more = file.read(_CHUNK_BYTES)
             cut = rest.rfind(_EVENT_BOUNDARY) + 1 if more else _complete(rest, warnings)
             if cut > 0:

@@ -7,9 +7,10 @@
 static PyTypeObject *ufunc_type; /* NULL until `attach` */
 
 /* ---- one op, whichever way it came ---- */
-static inline open_span *op_begin(thread_state **t) {
+static inline open_span *op_begin(thread_state **t, call_hint *hint) {
     if (!rec.active || !(*t = thread_current())) return NULL;
-    uint32_t site = site_of_caller();
+    if (hint->generation != rec.generation) *hint = (call_hint){.generation = rec.generation};
+    uint32_t site = site_of_caller(&hint->site);
     return span_begin(*t, KIND_OP, 0, site, now_ns());
 }
 
@@ -28,7 +29,7 @@ static void op_end(thread_state *t, span_record *record, const op_call *call, Py
 }
 
 /* ---- 1. objects with a vectorcall pointer: ufuncs, __array_function__ dispatchers, Cython functions ---- */
-typedef struct { PyObject *object; vectorcallfunc *slot, call; uint32_t op, policy, methods[UFUNC_METHODS]; int n_in, on; } call_hook;
+typedef struct { PyObject *object; vectorcallfunc *slot, call; uint32_t op, policy, methods[UFUNC_METHODS]; int n_in, on; call_hint hint; } call_hook;
 enum { MAX_CALLS = 4096 };
 static call_hook call_hooks[2 * MAX_CALLS]; /* open-addressed by the object's address; entries stay for stragglers */
 static int n_calls;
@@ -40,13 +41,13 @@ static inline call_hook *call_find(PyObject *object) {
 }
 
 static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
-    const call_hook *h = call_find(self);
+    call_hook *h = call_find(self);
     thread_state *t;
-    open_span *o = h->on ? op_begin(&t) : NULL;
+    open_span *o = h->on ? op_begin(&t, &h->hint) : NULL;
     if (!o) return h->call(self, args, nargsf, kwnames);
     span_record *record = o->record;
     PyObject *result = h->call(self, args, nargsf, kwnames);
-    op_call call = {.op = h->op, .policy = h->policy, .n_in = h->n_in, .args = args, .n_args = PyVectorcall_NARGS(nargsf), .kwnames = kwnames};
+    op_call call = {.op = h->op, .policy = h->policy, .n_in = h->n_in, .args = args, .n_args = PyVectorcall_NARGS(nargsf), .kwnames = kwnames, .hint = &h->hint};
     op_end(t, record, &call, result);
     return result;
 }
@@ -84,14 +85,14 @@ static PyObject *install_call(PyObject *module, PyObject *args) {
 }
 
 /* ---- 2. C methods and builtins ---- */
-typedef struct { PyMethodDef *def; PyCFunction call, trampoline; uint32_t op, policy; int on, ufunc_method; PyObject *name; } method_hook;
+typedef struct { PyMethodDef *def; PyCFunction call, trampoline; uint32_t op, policy; int on, ufunc_method; PyObject *name; call_hint hint; } method_hook;
 enum { MAX_METHODS = 256 };
 static method_hook method_hooks[MAX_METHODS];
 static int n_methods;
-static open_span *method_begin(const method_hook *h, thread_state **t) { return h->on ? op_begin(t) : NULL; }
+static open_span *method_begin(method_hook *h, thread_state **t) { return h->on ? op_begin(t, &h->hint) : NULL; }
 
 /* `add.reduce`: the op of a ufunc's method, named on first sight. */
-static uint32_t method_op(const method_hook *h, PyObject *self) {
+static uint32_t method_op(method_hook *h, PyObject *self) {
     if (h->ufunc_method < 0) return h->op;
     call_hook *u = call_find(self);
     uint32_t *known = u->object ? &u->methods[h->ufunc_method] : NULL;
@@ -112,8 +113,8 @@ static uint32_t method_op(const method_hook *h, PyObject *self) {
     return op;
 }
 
-static PyObject *method_done(const method_hook *h, thread_state *t, span_record *record, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, PyObject *kwargs, PyObject *result) {
-    op_call call = {.op = method_op(h, self), .policy = h->policy, .n_in = -1, .args = args, .n_args = n, .kwnames = kwnames, .kwargs = kwargs};
+static PyObject *method_done(method_hook *h, thread_state *t, span_record *record, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, PyObject *kwargs, PyObject *result) {
+    op_call call = {.op = method_op(h, self), .policy = h->policy, .n_in = -1, .args = args, .n_args = n, .kwnames = kwnames, .kwargs = kwargs, .hint = &h->hint};
     if (self && PyArray_Check(self)) call.self = self;
     op_end(t, record, &call, result);
     return result;
@@ -121,28 +122,28 @@ static PyObject *method_done(const method_hook *h, thread_state *t, span_record 
 
 typedef PyObject *(*fast_keywords)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
 typedef PyObject *(*fast)(PyObject *, PyObject *const *, Py_ssize_t);
-static inline PyObject *run_fast_keywords(const method_hook *h, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
+static inline PyObject *run_fast_keywords(method_hook *h, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames) {
     thread_state *t;
     open_span *o = method_begin(h, &t);
     span_record *record = o ? o->record : NULL;
     PyObject *result = ((fast_keywords)(void *)h->call)(self, args, n, kwnames);
     return record ? method_done(h, t, record, self, args, n, kwnames, NULL, result) : result;
 }
-static inline PyObject *run_fast(const method_hook *h, PyObject *self, PyObject *const *args, Py_ssize_t n) {
+static inline PyObject *run_fast(method_hook *h, PyObject *self, PyObject *const *args, Py_ssize_t n) {
     thread_state *t;
     open_span *o = method_begin(h, &t);
     span_record *record = o ? o->record : NULL;
     PyObject *result = ((fast)(void *)h->call)(self, args, n);
     return record ? method_done(h, t, record, self, args, n, NULL, NULL, result) : result;
 }
-static inline PyObject *run_keywords(const method_hook *h, PyObject *self, PyObject *args, PyObject *kwargs) {
+static inline PyObject *run_keywords(method_hook *h, PyObject *self, PyObject *args, PyObject *kwargs) {
     thread_state *t;
     open_span *o = method_begin(h, &t);
     span_record *record = o ? o->record : NULL;
     PyObject *result = ((PyCFunctionWithKeywords)(void *)h->call)(self, args, kwargs);
     return record ? method_done(h, t, record, self, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args), NULL, kwargs, result) : result;
 }
-static inline PyObject *run_plain(const method_hook *h, PyObject *self, PyObject *arg) {
+static inline PyObject *run_plain(method_hook *h, PyObject *self, PyObject *arg) {
     thread_state *t;
     open_span *o = method_begin(h, &t);
     span_record *record = o ? o->record : NULL;
@@ -220,6 +221,7 @@ static binaryfunc original_get;
 static objobjargproc original_set;
 static uint32_t get_op, set_op;
 static int indexing_on;
+static call_hint get_hint, set_hint;
 
 static PyObject *traced_get(PyObject *array, PyObject *key) {
     if (!indexing_on || !rec.active) return original_get(array, key);
@@ -228,11 +230,11 @@ static PyObject *traced_get(PyObject *array, PyObject *key) {
         return original_get(array, key);
     }
     thread_state *t;
-    open_span *o = op_begin(&t);
+    open_span *o = op_begin(&t, &get_hint);
     span_record *record = o ? o->record : NULL;
     PyObject *result = original_get(array, key);
     if (!record) return result;
-    op_call call = {.op = get_op, .policy = POLICY_COPIES_ONLY, .n_in = -1, .self = array, .args = &key, .n_args = 1};
+    op_call call = {.op = get_op, .policy = POLICY_COPIES_ONLY, .n_in = -1, .self = array, .args = &key, .n_args = 1, .hint = &get_hint};
     op_end(t, record, &call, result);
     return result;
 }
@@ -243,7 +245,7 @@ static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
         return original_set(array, key, value);
     }
     thread_state *t;
-    open_span *o = value ? op_begin(&t) : NULL;
+    open_span *o = value ? op_begin(&t, &set_hint) : NULL;
     span_record *record = o ? o->record : NULL;
     int failed = original_set(array, key, value);
     if (!record) return failed;
@@ -319,14 +321,15 @@ static PyObject *op_cost(PyObject *module, PyObject *args) {
     thread_state *t = calloc(1, sizeof *t);
     segment home = {.capacity = CALLS, .map = calloc(CALLS + 2, RECORD_BYTES)};
     uint64_t best = UINT64_MAX, spans = rec.spans;
+    call_hint hint = {.generation = rec.generation};
     for (int round = 0; t && home.map && n > 0 && round < ROUNDS; round++) {
         t->spans = (stream_writer){.stream = STREAM_SPANS, .current = &home};
         home.open = 1;
         uint64_t start = now_ns();
         for (int i = 0; i < CALLS; i++) {
-            uint32_t site = site_of_caller();
+            uint32_t site = site_of_caller(&hint.site);
             span_record *r = span_begin(t, KIND_OP, 0, site, now_ns())->record;
-            op_call call = {.op = (uint32_t)op, .n_in = (int)n, .args = operands, .n_args = n};
+            op_call call = {.op = (uint32_t)op, .n_in = (int)n, .args = operands, .n_args = n, .hint = &hint};
             op_end(t, r, &call, operands[0]);
         }
         uint64_t took = (now_ns() - start) / CALLS;

@@ -6,6 +6,9 @@
 
 enum { UFUNC_METHODS = 8 };
 
+/* What the last call of a hook was, since the next is likely to be the same; void after a new recording began. */
+typedef struct { site_hint site; uint32_t signature, generation; } call_hint;
+
 typedef struct {
     uint32_t op, policy;
     int n_in;                /* ufuncs: positional arguments beyond these are outputs; -1 = all are inputs */
@@ -14,6 +17,7 @@ typedef struct {
     Py_ssize_t n_args;
     PyObject *kwnames;       /* vectorcall: names of the values after args; or NULL */
     PyObject *kwargs;        /* a dict; or NULL */
+    call_hint *hint;
 } op_call;
 
 int operands_attach(void);

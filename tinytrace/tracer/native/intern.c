@@ -108,14 +108,18 @@ site site_intern(PyCodeObject *code, int lasti) {
 }
 
 /* The innermost frame that is neither ours nor the library's own; the innermost of all where there is none such. */
-uint32_t site_of_caller(void) {
+uint32_t site_of_caller(site_hint *hint) {
     uint32_t innermost = 0;
     int lasti = 0;
     for (void *f = frame_top(PyThreadState_Get()); f; f = frame_next(f)) {
         PyCodeObject *code = frame_code(f, &lasti);
         if (!code) continue;
+        if (hint->code == code && hint->lasti == lasti) return hint->id;
         site s = site_intern(code, lasti);
-        if (!(s.flags & SITE_INTERNAL)) return s.id;
+        if (s.id && !(s.flags & SITE_INTERNAL)) {
+            *hint = (site_hint){code, lasti, s.id};
+            return s.id;
+        }
         if (!innermost) innermost = s.id;
     }
     return innermost;
@@ -168,6 +172,8 @@ static signature_entry *signatures;
 static uint32_t n_signatures, signatures_room;
 static table signature_table;
 
+static uint32_t signature_find(const uint64_t *key, uint32_t words);
+
 /* Independent products, so that they overlap; equality is decided by comparing the keys. */
 static inline uint64_t key_hash(const uint64_t *key, uint32_t words) {
     uint64_t sum = words, odd = 0x9E3779B97F4A7C15ull;
@@ -178,17 +184,31 @@ static inline uint64_t key_hash(const uint64_t *key, uint32_t words) {
     return sum ^ (sum >> 29);
 }
 
-uint32_t signature_id(const uint64_t *key, uint32_t words) {
+static inline int same_key(const signature_entry *s, const uint64_t *key, uint32_t words) {
+    if (s->words != words) return 0;
+    uint64_t differ = 0;
+    for (uint32_t i = 0; i < words; i++) differ |= s->key[i] ^ key[i];
+    return !differ;
+}
+
+uint32_t signature_id(const uint64_t *key, uint32_t words, uint32_t *hint) {
+    if (hint && *hint && same_key(&signatures[*hint - 1], key, words)) return *hint;
+    uint32_t id = signature_find(key, words);
+    if (hint) *hint = id;
+    return id;
+}
+
+static uint32_t signature_find(const uint64_t *key, uint32_t words) {
     uint64_t hash = key_hash(key, words);
     size_t bytes = words * sizeof *key;
 #define RESULT(id) id
-    TABLE_FIND(signature_table, hash, id, signatures[id - 1].words == words && memcmp(signatures[id - 1].key, key, bytes) == 0)
+    TABLE_FIND(signature_table, hash, id, same_key(&signatures[id - 1], key, words))
 #undef RESULT
     if (n_signatures >= MAX_SIGNATURES) {
         rec.signatures_left_out++;
         if (words == 1 && n_signatures >= MAX_SIGNATURES + 4096) return 0;
         uint64_t bare = key[0] & 0xFFFFFFFFull; /* the op alone, operands not known */
-        if (words > 1 || key[0] != bare) return signature_id(&bare, 1);
+        if (words > 1 || key[0] != bare) return signature_find(&bare, 1);
     }
     if (n_signatures == signatures_room) {
         signature_entry *more = realloc(signatures, (signatures_room ? signatures_room * 2 : 1024) * sizeof *signatures);

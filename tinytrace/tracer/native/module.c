@@ -93,7 +93,8 @@ static PyObject *record_begin(PyObject *module, PyObject *args) {
     unsigned int kind, what;
     if (!PyArg_ParseTuple(args, "II", &kind, &what)) return NULL;
     thread_state *t = rec.active ? thread_current() : NULL;
-    uint32_t site = t ? site_of_caller() : 0;
+    site_hint hint = {NULL, 0, 0};
+    uint32_t site = t ? site_of_caller(&hint) : 0;
     open_span *o = t ? span_begin(t, (int)kind, what, site, now_ns()) : NULL;
     return PyLong_FromUnsignedLongLong(o ? TOKEN(t, o->index) + 1 : 0); /* 0 = not recorded */
 }
@@ -108,7 +109,8 @@ static PyObject *record_instant(PyObject *module, PyObject *label) {
     unsigned long what = PyLong_AsUnsignedLong(label);
     if (what == (unsigned long)-1 && PyErr_Occurred()) return NULL;
     thread_state *t = rec.active ? thread_current() : NULL;
-    uint32_t site = t ? site_of_caller() : 0;
+    site_hint hint = {NULL, 0, 0};
+    uint32_t site = t ? site_of_caller(&hint) : 0;
     uint64_t at = now_ns();
     open_span *o = t ? span_begin(t, KIND_INSTANT, (uint32_t)what, site, at) : NULL;
     if (o) span_end(t, o->record, at, 0);

@@ -188,7 +188,7 @@ static void exponent(signature_key *k, PyObject *o) {
     else if (PyFloat_CheckExact(o)) attribute_text(k, text, (size_t)snprintf(text, sizeof text, "exponent=%.17g", PyFloat_AS_DOUBLE(o)));
 }
 
-static uint32_t finish(signature_key *k, uint32_t op) {
+static uint32_t finish(signature_key *k, uint32_t op, call_hint *hint) {
     if (k->left_out) {
         if (k->attribute_bytes == MAX_ATTRIBUTE_BYTES) k->attribute_bytes--;
         memmove(k->attributes + 1, k->attributes, k->attribute_bytes++);
@@ -201,7 +201,7 @@ static uint32_t finish(signature_key *k, uint32_t op) {
         memcpy(k->words + k->used, k->attributes, k->attribute_bytes);
         k->used += words;
     }
-    return signature_id(k->words, k->used);
+    return signature_id(k->words, k->used, hint ? &hint->signature : NULL);
 }
 
 uint32_t operands_signature(const op_call *c, PyObject *result) {
@@ -236,7 +236,7 @@ uint32_t operands_signature(const op_call *c, PyObject *result) {
     for (Py_ssize_t i = n_in; i < c->n_args; i++) add_output(&k, c->args[i]);
     if (c->policy & POLICY_WRITES_SELF && c->self) add_output(&k, c->self);
     if (c->policy & POLICY_WRITES_FIRST_ARGUMENT && c->n_args && PyArray_Check(c->args[0])) add_output(&k, c->args[0]);
-    return finish(&k, c->op);
+    return finish(&k, c->op, c->hint);
 }
 
 /* ---- views ---- */
@@ -300,7 +300,7 @@ uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObj
     k.left_out = 0;
     PyArrayObject *a = (PyArrayObject *)array;
     npy_intp shape[MAX_NDIM];
-    if (PyErr_Occurred()) return finish(&k, op); /* it failed: nothing was written */
+    if (PyErr_Occurred()) return finish(&k, op, NULL); /* it failed: nothing was written */
     add_input(&k, value, 1);
     int ndim = basic_shape(a, key, shape);
     if (ndim < 0) {
@@ -324,5 +324,5 @@ uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObj
         }
         k.n_out++;
     }
-    return finish(&k, op);
+    return finish(&k, op, NULL);
 }

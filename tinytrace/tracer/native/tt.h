@@ -114,9 +114,10 @@ int span_end_token(uint64_t token, int flags);
 #define TOKEN(t, index_) (((uint64_t)(t)->index << 40) | (index_))
 
 /* intern.c: ids for sites, signatures and stacks */
-uint32_t site_of_caller(void);
+typedef struct { PyCodeObject *code; int lasti; uint32_t id; } site_hint; /* where the same hook was called from last */
+uint32_t site_of_caller(site_hint *hint);
 uint32_t stack_of(PyThreadState *tstate);
-uint32_t signature_id(const uint64_t *key, uint32_t words);
+uint32_t signature_id(const uint64_t *key, uint32_t words, uint32_t *hint); /* hint: the id that is likely, or NULL */
 int intern_internal_prefixes(PyObject *prefixes, PyObject *ours);
 void intern_reset(void);
 typedef struct { uint32_t id, flags; } site;
