@@ -322,6 +322,21 @@ def test_a_change_of_line_is_a_change_of_stack(tmp_path: Path) -> None:
     assert samples.weight_ns.tolist() == [2_000_000, 3_000_000]
 
 
+def test_a_stack_that_py_spy_could_not_read_leaves_the_one_before_in_place(tmp_path: Path) -> None:
+    head = "thread (1): MainThread"
+    write(
+        tmp_path,
+        [
+            event("B", 1, head, 0), event("B", 1, "f", 0), event("E", 1, "f", 2000),
+            event("B", 1, "g", 3000), event("E", 1, "g", 5000), event("E", 1, head, 5000),
+        ],
+    )  # fmt: skip
+    samples = read_samples(tmp_path)
+    assert samples is not None
+    assert [stack(samples, row) for row in (0, 1)] == [["f"], ["g"]]
+    assert samples.weight_ns.tolist() == [3_000_000, 2_000_000]
+
+
 def test_a_thread_lasts_no_longer_than_it_was_seen_alive(tmp_path: Path) -> None:
     seen = [
         *events(1, "thread (1): MainThread", [("f", "f.py")], 0, 5000),

@@ -24,14 +24,15 @@ from tinytrace.analysis.json_size import (
     text_bytes,
 )
 from tinytrace.analysis.rates import MAX_POINTS, MIN_BIN_NS, rate_counters
-from tinytrace.analysis.spans import group_ids, kept_parent, op_tree, self_ns, sums
+from tinytrace.analysis.spans import first_rows, group_ids, kept_parent, op_tree, self_ns, sums
 from tinytrace.analysis.steps import Choice, choose
 from tinytrace.analysis.thinning import merge_samples, thin_counters
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Aggregates, Counters, Flows, Series, Spans, Table, Trace
 
 NOTE_BYTES = 1_000  # the warning and the figures of the audit that `fit` adds
-# Spans, samples, counters: shares when all of them are too large; what one does not need, the others get.
+# Spans, samples, counters: shares when all of them are too large; what one does not need, the
+# others get.
 SHARES = (0.65, 0.25, 0.10)
 GROUP = ("name_id", "kind", "thread", "signature_id", "callsite_id")
 STRING_IDS = ("name_id", "args_id", "file_id", "unit_id", "kind_id")
@@ -42,17 +43,18 @@ Ints = NDArray[np.int64]
 def fit(trace: Trace, budget_bytes: int, seed: int = 0) -> Trace:
     """Return the trace if its JSON fits the budget, else one that does.
 
-    Whole steps are kept: the first, the slowest, and others chosen at random; without steps, stretches of
-    time with equally many ops. All other spans are folded into ``Trace.aggregates``, so that the sums of
-    calls, time, self time, FLOPs and bytes of each group (name, kind, thread, signature, call site) over spans
-    and aggregates are exactly what they were: where a span was kept and its children were not, the group's
-    ``self_ns`` is smaller by their time, and may be negative. Spans around ops (layers, the user's own) and
-    ops with figures given by the user are kept before others. Samples are merged, their weights exact;
-    counters keep their extremes. The rates over time are derived before, and kept as counters.
-    ``warnings`` and ``meta["audit"]`` say in numbers what was done.
+    Whole steps are kept: the first, the slowest, and others chosen at random; without steps,
+    stretches of time with equally many ops. All other spans are folded into ``Trace.aggregates``,
+    so that the sums of calls, time, self time, FLOPs and bytes of each group (name, kind, thread,
+    signature, call site) over spans and aggregates are exactly what they were: where a span was
+    kept and its children were not, the group's ``self_ns`` is smaller by their time, and may be
+    negative. Spans around ops (layers, the user's own) and ops with figures given by the user are
+    kept before others. Samples are merged, their weights exact; counters keep their extremes. The
+    rates over time are derived before, and kept as counters. ``warnings`` and ``meta["audit"]`` say
+    in numbers what was done.
 
-    What cannot be dropped (tables of stacks, signatures and names, a row per group) may be more than a
-    tiny budget: then all else is dropped.
+    What cannot be dropped (tables of stacks, signatures and names, a row per group) may be more
+    than a tiny budget: then all else is dropped.
 
     Args:
         trace: any trace.
@@ -195,7 +197,7 @@ def _gives_figures(arguments: str) -> bool:
 
 def _folded(trace: Trace, kept: Mask, ids: Ints, n_groups: int) -> Trace:
     """Fold the spans that are not kept into the aggregates."""
-    spans, folded = trace.spans, trace.aggregates
+    spans = trace.spans
     columns = {name: column[kept] for name, column in spans.columns()}
     columns["parent"] = kept_parent(spans.parent, kept)
     kept_spans = Spans(**columns)
@@ -209,21 +211,24 @@ def _folded(trace: Trace, kept: Mask, ids: Ints, n_groups: int) -> Trace:
         flows=Flows(
             new_row[flows.from_span[both]], new_row[flows.to_span[both]], flows.kind_id[both]
         ),
-    ) if len(folded) or not kept.all() else trace
+    )
 
 
-def _aggregates(trace: Trace, kept: Mask, kept_self_ns: Ints, ids: Ints, n_groups: int) -> Aggregates:
+def _aggregates(
+    trace: Trace, kept: Mask, kept_self_ns: Ints, ids: Ints, n_groups: int
+) -> Aggregates:
     """What the groups lose with these spans, added to the aggregates that there are."""
     spans, old = trace.spans, trace.aggregates
     of_span, of_old = ids[: len(spans)], ids[len(spans) :]
     lost = ~kept
     of_lost, dur_ns, start_ns = of_span[lost], spans.dur_ns[lost], spans.start_ns[lost]
     counted = count_trace(trace).leaf & (spans.flags & (Flag.RAISED | Flag.OPEN) == 0)
-    added = {
+    added: dict[str, Ints] = {
         "count": sums(of_lost, n_groups, 1),
         "leaves": sums(of_lost, n_groups, counted[lost]),
         "total_ns": sums(of_lost, n_groups, dur_ns),
-        "self_ns": sums(of_span, n_groups, self_ns(spans)) - sums(of_span[kept], n_groups, kept_self_ns),
+        "self_ns": sums(of_span, n_groups, self_ns(spans))
+        - sums(of_span[kept], n_groups, kept_self_ns),
     }
     for name, column in added.items():
         np.add.at(column, of_old, getattr(old, name))
@@ -248,10 +253,10 @@ def _aggregates(trace: Trace, kept: Mask, kept_self_ns: Ints, ids: Ints, n_group
     for name in ("start_ns", "end_ns"):
         added[name][whole] = begin_ns[whole]
     rows = np.flatnonzero((added["count"] != 0) | (added["self_ns"] != 0) | ~whole)
-    first = np.empty(n_groups, "i8")
-    first[ids[::-1]] = np.arange(len(ids))[::-1]
-    values = {name: np.concatenate([getattr(spans, name), getattr(old, name)])[first] for name in GROUP}
-    return Aggregates(**{name: column[rows] for name, column in (values | added).items()})
+    first = first_rows(ids, n_groups)
+    for name in GROUP:
+        added[name] = np.concatenate([getattr(spans, name), getattr(old, name)])[first]
+    return Aggregates(**{name: column[rows] for name, column in added.items()})
 
 
 def _without_unused_strings(trace: Trace) -> Trace:
@@ -266,9 +271,7 @@ def _without_unused_strings(trace: Trace) -> Trace:
 
     def renumbered(table: Table) -> Any:
         columns = dict(table.columns())
-        return type(table)(
-            **{n: new_id[c] if n in STRING_IDS else c for n, c in columns.items()}
-        )
+        return type(table)(**{n: new_id[c] if n in STRING_IDS else c for n, c in columns.items()})
 
     return replace(
         trace,

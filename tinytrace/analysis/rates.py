@@ -37,14 +37,16 @@ class RateCounter(NamedTuple):
 def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
     """Return GFLOP/s and GB/s over time of each process that ran counted ops.
 
-    The work of each op (in which no other op ran: nothing is counted twice) is spread evenly over its
-    duration; the value of a bin is the work in it, over its length: nothing is lost at the edges of bins. The work of
-    aggregated ops is spread over the time in which they lie. Uncounted ops are not in it: a rate is that of
-    the ops that can be counted. A rate that the trace holds already as a counter is not derived again.
+    The work of each op (in which no other op ran: nothing is counted twice) is spread evenly over
+    its duration; the value of a bin is the work in it, over its length: nothing is lost at the
+    edges of bins. The work of aggregated ops is spread over the time in which they lie. Uncounted
+    ops are not in it: a rate is that of the ops that can be counted. A rate that the trace holds
+    already as a counter is not derived again.
 
     Args:
         trace: any trace.
-        bin_ns: length of a bin; by default such that there are at most 2,000 points, and at least 1 ms.
+        bin_ns: length of a bin; by default such that there are at most 2,000 points, and at least 1
+            ms.
 
     Raises:
         ValueError: ``bin_ns`` is not positive.
@@ -87,7 +89,9 @@ def _work(trace: Trace) -> tuple[Ints, Ints, Ints, Floats, Floats]:
     for each, per_signature in (
         (counts.per_span("flops"), counts.flops), (counts.per_span("bytes"), counts.bytes),
     ):  # fmt: skip
-        of_folded = np.append(per_signature, UNCOUNTED)[folded.signature_id] * folded.leaves.astype("f8")
+        of_folded = np.append(per_signature, UNCOUNTED)[folded.signature_id] * folded.leaves.astype(
+            "f8"
+        )
         figures.append(np.concatenate([each.astype("f8"), of_folded]))
     start_ns = np.concatenate([spans.start_ns, folded.start_ns])
     end_ns = np.concatenate([spans.start_ns + spans.dur_ns, folded.end_ns])
@@ -112,7 +116,8 @@ def _binned(start_ns: Ints, end_ns: Ints, work: Floats, bin_ns: int | None) -> t
     tail = (end_ns[~whole] - first_ns) - last * bin_ns
     total += _at(first, n_bins, density * head)
     total += _at(last, n_bins, density * tail)
-    # Bins that a piece of work fills wholly: it begins to count after its first and stops at its last.
+    # Bins that a piece of work fills wholly: it begins to count after its first and stops at its
+    # last.
     filling = np.cumsum(_at(first + 1, n_bins) - _at(last, n_bins))
     rate = np.cumsum(_at(first + 1, n_bins, density) - _at(last, n_bins, density))
     total += np.where(filling > 0, np.maximum(rate, 0) * bin_ns, 0)  # no rounding where nothing ran

@@ -17,8 +17,8 @@ MAX_DENSE = 1 << 22  # distinct codes that are numbered through a table instead 
 def self_ns(spans: Spans) -> NDArray[np.int64]:
     """Return per span the time in ns that it did not spend in its child spans; int64, never negative.
 
-    A detached child (a coroutine, a generator) does not run nested in its parent: its time stays with the
-    parent. So do instants, which have no time.
+    A detached child (a coroutine, a generator) does not run nested in its parent: its time stays
+    with the parent. So do instants, which have no time.
 
     Example:
         >>> from tinytrace.tracer.trace import Spans
@@ -90,8 +90,8 @@ def group_ids(columns: Sequence[Column]) -> tuple[NDArray[np.int64], int]:
         columns: equally long integer columns, at least one.
 
     Returns:
-        Per row the number of its group, and how many groups there are. Groups are numbered in order of
-        their values, the first column first.
+        Per row the number of its group, and how many groups there are. Groups are numbered in order
+        of their values, the first column first.
     """
     codes = np.zeros(len(columns[0]), "i8")
     count = 1

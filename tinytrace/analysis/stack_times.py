@@ -59,7 +59,9 @@ class StackTimes:
                 frame_id=int(self._frame_id[i]),
                 self_ns=int(self._line_ns[i]),
                 on_cpu_percent=(
-                    100 * int(self._ran_ns[i]) / int(self._known_ns[i]) if self._known_ns[i] else None
+                    100 * int(self._ran_ns[i]) / int(self._known_ns[i])
+                    if self._known_ns[i]
+                    else None
                 ),
                 function_ns=int(function_ns[self._function[self._frame_id[i]]]),
             )
@@ -71,8 +73,8 @@ class StackTimes:
         parent = self._stacks.parent.astype("i8")
         function = self._function[self._stacks.frame_id]
         whole_ns = np.zeros(int(self._function.max()) + 1, "i8")
-        # From every stack with samples, one frame outwards at a time; a frame counts unless the same
-        # function comes again further out.
+        # From every stack with samples, one frame outwards at a time; a frame counts unless the
+        # same function comes again further out.
         below_ns = self._below_ns(parent)
         repeated = np.zeros(len(parent), "?")
         rows, up = np.arange(len(parent)), parent
@@ -87,7 +89,7 @@ class StackTimes:
 
     def _below_ns(self, parent: Ints) -> Ints:
         """Per stack the weight of its samples and of those of all stacks that it called."""
-        below_ns = self._weight_ns.copy()
+        below_ns: Ints = self._weight_ns.copy()
         depth = np.zeros(len(parent), "i8")
         rows, up = np.arange(len(parent)), parent
         while len(rows):

@@ -50,10 +50,11 @@ class _Units:
 def choose(spans: Spans, sizes: Ints, preferred: Mask, limit_bytes: int, seed: int) -> Choice:
     """Choose spans whose sizes add up to no more than the limit.
 
-    The preferred ones are kept if they take no more than half of it. Of the rest, whole units are: the first and
-    the slowest step, the first stretch of time outside of steps and the one with the longest span, then others at
-    random as long as they fit. An op is never parted from the ops inside it. Where the first and the
-    slowest step would not fit, stretches of time take the place of steps.
+    The preferred ones are kept if they take no more than half of it. Of the rest, whole units are:
+    the first and the slowest step, the first stretch of time outside of steps and the one with the
+    longest span, then others at random as long as they fit. An op is never parted from the ops
+    inside it. Where the first and the slowest step would not fit, stretches of time take the place
+    of steps.
 
     Args:
         spans: all of them.
@@ -93,7 +94,9 @@ def _units(spans: Spans, head: Ints, sizes: Ints, limit_bytes: int, step: Ints) 
         wanted = STRETCHES * int(sizes[outside].sum()) // max(1, limit_bytes) + 1
         n_stretches = min(len(heads_in_order), wanted)
         stretch = np.empty(len(spans), "i8")
-        stretch[heads_in_order] = np.arange(len(heads_in_order)) * n_stretches // len(heads_in_order)
+        stretch[heads_in_order] = (
+            np.arange(len(heads_in_order)) * n_stretches // len(heads_in_order)
+        )
         unit[outside] = len(steps) + stretch[heads]
     n_units = len(steps) + n_stretches
     start_ns, length_ns = _extents(spans, unit, len(steps), n_units)
@@ -145,6 +148,10 @@ def _words(units: _Units, taken: Mask, preferred: bool) -> str:
         parts.append(f"{kept:,} of {n_steps:,} steps")
     if kept := int(taken[n_steps:].sum()):
         parts.append(f"{kept:,} of {n_stretches:,} stretches of time")
-    text = f"kept whole: {' and '.join(parts)} (the first, the slowest, others at random)" if parts else ""
+    text = (
+        f"kept whole: {' and '.join(parts)} (the first, the slowest, others at random)"
+        if parts
+        else ""
+    )
     around = "kept: all spans around ops" if preferred else ""
     return "; ".join(part for part in (text, around) if part)

@@ -25,10 +25,12 @@ class OpRow:
 
     Attributes:
         name: NumPy's name of the op.
-        callsite: the place in which it spent most of its time, ``train.py:42 forward``; None: not known.
+        callsite: the place in which it spent most of its time, ``train.py:42 forward``; None: not
+            known.
         n_callsites: how many places called it.
         self_ns: time in it and not in other spans inside it, summed over threads.
-        percent: of the wall time of the run. Threads add up, so that several can make more than 100.
+        percent: of the wall time of the run. Threads add up, so that several can make more than
+            100.
         calls: how often it ran.
         gflops: 10⁹ FLOPs per second of its counted calls; None: no call is counted.
         gbps: 10⁹ bytes (compulsory) per second; None: no call is counted.
@@ -152,8 +154,8 @@ class Summary:
 def summarise(trace: Trace, top: int = 10) -> Summary:
     """Return the figures of the summary.
 
-    Aggregated spans are in all of them. A rate is work over the self time of the calls whose work is
-    known.
+    Aggregated spans are in all of them. A rate is work over the self time of the calls whose work
+    is known.
 
     Args:
         trace: any trace, empty ones and those of other tools too.
@@ -242,7 +244,9 @@ class _Ops:
         self.flops = self._figure(counts.per_span("flops")[rows], counts.flops, folds)
         self.bytes = self._figure(counts.per_span("bytes")[rows], counts.bytes, folds)
         evaluations = np.append(counts.transcendentals, UNCOUNTED)[self.signature_id]
-        self.transcendentals = np.where(evaluations < 0, np.nan, evaluations.astype("f8") * self.leaves)
+        self.transcendentals = np.where(
+            evaluations < 0, np.nan, evaluations.astype("f8") * self.leaves
+        )
         self.ids, self.count = group_ids([self.name_id])
 
     def _figure(self, of_spans: Ints, of_signatures: Ints, folds: Ints) -> Floats:
@@ -263,7 +267,9 @@ class _Ops:
         first = first_rows(self.ids, self.count)
         calls = sums(self.ids, self.count, self.calls)
         leaves = sums(self.ids, self.count, self.leaves)
-        uncounted_leaves = sums(self.ids, self.count, np.where(np.isnan(self.flops), self.leaves, 0))
+        uncounted_leaves = sums(
+            self.ids, self.count, np.where(np.isnan(self.flops), self.leaves, 0)
+        )
         sites = self._sites()
         gflops = self._ratio(self.flops, self.work_ns)
         gbps = self._ratio(self.bytes, self.work_ns)

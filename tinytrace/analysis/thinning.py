@@ -15,10 +15,10 @@ Ints = NDArray[np.int64]
 def merge_samples(samples: Samples, sizes: SampleSizes, limit_bytes: int) -> Samples:
     """Return samples whose estimated size is within the limit, merged no more than needed.
 
-    First, neighbours in the same stack become one. Then, in windows of 2, 4, 8… samples of a thread, all
-    those in the same stack become one: within a window the order is lost, the weights are exact. What ran is
-    not merged with what waited, so that shares of time on the CPU stay exact as well. Only when one
-    sample per thread and stack is still too much, the lightest are dropped.
+    First, neighbours in the same stack become one. Then, in windows of 2, 4, 8… samples of a
+    thread, all those in the same stack become one: within a window the order is lost, the weights
+    are exact. What ran is not merged with what waited, so that shares of time on the CPU stay exact
+    as well. Only when one sample per thread and stack is still too much, the lightest are dropped.
 
     Args:
         samples: by thread, then time.
@@ -66,7 +66,8 @@ def _rank_in_thread(thread: Column) -> Ints:
 def _merge(samples: Samples, window: Ints) -> Samples:
     """Make one sample of those of one thread, window, stack and state.
 
-    They are laid one after another from the beginning of their window, in the order in which they first occur.
+    They are laid one after another from the beginning of their window, in the order in which they
+    first occur.
     """
     windows, n_windows = group_ids([samples.thread, window])
     ids, count = group_ids([windows, samples.stack_id, _state(samples)])
@@ -94,8 +95,8 @@ def _merge(samples: Samples, window: Ints) -> Samples:
 def thin_counters(counters: Counters, limit: int) -> Counters:
     """Return at most ``limit`` of the values: per series the first, the last, and extremes in between.
 
-    Each series is cut into buckets of equally many values, the smallest and the largest of which are kept. A
-    limit too small for that keeps the largest value of each series, as far as it goes.
+    Each series is cut into buckets of equally many values, the smallest and the largest of which
+    are kept. A limit too small for that keeps the largest value of each series, as far as it goes.
 
     Args:
         counters: by series, then time.

@@ -1,7 +1,7 @@
 """The summary as text: tables for a terminal of any width, plain text everywhere else.
 
-Everything that comes from a trace (names of functions, files, ops, warnings) is data: it is escaped, and
-never read as markup or as a terminal's control sequences.
+Everything that comes from a trace (names of functions, files, ops, warnings) is data: it is
+escaped, and never read as markup or as a terminal's control sequences.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ UNKNOWN = "?"
 LONGEST_NAME = 60
 MOST_NAMES = 5
 TEXT_COLUMNS = ("op", "call site", "line", "function")  # the others are numbers
+LEAST_TEXT = 9  # cells of a column of names
+GAP = 2  # cells between columns
 VIEWER = "https://ui.perfetto.dev"
 VIEWABLE = (".json", ".json.gz", ".pftrace")  # suffixes of what the viewer opens
 
@@ -29,8 +31,8 @@ VIEWABLE = (".json", ".json.gz", ".pftrace")  # suffixes of what the viewer open
 def print_summary(trace: Trace, output_path: Path | str | None, file: TextIO) -> None:
     """Print the summary of a trace.
 
-    In colour on a terminal, unless ``NO_COLOR`` is set or it is a dumb one; otherwise plain text. Where the
-    encoding of the file has no such characters, they are escaped.
+    In colour on a terminal, unless ``NO_COLOR`` is set or it is a dumb one; otherwise plain text.
+    Where the encoding of the file has no such characters, they are escaped.
 
     Args:
         trace: any trace; what is not in it is said to be missing.
@@ -43,7 +45,7 @@ def print_summary(trace: Trace, output_path: Path | str | None, file: TextIO) ->
     _Page(file).print(summarise(trace, TOP), output_path)
 
 
-# ---- numbers --------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 
 
 def format_ns(t_ns: float) -> str:
@@ -103,7 +105,7 @@ def clean(text: str, encoding: str = "utf-8") -> str:
     return escaped.encode(encoding, "backslashreplace").decode(encoding)
 
 
-# ---- the page -------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------------------
 
 
 class _Page:
@@ -172,7 +174,9 @@ class _Page:
         return text
 
     def _audit(self, audit: Audit) -> str:
-        core = {"c": "compiled core", "python": "pure-Python core"}.get(audit.core or "", "core not known")
+        core = {"c": "compiled core", "python": "pure-Python core"}.get(
+            audit.core or "", "core not known"
+        )
         parts = [
             _sampling(audit),
             f"{_spans(audit)} ({core})",
@@ -191,8 +195,7 @@ class _Page:
         more = len(audit.uncounted_ops) - MOST_NAMES
         names += f" and {more} more" if more > 0 else ""
         return (
-            f"FLOPs counted for {audit.coverage_percent:.1f} % of op time, "
-            f"uncounted ops: {names}"
+            f"FLOPs counted for {audit.coverage_percent:.1f} % of op time, uncounted ops: {names}"
         )
 
     def _opening(self, path: Path) -> str:
@@ -217,11 +220,11 @@ class _Page:
         self._console.print(text, style=style, soft_wrap=not self._console.is_terminal)
 
     def _table(self, title: str, columns: dict[str, list[str]]) -> None:
-        """Print a table. Names may be folded; on a terminal too narrow for its numbers it is wider."""
+        """Print a table; names are folded; it is wider than a terminal too narrow for numbers."""
         table = _table(title, columns)
         width = self._console.width
         self._line("")
-        self._console.width = max(width, self._console.measure(table).minimum)
+        self._console.width = max(width, _least_width(columns))
         self._console.print(table, crop=False)
         self._console.width = width
 
@@ -256,12 +259,12 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
     from rich.table import Table
 
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0),
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, GAP, 0, 0),
         header_style="underline", pad_edge=False,
     )  # fmt: skip
     for head, cells in columns.items():
         if head in TEXT_COLUMNS:
-            table.add_column(head, overflow="fold", min_width=6)
+            table.add_column(head, overflow="fold", min_width=LEAST_TEXT)
         else:
             least = max(map(len, [head, *cells]))
             table.add_column(head, justify="right", no_wrap=True, overflow="fold", min_width=least)
@@ -270,12 +273,22 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
     return table
 
 
+def _least_width(columns: dict[str, list[str]]) -> int:
+    """Cells that a table needs, its names folded as far as is still readable."""
+    return sum(
+        GAP + (LEAST_TEXT if head in TEXT_COLUMNS else max(map(len, [head, *cells])))
+        for head, cells in columns.items()
+    )
+
+
 def _extent(summary: Summary) -> str:
     text = f"{format_ns(summary.wall_ns)} recorded"
     if summary.processes > 1:
         text += f", {summary.processes} processes"
     if summary.threads > 1:
-        text += f", {summary.threads} threads: shares of the wall time add up over them, beyond 100 %"
+        text += (
+            f", {summary.threads} threads: shares of the wall time add up over them, beyond 100 %"
+        )
     return text
 
 
@@ -313,7 +326,9 @@ def _notes(summary: Summary) -> list[str]:
 def _sampling(audit: Audit) -> str:
     if not audit.samples and audit.asked_hz is None:
         return "not sampled"
-    achieved = "at a rate not known" if audit.achieved_hz is None else f"at {audit.achieved_hz:,.0f} Hz"
+    achieved = (
+        "at a rate not known" if audit.achieved_hz is None else f"at {audit.achieved_hz:,.0f} Hz"
+    )
     asked = "" if audit.asked_hz is None else f" of {audit.asked_hz:,.0f} asked"
     gap = "not known" if audit.largest_gap_ns is None else format_ns(audit.largest_gap_ns)
     return f"sampled {achieved}{asked}, largest gap {gap}"

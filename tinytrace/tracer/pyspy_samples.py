@@ -175,6 +175,7 @@ class _Thread:
     since_us: int = 0
     last_us: int = 0
     adding: bool = False
+    named: bool = False  # whether the root frame is py-spy's own, with number and name of the thread
 
 
 def _read_runs(events: Iterator[dict[str, Any]], runs: _Runs) -> None:
@@ -208,7 +209,10 @@ def _read_runs(events: Iterator[dict[str, Any]], runs: _Runs) -> None:
 
 def _finish_sample(thread: _Thread, runs: _Runs) -> None:
     top = thread.path[-1] if thread.path else -1
-    if top == thread.shown and thread.tid == thread.shown_tid:
+    same_thread = thread.tid == thread.shown_tid
+    # Only the frame that names the thread: the stack changed while py-spy read it. It saw nothing.
+    torn = len(thread.path) == 1 and thread.named
+    if same_thread and (torn or top == thread.shown):
         return
     if thread.shown >= 0:
         runs.add(thread.shown_tid, thread.shown, thread.since_us, thread.last_us)
@@ -221,6 +225,7 @@ def _push(thread: _Thread, event: dict[str, Any], runs: _Runs) -> None:
     if not thread.path:
         head = _THREAD_FRAME.fullmatch(name)
         thread.tid = int(head[1], 0) if head else event["tid"]
+        thread.named = head is not None
         if head and head[2]:
             runs.names[thread.tid] = head[2]
     frame = (name, args["filename"] or "", args["line"] or 0)

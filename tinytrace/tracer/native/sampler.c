@@ -10,7 +10,7 @@ static struct {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    int running, stopping;
+    int running, stopping, counters_only;
     PyInterpreterState *interpreter;
     uint64_t period_ns, tick_ns, random;
     PyObject *tick; /* called about every tick_ns, with the GIL */
@@ -82,7 +82,7 @@ static void *sample(void *unused) {
         sampler.late_ns += t > due ? t - due : 0;
         sampler.last_ns = t;
         sampler.rounds++;
-        for (PyThreadState *o = PyInterpreterState_ThreadHead(sampler.interpreter); o; o = PyThreadState_Next(o))
+        for (PyThreadState *o = sampler.counters_only ? NULL : PyInterpreterState_ThreadHead(sampler.interpreter); o; o = PyThreadState_Next(o))
             if (o != me) sample_thread(o, t);
         if (sampler.tick_ns && t >= next_tick) {
             call_tick();
@@ -105,12 +105,13 @@ static PyObject *sampler_start(PyObject *module, PyObject *args) {
     unsigned long long seed;
     if (!PyArg_ParseTuple(args, "dOdK", &rate_hz, &tick, &tick_seconds, &seed)) return NULL;
     if (sampler.running) { PyErr_SetString(PyExc_RuntimeError, "the sampler is running"); return NULL; }
-    if (!(rate_hz > 0)) { PyErr_SetString(PyExc_ValueError, "the rate must be above 0"); return NULL; }
+    if (!(rate_hz >= 0) || !(rate_hz > 0 || tick_seconds > 0)) { PyErr_SetString(PyExc_ValueError, "neither a rate nor a tick"); return NULL; }
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&sampler.wake, &attributes);
-    sampler.period_ns = (uint64_t)(1e9 / rate_hz);
+    sampler.counters_only = rate_hz == 0;
+    sampler.period_ns = (uint64_t)(rate_hz > 0 ? 1e9 / rate_hz : tick_seconds * 1e9);
     sampler.tick_ns = (uint64_t)(tick_seconds * 1e9);
     sampler.random = seed | 1;
     Py_XSETREF(sampler.tick, tick == Py_None ? NULL : Py_NewRef(tick));
@@ -159,7 +160,7 @@ void sampler_forget(void) {
 }
 
 PyMethodDef tt_sampler_methods[] = {
-    {"sampler_start", sampler_start, METH_VARARGS, "sampler_start(rate_hz, tick, tick_seconds, seed): start the sampling thread."},
+    {"sampler_start", sampler_start, METH_VARARGS, "sampler_start(rate_hz, tick, tick_seconds, seed): start the sampling thread; rate 0: it only ticks."},
     {"sampler_stop", sampler_stop, METH_NOARGS, "Stop the sampling thread and wait for it."},
     {"sampler_stats", sampler_stats, METH_NOARGS, "samples, rounds, sampled_ns, largest_gap_ns, late_ns, busy_ns."},
     {NULL, NULL, 0, NULL}};
