@@ -214,6 +214,7 @@ def test_our_own_frames_and_threads_are_taken_out(tmp_path: Path) -> None:
         tmp_path,
         events(1, "thread (1): MainThread", [("<module>", "<frozen runpy>"), *main], 0, 2000)
         + events(2, "thread (2): tt", [("_bootstrap", lib + "threading.py"), ("tick", worker)], 0)
+        + events(4, "thread (4)", [("tick", worker), ("memory_info", "psutil.py")], 0)
         + events(3, "thread (3): user", [("_bootstrap", lib + "threading.py"), ("f", "u.py")], 0),
     )
     samples = read_samples(tmp_path)
@@ -337,6 +338,55 @@ def test_a_stack_that_py_spy_could_not_read_leaves_the_one_before_in_place(tmp_p
     assert samples.weight_ns.tolist() == [3_000_000, 2_000_000]
 
 
+def test_a_thread_of_c_code_that_leaves_python_has_no_stack_meanwhile(tmp_path: Path) -> None:
+    head = "thread (7)"
+    write(
+        tmp_path,
+        [
+            event("B", 1, head, 0), event("B", 1, "callback", 0),
+            event("E", 1, "callback", 2000), event("E", 1, head, 5000),
+        ],
+    )  # fmt: skip
+    samples = read_samples(tmp_path)
+    assert samples is not None
+    assert samples.weight_ns.tolist() == [2_000_000]
+    assert samples.thread_names == {}
+
+
+def test_numbers_of_pthread_become_native_ids_also_when_threads_share_one(tmp_path: Path) -> None:
+    notes = [
+        {"threads": [[0xABC, 41, "first"]], "t_ns": 0},
+        {"threads": [[0xABC, 42, "second"]], "t_ns": 1_003_000_000},
+    ]
+    first = events(0xABC, "thread (0xABC): a", [("f", "f.py")], 0, 3000)
+    second = events(0xABC, "thread (0xABC): b", [("f", "f.py")], 3000, 5000)
+    write(tmp_path, first + second, notes)
+    samples = read_samples(tmp_path)
+    assert samples is not None
+    assert samples.tid.tolist() == [41, 42]
+    assert samples.thread_names == {41: "first", 42: "second"}
+
+
+def test_a_stack_without_its_callers_is_given_to_the_one_before_and_counted(
+    tmp_path: Path,
+) -> None:
+    head = "thread (1): MainThread"
+    whole = [("<module>", "f.py"), ("f", "f.py"), ("g", "f.py")]
+    write(
+        tmp_path,
+        events(1, head, whole[:2], 0, 2000)
+        + events(1, head, whole[2:], 2000, 2500)
+        + events(1, head, whole, 2500, 4000)
+        + events(1, head, [("_run_exitfuncs", "atexit.py")], 4000, 5000),
+    )
+    samples = read_samples(tmp_path)
+    assert samples is not None
+    assert [stack(samples, row) for row in range(4)] == [
+        ["<module>", "f"], ["<module>", "f"], ["<module>", "f", "g"], ["_run_exitfuncs"],
+    ]  # fmt: skip
+    assert samples.mended_ns == 500_000
+
+
 def test_a_thread_lasts_no_longer_than_it_was_seen_alive(tmp_path: Path) -> None:
     seen = [
         *events(1, "thread (1): MainThread", [("f", "f.py")], 0, 5000),
@@ -372,7 +422,7 @@ def test_a_file_larger_than_a_chunk_is_read_the_same(
     ]
     write(tmp_path, many)
     at_once = read_samples(tmp_path)
-    monkeypatch.setattr("tinytrace.tracer.pyspy_samples._CHUNK_BYTES", 200)
+    monkeypatch.setattr("tinytrace.tracer.pyspy_runs._CHUNK_BYTES", 200)
     in_pieces = read_samples(tmp_path)
     assert at_once is not None
     assert in_pieces is not None

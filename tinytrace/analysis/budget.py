@@ -1,4 +1,4 @@
-"""`fit`: a trace → one whose JSON fits a size, with the same totals and what was dropped in numbers."""
+"""`fit`: a trace → one whose JSON fits a size: the same totals, and what was dropped in numbers."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class _Needs:
 
     @staticmethod
     def _spans(trace: Trace, strings: Ints) -> tuple[Ints, int]:
-        """Bytes per span, with its flows and its share of its arguments' text; bytes of all such texts."""
+        """Bytes per span, with flows and its share of its arguments' text; bytes of all such texts."""
         spans = trace.spans
         size = span_bytes(trace, spans, strings)
         with_arguments = spans.args_id >= 0
@@ -128,7 +128,7 @@ class _Needs:
 
 
 def _shares(available: int, needs: Sequence[int]) -> list[int]:
-    """Share out bytes: who needs less than the share gets that, and the others share what it leaves."""
+    """Share out bytes: who needs less than its share gets that; the others share what is left."""
     granted = list(needs)
     hungry = list(range(len(needs)))
     while hungry:
@@ -174,7 +174,7 @@ def _groups(trace: Trace) -> tuple[Ints, int]:
 
 
 def _preferred(trace: Trace) -> Mask:
-    """Spans to keep before others: those that lie in no op, and all in ops whose figures the user gave."""
+    """Spans to keep before others: those in no op, and all in ops whose figures the user gave."""
     spans = trace.spans
     tree = op_tree(spans)
     given_ids = [i for i in np.unique(spans.args_id[spans.kind == Kind.OP]) if i >= 0]
@@ -292,16 +292,16 @@ def _noted(smaller: Trace, full: Trace, budget_bytes: int, choice: Choice | None
     said = []
     if lost["aggregated_spans"]:
         said.append(
-            f"{lost['aggregated_spans']:,} of {len(full.spans):,} spans were aggregated (sums are exact)"
+            f"{lost['aggregated_spans']:,} of {len(full.spans):,} spans were aggregated "
+            "(sums are exact)"
         )
         if choice is not None and choice.text:
             said.append(choice.text)
     if lost["aggregated_samples"]:
+        lost_s = lost["dropped_samples_ns"] / 1e9
+        how = f"the lightest, {lost_s:.3g} s in all, dropped" if lost_s else "weights are exact"
         said.append(
-            f"{len(full.samples):,} samples were merged into {len(smaller.samples):,} (weights are exact)"
-            if not lost["dropped_samples_ns"]
-            else f"{len(full.samples):,} samples were merged into {len(smaller.samples):,}, the lightest "
-            f"dropped ({lost['dropped_samples_ns'] / 1e9:.3f} s)"
+            f"{len(full.samples):,} samples were merged into {len(smaller.samples):,} ({how})"
         )
     if lost["thinned_counters"]:
         said.append(

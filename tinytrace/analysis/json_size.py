@@ -136,7 +136,7 @@ class SampleSizes:
 
 
 def _function_tree(trace: Trace) -> tuple[Ints, Ints, Ints]:
-    """The tree of stacks without line numbers: depth and parent per node (0 is the root), node per stack."""
+    """The tree of stacks by function: depth and parent per node (0 is the root), node per stack."""
     stacks, frames = trace.stacks, trace.frames
     functions = list(zip(frames.name_id.tolist(), frames.file_id.tolist(), strict=True))
     frame_ids, parents = stacks.frame_id.tolist(), stacks.parent.tolist()
@@ -161,7 +161,7 @@ def _function_tree(trace: Trace) -> tuple[Ints, Ints, Ints]:
 
 
 def table_bytes(trace: Trace, strings: Ints) -> int:
-    """Return the bytes of the tables that are not of events: names, places, stacks, signatures, metadata."""
+    """Return the bytes of all but events: names, places, stacks, signatures, metadata."""
     text = _padded(strings)
     frames = trace.frames
     stack_frames = trace.stacks.frame_id

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 class RateCounter(NamedTuple):
-    """A rate of one process over time: each value holds from its time to the next; the last one is 0.
+    """A rate of one process over time: a value holds from its time to the next; the last is 0.
 
     Attributes:
         process: row of ``Trace.processes``.

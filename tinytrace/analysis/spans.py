@@ -1,4 +1,4 @@
-"""Arithmetic on the columns of spans: self time, leaves, trees, groups. Vectorised, exact integers."""
+"""Arithmetic on the columns of spans: self time, leaves, trees, groups. Exact integers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_DENSE = 1 << 22  # distinct codes that are numbered through a table instead 
 
 
 def self_ns(spans: Spans) -> NDArray[np.int64]:
-    """Return per span the time in ns that it did not spend in its child spans; int64, never negative.
+    """Return per span the ns that it did not spend in its child spans; int64, never negative.
 
     A detached child (a coroutine, a generator) does not run nested in its parent: its time stays
     with the parent. So do instants, which have no time.
@@ -30,11 +30,11 @@ def self_ns(spans: Spans) -> NDArray[np.int64]:
     rest = spans.dur_ns.astype("i8")
     inside = (spans.parent >= 0) & (spans.flags & Flag.DETACHED == 0)
     np.subtract.at(rest, spans.parent[inside].astype("i8"), spans.dur_ns[inside])
-    return np.maximum(rest, 0)
+    return np.asarray(np.maximum(rest, 0), "i8")
 
 
 def leaf_ops(spans: Spans) -> NDArray[np.bool_]:
-    """Return per span whether it is an op inside which no other op ran: only those carry FLOPs and bytes."""
+    """Return per span whether it is an op in which no op ran: only those carry FLOPs and bytes."""
     inside = np.zeros(len(spans), "?")
     rows = spans.parent[spans.kind == Kind.OP]
     inside[rows[rows >= 0]] = True  # the many of the first level are told apart without a sort
@@ -44,7 +44,7 @@ def leaf_ops(spans: Spans) -> NDArray[np.bool_]:
         rows = np.unique(rows[~inside[rows]])
         inside[rows] = True
         rows = spans.parent[rows]
-    return (spans.kind == Kind.OP) & ~inside
+    return np.asarray((spans.kind == Kind.OP) & ~inside, "?")
 
 
 def op_tree(spans: Spans) -> NDArray[np.int64]:
@@ -65,7 +65,7 @@ def op_tree(spans: Spans) -> NDArray[np.int64]:
 
 
 def kept_parent(parent: Column, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the parents of the kept spans among the kept ones: the nearest one that is kept, or −1.
+    """Return the parents of the kept spans: the nearest one above that is kept, or −1.
 
     Args:
         parent: per span its parent's row, or −1; free of circles.
@@ -95,17 +95,16 @@ def group_ids(columns: Sequence[Column]) -> tuple[NDArray[np.int64], int]:
     """
     codes = np.zeros(len(columns[0]), "i8")
     count = 1
+    if not len(codes):
+        return codes, 0
     for column in columns:
-        if not len(column):
-            return codes, 0
-        lowest = int(column.min())
-        width = int(column.max()) - lowest + 1
+        values = column.astype("i8") - int(column.min())
+        width = int(values.max()) + 1
         if width == 1:
             continue
-        if count * width >= 2**62:
-            column, width = np.unique(column, return_inverse=True)[1], len(column)
-            lowest = 0
-        codes, count = _renumbered(codes * width + (column.astype("i8") - lowest), count * width)
+        if count * width >= 2**62:  # their product would not fit an integer
+            values, width = _renumbered(values, width)
+        codes, count = _renumbered(codes * width + values, count * width)
     return codes, count
 
 

@@ -69,7 +69,7 @@ class StackTimes:
         ]
 
     def _function_ns(self) -> Ints:
-        """Per function the time in it and in all that it called; one that calls itself counts once."""
+        """Per function the time in it and in all that it called; recursion counts once."""
         parent = self._stacks.parent.astype("i8")
         function = self._function[self._stacks.frame_id]
         whole_ns = np.zeros(int(self._function.max()) + 1, "i8")

@@ -118,7 +118,7 @@ def _extents(spans: Spans, unit: Ints, n_steps: int, n_units: int) -> tuple[Ints
 
 
 def _first_ones(units: _Units) -> list[int]:
-    """Units that come before a random choice: of the steps, then of the stretches, first and slowest."""
+    """Units that come before a random choice: of steps, then stretches, the first and slowest."""
     chosen = []
     for part in (slice(0, units.n_steps), slice(units.n_steps, units.n_units)):
         if part.start < part.stop:

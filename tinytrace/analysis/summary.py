@@ -197,7 +197,7 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
 
 
 def place(trace: Trace, frame_id: int) -> str | None:
-    """Return the file, without its folder, and the line of a frame: ``train.py:42``; None: not known."""
+    """Return file (without folder) and line of a frame: ``train.py:42``; None: not known."""
     file_id, line = int(trace.frames.file_id[frame_id]), int(trace.frames.line[frame_id])
     if file_id < 0:
         return None
@@ -294,7 +294,7 @@ class _Ops:
         )
 
     def _ratio(self, above: Any, below: Any) -> Floats:
-        """Per op, the sums over the rows in which both are known, divided; NaN where that is nothing."""
+        """Per op, sums over the rows in which both are known, divided; NaN where there are none."""
         known = ~(np.isnan(above) | np.isnan(below))
         ids = self.ids[known]
         numerator = np.bincount(ids, above[known], self.count)

@@ -93,7 +93,7 @@ def _merge(samples: Samples, window: Ints) -> Samples:
 
 
 def thin_counters(counters: Counters, limit: int) -> Counters:
-    """Return at most ``limit`` of the values: per series the first, the last, and extremes in between.
+    """Return at most ``limit`` values: per series the first, the last, and extremes in between.
 
     Each series is cut into buckets of equally many values, the smallest and the largest of which
     are kept. A limit too small for that keeps the largest value of each series, as far as it goes.
@@ -125,7 +125,7 @@ def _taken(counters: Counters, kept: NDArray[np.bool_]) -> Counters:
 
 
 def _extremes(bucket: Ints, value: NDArray[np.float64]) -> tuple[Ints, Ints]:
-    """Rows of the smallest and of the largest value of each bucket; what is not a number counts as 0."""
+    """Rows of the smallest and the largest value of each bucket; what is no number counts as 0."""
     order = np.lexsort((np.where(np.isnan(value), 0.0, value), bucket))
     ends = np.flatnonzero(np.append(np.diff(bucket[order]) != 0, True))
     return order[np.append(0, ends[:-1] + 1)], order[ends]

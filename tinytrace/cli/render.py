@@ -170,7 +170,8 @@ class _Page:
         arrays = "not known" if largest.array_mb is None else format_mb(largest.array_mb)
         text = f"Memory peak: {rss} resident, NumPy arrays {arrays}"
         if len(peaks) > 1:
-            text += f" (the largest of {len(peaks)} processes: {self._text(largest.process)}, {largest.pid})"
+            which = f"{self._text(largest.process)}, {largest.pid}"
+            text += f" (the largest of {len(peaks)} processes: {which})"
         return text
 
     def _audit(self, audit: Audit) -> str:

@@ -167,6 +167,8 @@ class op(span):
         ...     pass
     """
 
+    _kind = Kind.LABELLED_OP
+
     def __init__(
         self,
         name: str,

@@ -143,6 +143,11 @@ def _lookup(ids: dict[int, int], column: Column) -> Column:
     return table[column]
 
 
+def _shown(kind: Column) -> Column:
+    """In a `Trace` an op that the program names is an op."""
+    return np.where(kind == Kind.LABELLED_OP, Kind.OP, kind).astype(np.uint8)
+
+
 def _nest(start: Column, end: Column, parent: Column, flags: Column) -> None:
     """Spans that outlive their parent are detached from it, in place."""
     has = parent >= 0
@@ -234,7 +239,7 @@ class _Process:
             self.times += [int(start[0]), int((start + dur).max())]
             self.parts.add(
                 Spans(
-                    start_ns=start, dur_ns=dur, name_id=name, kind=r["kind"], flags=flags,
+                    start_ns=start, dur_ns=dur, name_id=name, kind=_shown(r["kind"]), flags=flags,
                     thread=np.full(len(r), self.thread(index)),
                     parent=np.where(parent >= 0, parent + base, -1), signature_id=signature,
                     callsite_id=_lookup(self.frames, r["site"]),
@@ -258,7 +263,7 @@ class _Process:
             name, _, signature = self.name_ids(r["what"], r["kind"])
             self.parts.add(
                 Aggregates(
-                    name_id=name, kind=r["kind"], thread=np.full(count, self.thread(thread)),
+                    name_id=name, kind=_shown(r["kind"]), thread=np.full(count, self.thread(thread)),
                     signature_id=signature, callsite_id=_lookup(self.frames, r["site"]),
                     **{n: r[n] for n in SUM_DTYPE.names[4:]},
                 )  # fmt: skip

@@ -103,6 +103,7 @@ class PySpySampler:
             native=self._native,
         )  # fmt: skip
         self._tids = _threads_now()
+        self._note_threads()
         self._previous_tick_ns = ready_ns
         self._mark("start")
         self._stats = {"rate_hz": self._rate_hz, "start_wait_ns": ready_ns - launched_ns}
@@ -123,6 +124,8 @@ class PySpySampler:
         gone = self._tids - tids
         if gone:
             self._note(ended=sorted(gone), t_ns=self._previous_tick_ns)
+        if tids - self._tids:
+            self._note_threads()
         self._tids = tids
         self._previous_tick_ns = now_ns
 
@@ -225,6 +228,15 @@ class PySpySampler:
         begins = [before_ns, *last_ns[:-1]]
         ends = [*first_ns[1:], after_ns]
         self._note(marker=marker_name(which), begins_ns=begins, ends_ns=ends)
+
+    def _note_threads(self) -> None:
+        """Note native ids and names of the threads.
+
+        py-spy cannot read the ids before Python 3.11, and misses the name of a thread that it sees
+        before Python has noted it.
+        """
+        threads = [(t.ident, t.native_id, t.name) for t in threading.enumerate()]
+        self._note(threads=threads, t_ns=time.monotonic_ns())
 
     def _note(self, **fields: Any) -> None:
         line = json.dumps(fields, separators=(",", ":")) + "\n"

@@ -11,27 +11,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from tinytrace.tracer.pyspy import LOG_NAME, MARKER_FILE, OUTPUT_NAME, TIMES_NAME
+from tinytrace.tracer.pyspy_runs import THREAD_FRAME, Frame, Runs, read_runs
 from tinytrace.tracer.trace import Column
 
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
-_THREAD_FRAME = re.compile(r"thread \((0[xX][0-9a-fA-F]+|\d+)\)(?:: (.*))?", re.DOTALL)
-_EVENT_BOUNDARY = b'},{"args":'
-_CHUNK_BYTES = 1 << 24
-# py-spy writes the events of one sample within a few µs; two samples are never this close.
-_SAME_SAMPLE_US = 20
-
-Frame = tuple[str, str, int]  # function, file, line
 
 
 @dataclass(frozen=True)
@@ -49,6 +40,7 @@ class PySpySamples:
         thread_names: by native thread id.
         clock_error_ns: how far the times may be off; 0 only when there are no samples.
         clock_drift_ns: offset found at the end less the offset found at the start; None: not known.
+        mended_ns: time in which py-spy missed the callers; it went to the stack before.
         begin_ns, end_ns: the stretch that the samples cover.
         warnings: what is not in here, for people.
     """
@@ -63,31 +55,10 @@ class PySpySamples:
     thread_names: dict[int, str]
     clock_error_ns: int
     clock_drift_ns: int | None
+    mended_ns: int
     begin_ns: int
     end_ns: int
     warnings: tuple[str, ...]
-
-
-@dataclass
-class _Runs:
-    """Runs of equal samples, in py-spy's time, and the stacks in them."""
-
-    tid: list[int] = field(default_factory=list)
-    stack: list[int] = field(default_factory=list)
-    begin_us: list[int] = field(default_factory=list)
-    end_us: list[int] = field(default_factory=list)
-    frames: dict[Frame, int] = field(default_factory=dict)
-    stacks: dict[tuple[int, int], int] = field(default_factory=dict)  # (parent, frame) → row
-    names: dict[int, str] = field(default_factory=dict)
-    seen: dict[Frame, list[int]] = field(default_factory=dict)  # marker lines → first seen at, µs
-    end_of_file_us: int = 0
-
-    def add(self, tid: int, stack: int, begin_us: int, end_us: int) -> None:
-        if end_us > begin_us:
-            self.tid.append(tid)
-            self.stack.append(stack)
-            self.begin_us.append(begin_us)
-            self.end_us.append(end_us)
 
 
 class _Place(Enum):
@@ -110,9 +81,9 @@ def read_samples(folder: Path) -> PySpySamples | None:
     if not notes and not (folder / OUTPUT_NAME).exists():
         return None
     warnings: list[str] = []
-    runs = _Runs()
+    runs = Runs()
     try:
-        _read_runs(_events(folder / OUTPUT_NAME, warnings), runs)
+        read_runs(folder / OUTPUT_NAME, runs, warnings)
     except (ValueError, KeyError, TypeError) as error:
         warnings.append(f"py-spy's file is damaged, the rest of it is left out: {error}")
     except OSError:
@@ -138,106 +109,8 @@ def _read_notes(path: Path) -> list[dict[str, Any]]:
     return notes
 
 
-def _events(path: Path, warnings: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the events of py-spy's file, chunk by chunk; a last one cut short is left out."""
-    with path.open("rb") as file:
-        rest = file.read(_CHUNK_BYTES)
-        rest = rest[1:] if rest.startswith(b"[") else rest
-        while True:
-            more = file.read(_CHUNK_BYTES)
-            cut = rest.rfind(_EVENT_BOUNDARY) + 1 if more else _complete(rest, warnings)
-            if cut > 0:
-                yield from orjson.loads(b"[" + rest[:cut] + b"]")
-                rest = rest[cut + 1 :] + more
-            else:
-                rest = rest + more
-            if not more:
-                return
-
-
-def _complete(rest: bytes, warnings: list[str]) -> int:
-    """Return how many of the last bytes of the file are complete events."""
-    text = rest.rstrip()
-    if text.endswith(b"]"):
-        return len(text) - 1
-    warnings.append("py-spy's file is cut short: its last samples are missing")
-    return text.rfind(_EVENT_BOUNDARY) + 1
-
-
-@dataclass
-class _Thread:
-    """A thread while its events are read."""
-
-    tid: int = 0
-    path: list[int] = field(default_factory=list)  # stacks from the root inwards
-    shown: int = -1  # the stack of the last complete sample
-    shown_tid: int = 0
-    since_us: int = 0
-    last_us: int = 0
-    adding: bool = False
-    named: bool = False  # whether the root frame is py-spy's own, with number and name of the thread
-
-
-def _read_runs(events: Iterator[dict[str, Any]], runs: _Runs) -> None:
-    threads: dict[int, _Thread] = {}
-    current: _Thread | None = None
-    for event in events:
-        ts: int = event["ts"]
-        key = event["tid"]
-        thread = threads.get(key)
-        if thread is None:
-            thread = threads[key] = _Thread()
-        begins = event["ph"] == "B"
-        new_sample = (
-            thread is not current
-            or (thread.adding and not begins)
-            or ts - thread.last_us > _SAME_SAMPLE_US
-        )
-        if new_sample and current is not None:
-            _finish_sample(current, runs)
-        if begins:
-            _push(thread, event, runs)
-        elif thread.path:
-            thread.path.pop()
-        thread.adding = begins
-        thread.last_us = ts
-        current = thread
-        runs.end_of_file_us = ts
-    for thread in threads.values():  # py-spy closes every stack at its end
-        _finish_sample(thread, runs)
-
-
-def _finish_sample(thread: _Thread, runs: _Runs) -> None:
-    top = thread.path[-1] if thread.path else -1
-    same_thread = thread.tid == thread.shown_tid
-    # Only the frame that names the thread: the stack changed while py-spy read it. It saw nothing.
-    torn = len(thread.path) == 1 and thread.named
-    if same_thread and (torn or top == thread.shown):
-        return
-    if thread.shown >= 0:
-        runs.add(thread.shown_tid, thread.shown, thread.since_us, thread.last_us)
-    thread.shown, thread.shown_tid, thread.since_us = top, thread.tid, thread.last_us
-
-
-def _push(thread: _Thread, event: dict[str, Any], runs: _Runs) -> None:
-    name: str = event["name"]
-    args = event["args"]
-    if not thread.path:
-        head = _THREAD_FRAME.fullmatch(name)
-        thread.tid = int(head[1], 0) if head else event["tid"]
-        thread.named = head is not None
-        if head and head[2]:
-            runs.names[thread.tid] = head[2]
-    frame = (name, args["filename"] or "", args["line"] or 0)
-    if frame[1] == MARKER_FILE:
-        runs.seen.setdefault(frame, []).append(event["ts"])
-    frame_id = runs.frames.setdefault(frame, len(runs.frames))
-    parent = thread.path[-1] if thread.path else -1
-    thread.path.append(runs.stacks.setdefault((parent, frame_id), len(runs.stacks)))
-
-
 def _align(
-    notes: list[dict[str, Any]], runs: _Runs, warnings: list[str]
+    notes: list[dict[str, Any]], runs: Runs, warnings: list[str]
 ) -> tuple[int, int, int | None]:
     """Find what to add to py-spy's times: (offset, error, drift), in ns.
 
@@ -270,7 +143,7 @@ def _align(
     return ready, ready - launched, None
 
 
-def _intervals(note: dict[str, Any], runs: _Runs) -> Column:
+def _intervals(note: dict[str, Any], runs: Runs) -> Column:
     """Return (n, 2) int64: least and greatest offset allowed by each sample of this marker."""
     pairs = []
     for (name, _, line), times_us in runs.seen.items():
@@ -294,7 +167,7 @@ def _agree(intervals: Column) -> tuple[int, int]:
     return offset, max((high - low + 1) // 2, int(np.quantile(outside, 0.9)))
 
 
-def _window(notes: list[dict[str, Any]], runs: _Runs, offset_ns: int) -> tuple[int, int]:
+def _window(notes: list[dict[str, Any]], runs: Runs, offset_ns: int) -> tuple[int, int]:
     """Return the stretch between the markers: outside it our own start and stop were at work."""
     begin_ns, end_ns = offset_ns, offset_ns + runs.end_of_file_us * 1000
     for note in notes:
@@ -318,7 +191,7 @@ def _ends(notes: list[dict[str, Any]]) -> tuple[dict[int, int], set[int] | None]
 
 
 def _assemble(
-    runs: _Runs,
+    runs: Runs,
     notes: list[dict[str, Any]],
     offset_ns: int,
     window: tuple[int, int],
@@ -327,8 +200,8 @@ def _assemble(
     warnings: list[str],
 ) -> PySpySamples:
     new_id, frame_id, parent = _program_stacks(runs)
-    tid = np.array(runs.tid, np.int64)
     begin = np.array(runs.begin_us, np.int64) * 1000 + offset_ns
+    tid = _native_ids(np.array(runs.tid, np.int64), begin, notes)
     end = np.array(runs.end_us, np.int64) * 1000 + offset_ns
     stack = new_id[np.array(runs.stack, np.int64)] if len(tid) else np.empty(0, np.int64)
     end = _cut_at_thread_ends(tid, begin, end, notes, warnings)
@@ -339,13 +212,38 @@ def _assemble(
     rate_hz = next((n["rate_hz"] for n in notes if "rate_hz" in n), 100)
     piece_ns = max(10_000_000, int(10e9 / rate_hz))
     t_ns, weight_ns, pieces = _cut_into_pieces(begin[rows], end[rows], piece_ns)
-    kept_tids = set(tid[rows].tolist())
+    named = _names(runs, notes, dict(zip(tid[rows].tolist(), rows.tolist(), strict=True)))
     return PySpySamples(
         t_ns, weight_ns, np.repeat(tid[rows], pieces), np.repeat(stack[rows], pieces),
         frame_id, parent, tuple(runs.frames),
-        {t: name for t, name in runs.names.items() if t in kept_tids},
-        clock[0], clock[1], window[0], window[1], tuple(warnings),
+        named,
+        clock[0], clock[1], runs.mended_us * 1000, window[0], window[1], tuple(warnings),
     )  # fmt: skip
+
+
+def _names(runs: Runs, notes: list[dict[str, Any]], kept: dict[int, int]) -> dict[int, str]:
+    """Return the names of the threads in ``kept`` (native id → one of its runs): ours, or py-spy's."""
+    ours = {native: name for note in notes for _, native, name in note.get("threads", ())}
+    named = {native: ours.get(native) or runs.names.get(runs.tid[kept[native]]) for native in kept}
+    return {native: name for native, name in named.items() if name}
+
+
+def _native_ids(tid: Column, begin: Column, notes: list[dict[str, Any]]) -> Column:
+    """Return native ids where py-spy gave pthread's numbers, which threads may share in turn.
+
+    A thread that was never noted (before Python 3.11, and shorter than a tick) keeps that number.
+    """
+    known: dict[int, list[tuple[int, int]]] = {}
+    for note in notes:
+        for ident, native, _ in note.get("threads", ()):
+            known.setdefault(ident, []).append((note["t_ns"], native))
+    tid = tid.copy()
+    for ident, history in known.items():
+        rows = np.flatnonzero(tid == ident)
+        times = np.array([t for t, _ in history], np.int64)
+        latest = np.searchsorted(times, begin[rows], side="right") - 1
+        tid[rows] = np.array([native for _, native in history], np.int64)[latest.clip(min=0)]
+    return tid
 
 
 def _cut_at_thread_ends(
@@ -383,7 +281,7 @@ def _cut_into_pieces(begin: Column, end: Column, piece_ns: int) -> tuple[Column,
     return t_ns, t_ns - (start + length * k // n), pieces
 
 
-def _program_stacks(runs: _Runs) -> tuple[Column, Column, Column]:
+def _program_stacks(runs: Runs) -> tuple[Column, Column, Column]:
     """Take our frames out: (new row per old stack or −1, frame per new row, parent per new row)."""
     frames = list(runs.frames)
     places: list[_Place] = []
@@ -395,9 +293,9 @@ def _program_stacks(runs: _Runs) -> tuple[Column, Column, Column]:
         frame = frames[frame_id]
         hang = -1
         if parent < 0:
-            place = _Place.ROOT if _THREAD_FRAME.fullmatch(frame[0]) else _Place.PROGRAM
+            place = _Place.ROOT if THREAD_FRAME.fullmatch(frame[0]) else _Place.PROGRAM
         else:
-            place = _place(frame[1], files[parent], places[parent])
+            place = _place(frame[0], frame[1], files[parent], places[parent])
             hang = anchor[parent]
         if place in (_Place.PROGRAM, _Place.ENTRY):
             hang = rows.setdefault((hang, frame_id), len(rows))
@@ -409,7 +307,7 @@ def _program_stacks(runs: _Runs) -> tuple[Column, Column, Column]:
     return new_id, table[:, 1], table[:, 0]
 
 
-def _place(file: str, caller_file: str, caller: _Place) -> _Place:
+def _place(function: str, file: str, caller_file: str, caller: _Place) -> _Place:
     if caller is _Place.OURS or file == MARKER_FILE:
         return _Place.OURS
     if caller is _Place.PROGRAM:
@@ -419,7 +317,9 @@ def _place(file: str, caller_file: str, caller: _Place) -> _Place:
     if caller is not _Place.LAUNCHER and (_is_bootstrap(file) or _is_native(file)):
         return _Place.ENTRY
     if file.startswith(_PACKAGE):
-        return _Place.OURS if _is_bootstrap(caller_file) else _Place.LAUNCHER
+        # A thread of ours begins with a function of ours; the program's main thread does not.
+        begins = caller is _Place.ROOT and function != "<module>"
+        return _Place.OURS if begins or _is_bootstrap(caller_file) else _Place.LAUNCHER
     base = _base_name(file)
     if base in ("runpy.py", "<frozen runpy>", "tinytrace"):
         return _Place.LAUNCHER

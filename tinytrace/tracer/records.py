@@ -79,6 +79,7 @@ class Kind(IntEnum):
     OPTIMIZER = 6
     DATA = 7
     INSTANT = 8
+    LABELLED_OP = 9  # an op that the program names itself; in a `Trace` it is an OP with arguments
 
 
 class Flag(IntFlag):

@@ -139,7 +139,7 @@ class NumpyAdapter:
             if isinstance(obj, ufunc):
                 name = obj.__name__  # type: ignore[attr-defined]
                 policy = Policy.EXPONENT if name in {"power", "float_power"} else Policy(0)
-                if obj.signature and "fft" in name:  # type: ignore[attr-defined]
+                if obj.signature:  # axis and axes decide what a gufunc does  # type: ignore[attr-defined]
                     policy = Policy.ATTRIBUTES
                 self._call(obj, name, obj.nin, policy)  # type: ignore[attr-defined]
 

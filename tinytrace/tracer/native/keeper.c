@@ -70,7 +70,7 @@ static void sum_spans(sums *s, const span_record *spans, uint32_t n, uint64_t *c
         uint32_t up = spans[i].parent;
         if (!spans[i].start_ns || !up || up > i) continue;
         child_ns[i - up] += spans[i].dur_ns;
-        if (spans[i].kind == KIND_OP) has_op[i - up] = 1;
+        if (spans[i].kind == KIND_OP || spans[i].kind == KIND_LABELLED_OP) has_op[i - up] = 1;
     }
     for (uint32_t i = 0; i < n; i++) {
         const span_record *x = &spans[i];

@@ -20,6 +20,7 @@ static uint64_t head(int ndim, int layout, int alias, int kind, uint64_t itemsiz
     return (uint64_t)ndim | (uint64_t)layout << 8 | (uint64_t)alias << 16 | (uint64_t)kind << 24 | itemsize << 32;
 }
 
+enum { MAX_INPUTS = MAX_OPERANDS - 2 }; /* the result is always kept */
 static inline uint32_t count(const signature_key *k) { return k->n_in + k->n_out; }
 
 static void add_array(signature_key *k, PyArrayObject *a) {
@@ -102,7 +103,7 @@ static int add_operand(signature_key *k, PyObject *o, int scalars) {
         if (found) {
             for (Py_ssize_t i = 0; i < n; i++) {
                 if (!PyArray_Check(items[i])) continue;
-                if (count(k) == MAX_OPERANDS) { k->left_out = 1; break; }
+                if (count(k) >= MAX_INPUTS) { k->left_out = 1; break; }
                 add_array(k, (PyArrayObject *)items[i]);
                 k->n_in++;
             }
@@ -116,8 +117,8 @@ static int add_operand(signature_key *k, PyObject *o, int scalars) {
 }
 
 static void add_input(signature_key *k, PyObject *o, int scalars) {
-    uint32_t before = count(k);
-    if (add_operand(k, o, scalars) && before < MAX_OPERANDS) k->n_in++;
+    if (count(k) >= MAX_INPUTS) { k->left_out = 1; return; }
+    if (add_operand(k, o, scalars)) k->n_in++;
 }
 
 static void add_output(signature_key *k, PyObject *o) {
@@ -149,9 +150,29 @@ static int integer(PyObject *o, long long *value) {
     *value = PyLong_AsLongLongAndOverflow(o, &overflow);
     return !overflow;
 }
+/* A sequence of integers, or of such sequences (axes=[(0,), (), (0,)]), as a tuple; 0 = it is neither, or too long. */
+static int integers_text(char *text, size_t room, PyObject *o, int deeper) {
+    Py_ssize_t items = Py_SIZE(o);
+    long long value;
+    int n = 0;
+    if (items > 8 || room < 16) return 0;
+    text[n++] = '(';
+    for (Py_ssize_t i = 0; i < items; i++) {
+        PyObject *item = PySequence_Fast_ITEMS(o)[i];
+        if (i) n += snprintf(text + n, room - (size_t)n, ", ");
+        if (integer(item, &value)) n += snprintf(text + n, room - (size_t)n, "%lld", value);
+        else if (deeper && (PyTuple_CheckExact(item) || PyList_CheckExact(item))) {
+            int inner = integers_text(text + n, room - (size_t)n, item, 0);
+            if (!inner) return 0;
+            n += inner;
+        } else return 0;
+        if ((size_t)n + 32 > room) return 0;
+    }
+    return n + snprintf(text + n, room - (size_t)n, items == 1 ? ",)" : ")");
+}
 /* As Python's repr says it; strings bare. Nothing for what does not decide a count (None, bools, floats, objects, arrays). */
 static void attribute(signature_key *k, PyObject *name, PyObject *o) {
-    char text[MAX_ATTRIBUTE_BYTES + 32];
+    char text[MAX_ATTRIBUTE_BYTES + 64];
     long long value;
     Py_ssize_t size;
     int n = 0;
@@ -163,15 +184,8 @@ static void attribute(signature_key *k, PyObject *name, PyObject *o) {
         string = PyUnicode_AsUTF8AndSize(o, &size);
         n = (int)(size < MAX_ATTRIBUTE_BYTES ? size : MAX_ATTRIBUTE_BYTES);
     } else if (PyTuple_CheckExact(o) || PyList_CheckExact(o)) {
-        Py_ssize_t items = Py_SIZE(o);
-        if (items > 8) return;
-        text[n++] = '(';
-        for (Py_ssize_t i = 0; i < items; i++) {
-            if (!integer(PySequence_Fast_ITEMS(o)[i], &value)) return;
-            n += snprintf(text + n, sizeof text - (size_t)n, i ? ", %lld" : "%lld", value);
-            if (n > MAX_ATTRIBUTE_BYTES) return;
-        }
-        n += snprintf(text + n, sizeof text - (size_t)n, items == 1 ? ",)" : ")");
+        n = integers_text(text, sizeof text, o, 1);
+        if (!n) return;
     } else return;
     if (k->attribute_bytes) attribute_text(k, ";", 1);
     if (name && PyUnicode_IS_ASCII(name)) {
