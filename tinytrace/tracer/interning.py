@@ -116,7 +116,7 @@ class Interning:
             return self._names[key]
 
     def signature(self, key: bytes) -> int:
-        """Return the id of a signature's key (see `records`); beyond the cap that of its bare op."""
+        """Return the id of a signature's key (see `records`); beyond the cap, of its bare op."""
         found = self._signatures.get(key)
         if found is not None:
             return found
@@ -171,7 +171,7 @@ class Interning:
         return SITE_INTERNAL if code.co_filename.startswith(self._prefixes) else 0
 
     def call_site(self, frame: FrameType | None) -> int:
-        """Return the site of the innermost frame that is the program's own; else of the innermost."""
+        """Return the site of the innermost frame of the program's own, or else of the innermost."""
         innermost = 0
         while frame is not None:
             if id(frame.f_code) not in self._hidden:

@@ -13,8 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from types import CodeType, FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from tinytrace.tracer.interning import Interning
 from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream
@@ -24,15 +23,16 @@ from tinytrace.tracer.segments import (
     DiskLimit,
     RecordWriter,
     make_segment,
-    segment_bytes,
 )
 
-KIND_SHIFT, FLAGS_SHIFT = 32, 40  # in the last word of a span: parent (32 bits) | kind (8) | flags (8)
-WORD = 0xFFFFFFFF
+# The last word of a span: distance to the parent (32 bits) | kind (8) | flags (8).
+KIND_SHIFT, FLAGS_SHIFT = 32, 40
+OPEN = Flag.OPEN << FLAGS_SHIFT
+UINT32_MAX = 0xFFFFFFFF
 
 
 class Recorder(Protocol):
-    """What both recorders do. Ids count from 1, 0 is none; times are CLOCK_MONOTONIC nanoseconds."""
+    """What both recorders do. Ids count from 1, 0 is none; times are CLOCK_MONOTONIC, in ns."""
 
     core: str  # "c" or "python"
 
@@ -43,7 +43,7 @@ class Recorder(Protocol):
         """End recording. Nothing is recorded afterwards; closing twice is fine."""
 
     def stats(self) -> dict[str, int]:
-        """Return what was recorded and what was not, as numbers; ``errno``: why recording ended early."""
+        """Return what was recorded and what was not; ``errno``: why recording ended early."""
 
     def put(self, entry: int, payload: bytes, /) -> None:
         """Append one entry to ``tables.tt``."""
@@ -58,7 +58,7 @@ class Recorder(Protocol):
         """Return the id of a counter."""
 
     def begin(self, kind: int, label: int, /) -> int:
-        """Begin a span of this thread at the caller's call site; returns its token, 0 = not recorded."""
+        """Begin a span at the caller's call site; returns its token, 0 = not recorded."""
 
     def end(self, token: int, flags: int, /) -> None:
         """End a span, from whichever thread."""
@@ -70,36 +70,49 @@ class Recorder(Protocol):
         """Record a counter's value; time 0 = now."""
 
     def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...], /) -> None:
-        """Name the files (by prefix) whose frames are never call sites: libraries', and tinytrace's own."""
+        """Name the files, by prefix, that are no call sites: libraries', and tinytrace's own."""
 
     def reset_after_fork(self) -> None:
         """Forget the parent's recording, in the child of a fork."""
 
 
 class ThreadWriter:
-    """The spans of one thread. Only that thread writes; ``next`` counts records from the thread's first."""
+    """The spans of one thread; only that thread writes.
+
+    Attributes:
+        index: the thread's number in this process.
+        words: the current segment, as 64-bit words; record n begins at word
+            ``n * WORDS_PER_RECORD + shift``.
+        next: number of the next record, counted from the thread's first.
+        end: number of the first record that does not fit in the segment.
+        stack: the open spans, outermost first.
+        open: those of them that end by a token: their segment and first word.
+        sampled_ns, sampled_cpu_ns: the sampler's: when it last saw this thread, its CPU clock then.
+    """
 
     __slots__ = (
-        "created_ns", "end", "ident", "index", "name", "native_id", "next", "number", "open",
-        "sampled_cpu_ns", "sampled_ns", "shift", "stack", "words",
+        "created_ns", "empty", "end", "generation", "ident", "index", "native_id", "next", "number",
+        "open", "rolling", "sampled_cpu_ns", "sampled_ns", "shift", "stack", "words",
     )  # fmt: skip
 
-    def __init__(self, index: int, ident: int, native_id: int, name: str, created_ns: int) -> None:
+    def __init__(
+        self, index: int, ident: int, native_id: int, generation: int, created_ns: int
+    ) -> None:
         """Begin without a segment: the first span makes one."""
         self.index = index
         self.ident = ident
         self.native_id = native_id
-        self.name = name
+        self.generation = generation
         self.created_ns = created_ns
-        self.words: memoryview = memoryview(b"")  # the current segment
-        self.shift = 0  # word of record n: n * WORDS_PER_RECORD + shift
-        self.next = self.end = self.number = 0
-        self.stack: list[int] = []  # open spans, outermost first
-        self.open: dict[int, tuple[memoryview, int]] = {}  # those that end by a token
-        self.sampled_ns = self.sampled_cpu_ns = 0  # the sampler's: when it last saw this thread
+        self.words = memoryview(b"")
+        self.shift = self.next = self.end = self.number = self.empty = 0
+        self.rolling = False
+        self.stack: list[int] = []
+        self.open: dict[int, tuple[memoryview, int]] = {}
+        self.sampled_ns = self.sampled_cpu_ns = 0
 
     def finish(self, words: memoryview, at: int, n: int, end_ns: int, flags: int) -> None:
-        """Complete span ``n``, whose first word is ``words[at]``, however the stack lies now."""
+        """Complete span ``n``, whose first word is ``words[at]``, wherever it is in the stack."""
         stack = self.stack
         if n not in stack:
             return  # recording was closed, or the process forked, inside it
@@ -117,28 +130,25 @@ class ThreadWriter:
         words[at] = words[at + 1] = words[at + 2] = words[at + 3] = 0
         if self.next == n + 1 and words is self.words:
             self.next = n
+        else:
+            self.empty += 1
+
+    def let_go(self) -> None:
+        """Write nothing any more, not even ends of open spans; the map goes with its last user."""
+        self.end = 0
+        self.stack.clear()
+        self.open.clear()
+        self.words = memoryview(b"")
 
 
-class _Ending:
-    """Lives in a thread's local storage: when the thread ends, its segment is let go."""
+class _ThreadEnd:
+    """Lies in a thread's local storage; when the thread ends, its segment is let go."""
 
     def __init__(self, writer: ThreadWriter) -> None:
         self._writer = writer
 
     def __del__(self) -> None:
-        self._writer.words = memoryview(b"")
-        self._writer.next = self._writer.end
-
-
-_current: PythonRecorder | None = None
-
-
-def _in_child() -> None:
-    if _current is not None:
-        _current.reset_after_fork()
-
-
-os.register_at_fork(after_in_child=_in_child)
+        self._writer.let_go()
 
 
 class PythonRecorder:
@@ -147,6 +157,17 @@ class PythonRecorder:
     Args:
         clock: CLOCK_MONOTONIC in nanoseconds (`time.perf_counter_ns` is that clock on Linux).
         native_id: the kernel's id of the calling thread.
+
+    Example:
+        >>> import tempfile
+        >>> recorder = PythonRecorder()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     recorder.open(folder, 10**9)
+        ...     token = recorder.begin(Kind.SPAN, recorder.label("load", ""))
+        ...     recorder.end(token, 0)
+        ...     recorder.close()
+        >>> recorder.stats()["spans"]
+        1
     """
 
     core = "python"
@@ -159,32 +180,26 @@ class PythonRecorder:
         """Prepare; nothing is recorded before `open`."""
         self.clock = clock
         self._native_id = native_id
-        self._prefixes: tuple[str, ...] = ()
-        self._ours: tuple[str, ...] = ()
-        self._lock = _thread.allocate_lock()  # interning, and making segments
         self.hidden: set[int] = set()  # ids of the code objects of hooks: in nobody's stack
+        self.op_cost: Callable[..., int] | None = None  # given by hooks: ns to record one op
+        self.local = _thread._local()  # .writer: the calling thread's ThreadWriter
+        self._generation = 0
+        self._prefixes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._forget()
 
     def _forget(self) -> None:
         self.active = False
+        self._generation += 1
         self._folder = ""
-        self._fd = -1
-        self.local = _thread._local()  # .writer: the calling thread's ThreadWriter
+        self._lock = _thread.RLock()  # reentrant: signal handlers and finalizers do operations too
+        self._folding = _thread.allocate_lock()
+        self.tables = Interning(self.hidden, self.fail)
         self.writers: list[ThreadWriter] = []
         self._by_ident: dict[int, ThreadWriter] = {}
-        self._names: dict[tuple[int, str, str], int] = {}
-        self._counts = dict.fromkeys(Entry, 0)
-        self._signatures: dict[bytes, int] = {}
-        self._sites: dict[tuple[int, int], tuple[int, int]] = {}
-        self._codes: dict[int, CodeType] = {}  # keeps the ids of code objects meaningful
-        self._stacks: dict[tuple[int, int], int] = {}
         self._samples = RecordWriter(Stream.SAMPLES, SAMPLE)
         self._counters = RecordWriter(Stream.COUNTERS, COUNTER)
         self._disk = DiskLimit("", 0)
-        self._error = 0
-        self._lost = dict.fromkeys(
-            ("dropped", "sites_left_out", "signatures_left_out", "stacks_left_out"), 0
-        )
+        self._error = self._dropped = 0
 
     def open(self, folder: str, disk_limit_bytes: int, /) -> None:
         """See `Recorder.open`.
@@ -193,85 +208,61 @@ class PythonRecorder:
             OSError: the folder is not there, or cannot be written to.
             RuntimeError: already recording, or this machine's byte order is not supported.
         """
-        global _current  # noqa: PLW0603
-        if self._fd >= 0:
+        if self.tables.is_open:
             raise RuntimeError("already recording")
         if sys.byteorder != "little":
             raise RuntimeError("recording needs a little-endian machine")
-        path = f"{os.fspath(folder)}/{TABLES_NAME}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(path, flags, 0o600)
         self._forget()
-        self._fd = fd
         self._folder = os.fspath(folder)
         self._disk = DiskLimit(self._folder, disk_limit_bytes)
-        head = TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0)
-        try:
-            written = os.write(fd, head)
-        except OSError:
-            self.close()
-            raise
-        if written != len(head):
-            self.close()
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        self.tables.open(self._folder)
+        self.tables.internal(*self._prefixes)
         self.active = True
-        _current = self
+        _recording.append(self)
 
     def close(self) -> None:
-        """See `Recorder.close`. Maps go away with the last op that is still inside one."""
-        self._stop()
-        for writer in self.writers:
-            writer.stack.clear()
-            writer.open.clear()
-            writer.words = memoryview(b"")
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _stop(self) -> None:
+        """See `Recorder.close`."""
         self.active = False
         for writer in self.writers:
-            writer.end = 0  # so that the next span asks for a segment, and is refused
+            writer.let_go()
+        self._samples.let_go()
+        self._counters.let_go()
+        self.tables.close()
+        if self in _recording:
+            _recording.remove(self)
 
     def fail(self, problem: BaseException) -> None:
         """End recording, keep the reason; the program goes on."""
-        if not self._error:
-            self._error = getattr(problem, "errno", None) or errno.EIO
-        self._stop()
+        self._error = self._error or getattr(problem, "errno", None) or errno.EIO
+        self.active = False
+        for writer in self.writers:
+            writer.end = 0  # the next span asks for a segment, and is refused
 
     def stats(self) -> dict[str, int]:
         """See `Recorder.stats`."""
         return {
-            "spans": sum(writer.next for writer in self.writers),
-            **self._lost,
+            "spans": sum(writer.next - writer.empty for writer in self.writers),
+            "dropped": self._dropped,
             "skipped_elements": 0,
             "folded_spans": self._disk.folded_spans,
             "folded_segments": self._disk.folded_segments,
+            "sites_left_out": self.tables.sites_left_out,
+            "signatures_left_out": self.tables.signatures_left_out,
+            "stacks_left_out": self.tables.stacks_left_out,
             "errno": self._error,
             "threads": len(self.writers),
         }
 
     def reset_after_fork(self) -> None:
-        """See `Recorder.reset_after_fork`. What is still open in the parent is never written here."""
+        """See `Recorder.reset_after_fork`: spans that are open in the parent are not ended here."""
         for writer in self.writers:
-            writer.end = 0
-            writer.stack.clear()
-            writer.open.clear()
-            writer.words = memoryview(b"")
-        fd = self._fd
-        self._lock = _thread.allocate_lock()
+            writer.let_go()
+        self.tables.close()
         self._forget()
-        if fd >= 0:
-            os.close(fd)
-
-    # ---- tables ----
 
     def put(self, entry: int, payload: bytes, /) -> None:
         """See `Recorder.put`."""
-        try:
-            self.tables.put(entry, payload)
-        except OSError as problem:
-            self.fail(problem)
+        self.tables.put(entry, payload)
 
     def op(self, name: str, /) -> int:
         """See `Recorder.op`."""
@@ -287,7 +278,8 @@ class PythonRecorder:
 
     def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...], /) -> None:
         """See `Recorder.internal`."""
-        self.tables.internal(prefixes, ours)
+        self._prefixes = tuple(prefixes), tuple(ours)
+        self.tables.internal(*self._prefixes)
 
     # ---- threads ----
 
@@ -297,68 +289,86 @@ class PythonRecorder:
             return None
         writer = self.thread(_thread.get_ident(), self._native_id())
         self.local.writer = writer
-        self.local.ending = _Ending(writer)
+        self.local.end = _ThreadEnd(writer)
         return writer
 
     def thread(self, ident: int, native_id: int) -> ThreadWriter:
-        """Return the writer of a thread; a reused ident with another native id is another thread."""
-        known = self._by_ident.get(ident)
-        if known is not None and known.native_id == native_id:
-            return known
+        """Return a thread's writer; native id 0: not known.
+
+        Idents are used again when a thread has ended: another native id is another thread.
+        """
         with self._lock:
-            threading = sys.modules.get("threading")
-            thread = getattr(threading, "_active", {}).get(ident)
-            name = str(getattr(thread, "_name", ""))
-            writer = ThreadWriter(len(self.writers), ident, native_id, name, self.clock())
-            self.writers.append(writer)
-            self._by_ident[ident] = writer
-            text = name.encode("utf-8", "surrogatepass")
-            self.put(Entry.THREAD, struct.pack("<IQ", writer.index, native_id) + text)
-        return writer
+            known = self._by_ident.get(ident)
+            if known is not None and (known.native_id == native_id or not native_id):
+                return known
+            if known is not None and not known.native_id:
+                known.native_id = native_id
+            else:
+                index, now = len(self.writers), self.clock()
+                known = ThreadWriter(index, ident, native_id, self._generation, now)
+                self.writers.append(known)
+                self._by_ident[ident] = known
+            active = getattr(sys.modules.get("threading"), "_active", {})
+            name = str(getattr(active.get(ident), "_name", ""))
+            head = struct.pack("<IQ", known.index, native_id)
+            self.put(Entry.THREAD, head + name.encode("utf-8", "surrogatepass"))
+            return known
 
     # ---- spans ----
 
-    def roll(self, writer: ThreadWriter) -> bool:
-        """Give a writer its next segment; False: recording has ended."""
-        if not self.active:
-            return False
-        first, number = writer.next, writer.number
+    def writer(self) -> ThreadWriter | None:
+        """Return the calling thread's writer, with room for a span; None: do not record it."""
         try:
-            with self._lock:
-                mapped, capacity = make_segment(
-                    self._folder, Stream.SPANS, writer.index, number, first, self.clock()
-                )
-                if number:
-                    began = writer.end - len(writer.words) // WORDS_PER_RECORD
-                    self._closed(writer, began)
-                    self._disk.hold()
-        except (OSError, MemoryError) as problem:
-            self.fail(problem)
-            return False
-        writer.words = memoryview(mapped).cast("Q")
-        writer.shift = HEADER_WORDS - first * WORDS_PER_RECORD
-        writer.number = number + 1
-        writer.end = first + capacity
-        return True
-
-    def _closed(self, writer: ThreadWriter, began: int) -> None:
-        stack, ended = writer.stack, writer.end
-        size = segment_bytes(len(writer.words) // WORDS_PER_RECORD)
-        self._disk.closed_spans(
-            writer.index,
-            writer.number - 1,
-            size,
-            lambda: not any(began <= n < ended for n in stack),
-        )
-
-    def take(self, kind: int, what: int, site: int) -> tuple[ThreadWriter, int, memoryview, int] | None:
-        """Begin a span: its writer, its number there, its segment and first word; None: not recorded."""
-        try:
-            writer = self.local.writer
+            writer: ThreadWriter | None = self.local.writer
         except AttributeError:
             writer = self.enter()
-        if writer is None or (writer.next >= writer.end and not self.roll(writer)):
-            self._lost["dropped"] += self._error != 0
+        else:
+            if writer is not None and writer.generation != self._generation:
+                writer = self.enter()
+        if writer is None or writer.next < writer.end:
+            return writer
+        if not self.active or writer.rolling:
+            self._dropped += writer.rolling or self._error != 0
+            return None
+        writer.rolling = True  # a finalizer's op may come in between
+        try:
+            self._roll(writer)
+        except (OSError, MemoryError) as problem:
+            self.fail(problem)
+            self._dropped += 1
+            return None
+        finally:
+            writer.rolling = False
+        return writer
+
+    def _roll(self, writer: ThreadWriter) -> None:
+        first, full = writer.next, writer.number - 1
+        mapped, capacity = make_segment(
+            self._folder, Stream.SPANS, writer.index, writer.number, first, self.clock()
+        )
+        if len(writer.words):
+            size, stack = writer.words.nbytes, writer.stack
+            began = (HEADER_WORDS - writer.shift) // WORDS_PER_RECORD
+            self._disk.closed_spans(
+                writer.index, full, size, lambda: not any(began <= n < first for n in stack)
+            )
+            if self._folding.acquire(blocking=False):
+                try:
+                    self._disk.hold()
+                finally:
+                    self._folding.release()
+        writer.words = memoryview(mapped).cast("Q")
+        writer.shift = HEADER_WORDS - first * WORDS_PER_RECORD
+        writer.number += 1
+        writer.end = first + capacity
+
+    def _begin(self, kind: int, what: int) -> tuple[ThreadWriter, int, memoryview, int] | None:
+        """Begin a span of the caller's caller: writer, number, segment, first word; None: not."""
+        if not self.active:
+            return None
+        site = self.tables.call_site(sys._getframe(2))
+        writer = self.writer()
+        if writer is None:
             return None
         n = writer.next
         writer.next = n + 1
@@ -366,18 +376,16 @@ class PythonRecorder:
         up = n - writer.stack[-1] if writer.stack else 0
         writer.stack.append(n)
         words[at + 2] = what | site << 32
-        words[at + 3] = (up if up <= WORD else 0) | kind << KIND_SHIFT | Flag.OPEN << FLAGS_SHIFT
+        words[at + 3] = (up if up <= UINT32_MAX else 0) | kind << KIND_SHIFT | OPEN
         words[at] = self.clock()  # last: this makes it a record
         return writer, n, words, at
 
     def begin(self, kind: int, label: int, /) -> int:
         """See `Recorder.begin`."""
-        if not self.active:
+        begun = self._begin(kind, label)
+        if begun is None:
             return 0
-        taken = self.take(kind, label, self.site_of(sys._getframe(1)))
-        if taken is None:
-            return 0
-        writer, n, words, at = taken
+        writer, n, words, at = begun
         writer.open[n] = words, at
         return (writer.index << 40 | n) + 1
 
@@ -396,21 +404,19 @@ class PythonRecorder:
 
     def instant(self, label: int, /) -> None:
         """See `Recorder.instant`."""
-        if not self.active:
-            return
-        taken = self.take(Kind.INSTANT, label, self.site_of(sys._getframe(1)))
-        if taken is not None:
-            writer, n, words, at = taken
+        begun = self._begin(Kind.INSTANT, label)
+        if begun is not None:
+            writer, n, words, at = begun
             writer.finish(words, at, n, words[at], 0)
 
     # ---- samples and counters ----
 
-    def _record(self, writer: RecordWriter, values: tuple[float, ...]) -> None:
+    def _record(self, stream: RecordWriter, values: tuple[float, ...]) -> None:
         if not self.active:
             return
         try:
             with self._lock:
-                self._disk.closed(writer.write(self._folder, self.clock(), values))
+                self._disk.closed(stream.write(self._folder, self.clock, values))
         except (OSError, MemoryError) as problem:
             self.fail(problem)
 
@@ -418,7 +424,20 @@ class PythonRecorder:
         """See `Recorder.counter`."""
         self._record(self._counters, (t_ns or self.clock(), value, series, 0, 0))
 
-    def sample(self, t_ns: int, weight_ns: int, cpu_ns: int | None, thread: int, stack: int) -> None:
-        """Record a stack sample; CPU time None = not known. For one thread at a time (the sampler's)."""
-        known = WORD if cpu_ns is None or cpu_ns >= WORD else cpu_ns
+    def sample(self, t_ns: int, weight_ns: int, cpu_ns: int, thread: int, stack: int) -> None:
+        """Record a stack sample; CPU time −1: not known."""
+        known = cpu_ns if 0 <= cpu_ns < UINT32_MAX else UINT32_MAX
         self._record(self._samples, (t_ns, weight_ns, known, thread, stack, 0))
+
+
+_recording: list[PythonRecorder] = []
+
+
+def _in_child() -> None:
+    """The child of a fork shares the parent's maps and files: it lets go of everything at once."""
+    for recorder in list(_recording):
+        recorder.reset_after_fork()
+    _recording.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -1,4 +1,7 @@
-"""Segments written from Python, and the sums of those that were folded. Layouts: `tinytrace.tracer.records`."""
+"""Segments written from Python, and the sums of those that were folded.
+
+The layouts are those of `tinytrace.tracer.records`.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def segment_bytes(capacity: int) -> int:
     return SEGMENT_HEADER_BYTES + capacity * RECORD_BYTES
 
 
-def make_segment(
+def make_segment(  # noqa: PLR0917
     folder: str, stream: Stream, thread: int, number: int, first_index: int, created_ns: int
 ) -> tuple[mmap.mmap, int]:
     """Create a segment and map it; returns the map and how many records it holds.
@@ -81,8 +84,12 @@ class RecordWriter:
         self._position = self._end = 0
         self._number = self.written = 0
 
-    def write(self, folder: str, created_ns: int, values: tuple[float, ...]) -> int:
-        """Append a record; returns the bytes of the segment that this filled up (mostly 0).
+    def let_go(self) -> None:
+        """End the stream; its map goes away."""
+        self._map = None
+
+    def write(self, folder: str, clock: Callable[[], int], values: tuple[float, ...]) -> int:
+        """Append a record; returns the bytes of the segment that was full before (mostly 0).
 
         Raises:
             OSError: there is no room for another segment.
@@ -90,10 +97,11 @@ class RecordWriter:
         filled = 0
         if self._position == self._end or self._map is None:
             filled = self._end
-            self._map, capacity = make_segment(
-                folder, self._stream, 0, self._number, self.written, created_ns
-            )
+            number = self._number
             self._number += 1
+            self._map, capacity = make_segment(
+                folder, self._stream, 0, number, self.written, clock()
+            )
             self._position, self._end = SEGMENT_HEADER_BYTES, segment_bytes(capacity)
         self._pack_into(self._map, self._position, *values)
         self._position += RECORD_BYTES
@@ -102,7 +110,7 @@ class RecordWriter:
 
 
 class Sums:
-    """The sums of one thread's folded span segments, one row per (signature or label, site, kind)."""
+    """The sums of one thread's folded segments, a row per (signature or label, site, kind)."""
 
     def __init__(self, folder: str, thread: int) -> None:
         """Begin with nothing folded."""
@@ -143,7 +151,7 @@ class Sums:
         for i, (start, dur, _what, _site, up, kind, _flags, _zero) in enumerate(rows):
             if start and 0 < up <= i:
                 child_ns[i - up] += dur
-                if kind == Kind.OP:
+                if kind in {Kind.OP, Kind.LABELLED_OP}:
                     has_op[i - up] = 1
         spans = 0
         for i, (start, dur, what, site, _up, kind, _flags, _zero) in enumerate(rows):
@@ -180,7 +188,7 @@ class Sums:
 
 
 class DiskLimit:
-    """Keeps closed segments under a limit by folding old ones: oldest first, each thread's first two never."""
+    """Keeps closed segments under a limit by folding the oldest; a thread's first two never."""
 
     KEEP_FIRST_SEGMENTS = 2
 
