@@ -58,7 +58,9 @@ def main() -> None:
     spans = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     trace = big_trace(spans)
-    print(f"{spans:,} op spans with all their arguments; {rounds} rounds in turns; core: {core_name()}")
+    print(
+        f"{spans:,} op spans with all their arguments; {rounds} rounds in turns; core: {core_name()}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         ours, gzipped, plain = (Path(folder) / n for n in ("a.json", "b.json.gz", "c.json"))
         export(trace, ours)
@@ -77,13 +79,18 @@ def main() -> None:
                 times[name].append(seconds(work))
         goals = {"write .json": GOAL_PER_S, "read .json": GOAL_PER_S}
         medians = {n: report(n, spans, t, goals.get(n)) for n, t in times.items()}
-        for kind, other in (("write", "orjson event by event"), ("read", "orjson, dictionaries only")):
+        for kind, other in (
+            ("write", "orjson event by event"),
+            ("read", "orjson, dictionaries only"),
+        ):
             ratio = medians[f"{kind}, {other}"] / medians[f"{kind} .json"]
             print(f"{kind} .json is {ratio:.1f} times as fast as {other}")
         for file, goal in ((ours, GOAL_BYTES), (gzipped, GOAL_BYTES_GZIPPED)):
             size = file.stat().st_size / spans
             verdict = "met" if size <= goal else "MISSED"
-            print(f"{''.join(file.suffixes):<10}{size:6.1f} bytes per op event (goal: {goal}: {verdict})")
+            print(
+                f"{''.join(file.suffixes):<10}{size:6.1f} bytes per op event (goal: {goal}: {verdict})"
+            )
 
 
 if __name__ == "__main__":

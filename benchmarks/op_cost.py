@@ -45,7 +45,7 @@ def add(calls: int) -> int:
     a, b = A, B
     begin = time.perf_counter_ns()
     for _ in range(calls):
-        a + b  # noqa: B018
+        a + b
     return time.perf_counter_ns() - begin
 
 
@@ -54,7 +54,7 @@ def matmul(calls: int) -> int:
     a, b = A, B
     begin = time.perf_counter_ns()
     for _ in range(calls):
-        a @ b  # noqa: B018
+        a @ b
     return time.perf_counter_ns() - begin
 
 
@@ -99,7 +99,9 @@ def measure(core: str, rounds: int) -> list[Figure]:
     """Measure with one recorder, in this process."""
     os.environ["TINYTRACE_CORE"] = core
     calls = CALLS[core]
-    untouched = {name: estimate(plain(loop, calls) for _ in range(9)) for name, loop in LOOPS.items()}
+    untouched = {
+        name: estimate(plain(loop, calls) for _ in range(9)) for name, loop in LOOPS.items()
+    }
     figures = []
     with tempfile.TemporaryDirectory() as name:
         check_recorded(Path(name))

@@ -74,7 +74,9 @@ def test_a_file_that_another_program_wrote_anew_comes_back_too(layout: str, tmp_
 
 
 @pytest.mark.parametrize("suffix", [".json", ".json.gz"])
-def test_a_file_without_its_end_gives_what_is_there_and_says_so(suffix: str, tmp_path: Path) -> None:
+def test_a_file_without_its_end_gives_what_is_there_and_says_so(
+    suffix: str, tmp_path: Path
+) -> None:
     trace = big_trace(40_000)
     file = written(trace, tmp_path, f"trace{suffix}")
     content = file.read_bytes()

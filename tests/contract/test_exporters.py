@@ -45,7 +45,9 @@ def deep_nesting(levels: int = 1000) -> Trace:
     parent = -1
     for level in range(levels):
         dur_ns = (levels - level) * 10
-        parent = builder.span(thread, START_NS + level, dur_ns, "deep", kind=Kind.SPAN, parent=parent)
+        parent = builder.span(
+            thread, START_NS + level, dur_ns, "deep", kind=Kind.SPAN, parent=parent
+        )
     frames = [builder.frame("f", "deep.py", level) for level in range(levels)]
     builder.sample(thread, START_NS + 10**6, 10**6, frames)
     return builder.build()

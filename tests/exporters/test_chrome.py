@@ -183,7 +183,9 @@ def test_spans_that_do_not_nest_are_shown_too(tmp_path: Path) -> None:
 
 
 def test_parents_are_as_recorded(tmp_path: Path) -> None:
-    export(trace_of("step:20(forward:9(matmul:5 relu:2) backward:9(matmul:8))"), tmp_path / "a.json")
+    export(
+        trace_of("step:20(forward:9(matmul:5 relu:2) backward:9(matmul:8))"), tmp_path / "a.json"
+    )
     rows = check_trace_file(tmp_path / "a.json").query(
         "select c.name, p.name as parent from slice c left join slice p on c.parent_id = p.id order by c.id"
     )

@@ -52,7 +52,9 @@ def test_all_cores_render_the_same_bytes(rows: list[tuple[int, ...]]) -> None:
 def test_a_time_is_written_in_microseconds_with_three_decimals() -> None:
     for name in CORES:
         with core(name):
-            line = chrome_lines.render(RESTS, *columns([(1_000_007, 30, 0, 3)], "i8", "i8", "i4", "i4"))
+            line = chrome_lines.render(
+                RESTS, *columns([(1_000_007, 30, 0, 3)], "i8", "i8", "i4", "i4")
+            )
         assert line.startswith(b'{"ph":"X","ts":1000.007,"dur":0.030,"args":{"step":3,"k":0,')
 
 

@@ -187,7 +187,9 @@ class ChromeReader:
             raise self.tables.error("a span's time is nonsense")
         if dur_ns is None:
             dur_ns = round(dur_us * 1000)
-        if not all(type(n) is int and abs(n) <= chrome_lines.MAX_TIME_NS for n in (*values, dur_ns)):
+        if not all(
+            type(n) is int and abs(n) <= chrome_lines.MAX_TIME_NS for n in (*values, dur_ns)
+        ):
             raise self.tables.error("a span's numbers are nonsense")
         return np.array([[round(start_us * 1000), dur_ns, *values]], "i8")
 
@@ -207,7 +209,11 @@ class ChromeReader:
         parent = np.where(parent == ABSENT, told, parent)
         parent[parent >= len(parent)] = -1
         return Spans(
-            start_ns=start_ns + self.head["epoch_ns"], dur_ns=dur_ns, step=step, parent=parent, **columns
+            start_ns=start_ns + self.head["epoch_ns"],
+            dur_ns=dur_ns,
+            step=step,
+            parent=parent,
+            **columns,
         )
 
 

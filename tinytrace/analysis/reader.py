@@ -71,7 +71,9 @@ def _load(file: BinaryIO, where: str) -> Trace:
     if not head:
         raise TraceFormatError(f"{where}: is empty")
     if head[:1] not in (b"[", b"{"):
-        raise TraceFormatError(f"{where}: not a trace: expected Chrome trace JSON (.json, .json.gz)")
+        raise TraceFormatError(
+            f"{where}: not a trace: expected Chrome trace JSON (.json, .json.gz)"
+        )
     pieces = [head]
     while piece := content.take(BLOCK_BYTES):
         pieces.append(piece)

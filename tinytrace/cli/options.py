@@ -101,4 +101,6 @@ def version() -> str:
         own = importlib.metadata.version("tinytrace")
     except importlib.metadata.PackageNotFoundError:
         own = "(not installed)"
-    return f"tinytrace {own}, Python {sys.version.split()[0]}, {os.fspath(Path(__file__).parents[1])}"
+    return (
+        f"tinytrace {own}, Python {sys.version.split()[0]}, {os.fspath(Path(__file__).parents[1])}"
+    )

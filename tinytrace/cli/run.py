@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import NoReturn
 
 from tinytrace.cli.options import Parser, check_writable, rate_hz, size_bytes, version
 from tinytrace.errors import ScriptError, UsageError
@@ -26,7 +25,7 @@ USAGE = "python -m tinytrace [options] (script.py | folder | file.zip | -m modul
 TAKES_VALUE = {"-o", "--output", "--rate", "--sampler", "--budget", "--disk-limit"}
 
 
-def main(argv: list[str]) -> int | NoReturn:
+def main(argv: list[str]) -> int:
     """Check everything that can be checked beforehand, then become the program.
 
     Raises:
@@ -89,7 +88,7 @@ def split(argv: list[str]) -> tuple[list[str], list[str]]:
 def _check_program(program: list[str]) -> None:
     """Raise `ScriptError` for a script that Python could not open."""
     first = program[1] if program[0] == "--" else program[0]
-    if first == "-" or program[0] != "--" and first[:2] in ("-m", "-c"):
+    if first == "-" or (program[0] != "--" and first[:2] in ("-m", "-c")):
         if first in ("-m", "-c") and len(program) < 2:
             raise UsageError(f"{first} needs {'a module' if first == '-m' else 'code'} after it")
         return

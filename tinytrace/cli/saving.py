@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 QUICK_S = 1.0  # no progress bar for what takes less
 
 
-def save(trace: Trace, output: Path, budget_bytes: int | None = None, name: str | None = None) -> Trace:
+def save(
+    trace: Trace, output: Path, budget_bytes: int | None = None, name: str | None = None
+) -> Trace:
     """Write a trace, with a progress bar when that takes long; return what was written.
 
     Args:

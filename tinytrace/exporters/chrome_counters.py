@@ -20,7 +20,9 @@ def counter_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:
     counters, series = trace.counters, trace.series
     for number in range(len(series)):
         rows = counters.series_id == number
-        name = series_name(trace.strings[series.name_id[number]], trace.strings[series.unit_id[number]])
+        name = series_name(
+            trace.strings[series.name_id[number]], trace.strings[series.unit_id[number]]
+        )
         pid = ids.pids[int(series.process[number])]
         yield from _lines(name, pid, counters.t_ns[rows] - epoch_ns, counters.value[rows])
     for rate in rate_counters(trace):

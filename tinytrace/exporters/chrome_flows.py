@@ -25,5 +25,7 @@ def drawn_flows(trace: Trace, nests: NDArray[np.bool_]) -> dict[int, bytes]:
             sends.add(source)
             receives[target] = source
     texts = {row: f',"bind_id":"{row + 1:#x}","flow_out":true' for row in sends}
-    texts |= {row: f',"bind_id":"{source + 1:#x}","flow_in":true' for row, source in receives.items()}
+    texts |= {
+        row: f',"bind_id":"{source + 1:#x}","flow_in":true' for row, source in receives.items()
+    }
     return {row: text.encode() for row, text in texts.items()}

@@ -99,7 +99,9 @@ class Keys:
             if flags & flag:
                 own[word] = True
         arguments: dict[str, Any] = {"k": k}
-        for word, value in (shown_arguments(trace.strings[args_id]) if args_id >= 0 else {}).items():
+        for word, value in (
+            shown_arguments(trace.strings[args_id]) if args_id >= 0 else {}
+        ).items():
             if word not in own or own[word] != value:
                 taken = word in own or word in RESERVED
                 arguments[f"args.{word}" if taken else word] = value
@@ -139,7 +141,9 @@ class Figures:
             _written(counts.per_span(figure), per_signature, counts.leaf, trace.spans.signature_id)
             for figure, per_signature in (("flops", counts.flops), ("bytes", counts.bytes))
         )
-        state = counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
+        state = (
+            counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
+        )
         return cls(trace, counts, flops, moved, state)
 
     def arguments(self, row: int) -> dict[str, Any]:

@@ -29,7 +29,9 @@ UNKNOWN = "?"
 def sample_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:
     """Yield the samples in pieces, thread by thread."""
     for thread in range(len(trace.threads)):
-        samples = trace.samples.take((trace.samples.thread == thread) & (trace.samples.stack_id >= 0))
+        samples = trace.samples.take(
+            (trace.samples.thread == thread) & (trace.samples.stack_id >= 0)
+        )
         if len(samples):
             yield from _profile(trace, samples, ids, thread, epoch_ns)
             yield from _chart(trace, samples, ids, thread, epoch_ns)
@@ -38,7 +40,11 @@ def sample_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:
 def _profile(
     trace: Trace, samples: Samples, ids: Tracks, thread: int, epoch_ns: int
 ) -> Iterator[bytes]:
-    where: dict[str, Any] = {"id": f"{thread + 1:#x}", "pid": ids.thread_pids[thread], "tid": ids.thread_tids[thread]}
+    where: dict[str, Any] = {
+        "id": f"{thread + 1:#x}",
+        "pid": ids.thread_pids[thread],
+        "tid": ids.thread_tids[thread],
+    }
     t_us = (samples.t_ns - epoch_ns + 500) // 1000  # the format has whole microseconds
     start_us = int(t_us[0])
     deltas = np.diff(t_us, prepend=start_us)
@@ -54,9 +60,7 @@ def _profile(
             "samples": [stack_id + 1 for stack_id in stack_ids],
         }
         data = {"cpuProfile": profile, "timeDeltas": deltas[piece].tolist()}
-        yield event(
-            ph="P", name="ProfileChunk", **where, ts=int(t_us[first]), args={"data": data}
-        )
+        yield event(ph="P", name="ProfileChunk", **where, ts=int(t_us[first]), args={"data": data})
 
 
 def _new_nodes(trace: Trace, stack_ids: list[int], told: set[int]) -> Iterator[dict[str, Any]]:
@@ -151,7 +155,9 @@ class _Chart:
         last = max(one.lines)
         if last > min(one.lines):
             place = f"{place.rpartition(':')[0]}:{min(one.lines)}-{last}"
-        times = f'"ts":{microseconds(one.start_ns)},"dur":{microseconds(self.end_ns - one.start_ns)}'
+        times = (
+            f'"ts":{microseconds(one.start_ns)},"dur":{microseconds(self.end_ns - one.start_ns)}'
+        )
         return b'{"ph":"X","cat":"samples",%b,"name":%b,"args":{"at":%b},%b' % (
             times.encode(), orjson.dumps(name), orjson.dumps(place), self.tail,
         )  # fmt: skip

@@ -61,9 +61,7 @@ def event(**fields: Any) -> bytes:
     return orjson.dumps(fields) + b",\n"
 
 
-def callsite(
-    strings: tuple[str, ...], frames: Frames, frame_id: int, *, named: bool = True
-) -> str:
+def callsite(strings: tuple[str, ...], frames: Frames, frame_id: int, *, named: bool = True) -> str:
     """Return file name without its folder, line, function: ``train.py:42 forward``.
 
     What is not known is left out, and the function unless ``named``.

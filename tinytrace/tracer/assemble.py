@@ -103,7 +103,9 @@ class _Parts:
         return cls(**{n: np.concatenate([getattr(t, n) for t in tables]) for n in cls.DTYPES})
 
 
-def _segments(folder: Path, stream: Stream, parts: _Parts) -> dict[int, list[tuple[int, int, Column]]]:
+def _segments(
+    folder: Path, stream: Stream, parts: _Parts
+) -> dict[int, list[tuple[int, int, Column]]]:
     """Per thread: (number, index of the first record, records) in order; broken files are named."""
     found: dict[int, list[tuple[int, int, Column]]] = {}
     for path in folder.glob(f"{STREAM_NAMES[stream]}-*.seg"):
@@ -115,7 +117,9 @@ def _segments(folder: Path, stream: Stream, parts: _Parts) -> dict[int, list[tup
         head = SEGMENT_HEADER.unpack(bytes(data[: SEGMENT_HEADER.size]))
         _, version, kind, size, capacity, thread, number, _, first, _, _ = head
         if version > FORMAT_VERSION or kind != stream or size != RECORD_BYTES:
-            parts.warnings.append(f"{path.name} has a layout that is not known here and was left out")
+            parts.warnings.append(
+                f"{path.name} has a layout that is not known here and was left out"
+            )
             continue
         whole = min(capacity, (len(data) - SEGMENT_HEADER_BYTES) // RECORD_BYTES)
         if whole < capacity:
@@ -208,7 +212,9 @@ class _Process:
         by_label = {i: names.string(name) for i, (name, _) in t.labels.items()}
         arguments = {i: names.string(a) for i, (_, a) in t.labels.items() if a}
         label = np.where(is_op | is_step, 0, what)
-        name = np.where(is_op, _lookup(op_names, np.where(is_op, what, 0)), _lookup(by_label, label))
+        name = np.where(
+            is_op, _lookup(op_names, np.where(is_op, what, 0)), _lookup(by_label, label)
+        )
         name[is_step] = names.string("step")
         name[name < 0] = unknown
         return name, _lookup(arguments, label), signature
@@ -239,9 +245,14 @@ class _Process:
             self.times += [int(start[0]), int((start + dur).max())]
             self.parts.add(
                 Spans(
-                    start_ns=start, dur_ns=dur, name_id=name, kind=_shown(r["kind"]), flags=flags,
+                    start_ns=start,
+                    dur_ns=dur,
+                    name_id=name,
+                    kind=_shown(r["kind"]),
+                    flags=flags,
                     thread=np.full(len(r), self.thread(index)),
-                    parent=np.where(parent >= 0, parent + base, -1), signature_id=signature,
+                    parent=np.where(parent >= 0, parent + base, -1),
+                    signature_id=signature,
                     callsite_id=_lookup(self.frames, r["site"]),
                     step=np.where(r["kind"] == Kind.STEP, r["what"].astype(np.int64), -1),
                     args_id=arguments,
@@ -263,8 +274,11 @@ class _Process:
             name, _, signature = self.name_ids(r["what"], r["kind"])
             self.parts.add(
                 Aggregates(
-                    name_id=name, kind=_shown(r["kind"]), thread=np.full(count, self.thread(thread)),
-                    signature_id=signature, callsite_id=_lookup(self.frames, r["site"]),
+                    name_id=name,
+                    kind=_shown(r["kind"]),
+                    thread=np.full(count, self.thread(thread)),
+                    signature_id=signature,
+                    callsite_id=_lookup(self.frames, r["site"]),
                     **{n: r[n] for n in SUM_DTYPE.names[4:]},
                 )  # fmt: skip
             )
@@ -283,7 +297,10 @@ class _Process:
         self.times += [int((r["t_ns"] - r["weight_ns"]).min()), int(r["t_ns"].max())]
         self.parts.add(
             Samples(
-                t_ns=r["t_ns"], weight_ns=r["weight_ns"], cpu_ns=cpu, thread=thread,
+                t_ns=r["t_ns"],
+                weight_ns=r["weight_ns"],
+                cpu_ns=cpu,
+                thread=thread,
                 stack_id=_lookup(self.stacks, r["stack"]),
             ).take(order)  # fmt: skip
         )
@@ -303,7 +320,9 @@ class _Process:
         self.times += [int(r["t_ns"].min()), int(r["t_ns"].max())]
         self.parts.add(
             Counters(
-                t_ns=r["t_ns"][keep][order], series_id=series[keep][order], value=r["value"][keep][order]
+                t_ns=r["t_ns"][keep][order],
+                series_id=series[keep][order],
+                value=r["value"][keep][order],
             )
         )
 
@@ -323,7 +342,9 @@ def _steps(spans: Spans, process_of: Column) -> Column:
     return step
 
 
-def _audit(processes: list[_Process], parts: _Parts, spans: Spans, samples: Samples) -> dict[str, Any]:
+def _audit(
+    processes: list[_Process], parts: _Parts, spans: Spans, samples: Samples
+) -> dict[str, Any]:
     """The self-audit: counted from the records where they tell, else as each process left it."""
     audits = [p.tables.meta.get("audit", {}) for p in processes]
     audit: dict[str, Any] = dict(audits[0]) if audits else {}
@@ -370,9 +391,15 @@ def read_run(run: Path) -> Trace:
         pid = int(meta.get("pid", 0))
         parent = by_pid.get(int(meta.get("parent_pid", -1)), -1)
         by_pid[pid] = p.row
-        parts.processes.append((pid, names.string(str(meta.get("name", "python"))), start, end, parent))
+        parts.processes.append(
+            (pid, names.string(str(meta.get("name", "python"))), start, end, parent)
+        )
     spans = parts.joined(Spans)
-    threads = Threads(*(np.array(c) for c in zip(*parts.threads, strict=True))) if parts.threads else Threads.empty()
+    threads = (
+        Threads(*(np.array(c) for c in zip(*parts.threads, strict=True)))
+        if parts.threads
+        else Threads.empty()
+    )
     order = np.lexsort((spans.start_ns, spans.thread))
     if not np.array_equal(order, np.arange(len(order))):
         rank = np.empty(len(order), np.int64)

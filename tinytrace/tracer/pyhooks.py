@@ -322,10 +322,7 @@ class PythonHooks:
                 if (
                     hook.policy & MAYBE_NO_OP
                     and writer.next == n + 1
-                    and (
-                        hook.policy & QUIET
-                        or self._signatures.shares_memory(hook, args, result)
-                    )
+                    and (hook.policy & QUIET or self._signatures.shares_memory(hook, args, result))
                 ):
                     writer.discard(words, at, n)
                     return result

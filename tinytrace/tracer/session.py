@@ -104,7 +104,9 @@ class Session:
 
     _current: Session | None = None
 
-    def __init__(self, options: Options, command: list[str], run_folder: Path | None = None) -> None:
+    def __init__(
+        self, options: Options, command: list[str], run_folder: Path | None = None
+    ) -> None:
         """Prepare; ``run_folder`` is given to take part in the run of another process."""
         self.options = options
         self._command = command
@@ -116,7 +118,11 @@ class Session:
         self._tick: Callable[[], None] | None = None
         if run_folder is None:
             stamp = time.strftime("%Y%m%d-%H%M%S")
-            run_folder = options.output.parent / ".tinytrace" / f"{stamp}-{os.getpid()}-{time.monotonic_ns() % 10**6:06d}"
+            run_folder = (
+                options.output.parent
+                / ".tinytrace"
+                / f"{stamp}-{os.getpid()}-{time.monotonic_ns() % 10**6:06d}"
+            )
         self.run_folder = run_folder
 
     @classmethod
@@ -136,7 +142,9 @@ class Session:
         self._recorder = load_core()
         if not self._joined:
             description = {"command": self._command, "core": self._recorder.core}
-            _, self._lock = create_run(self.options.output.parent, self.run_folder.name, description)
+            _, self._lock = create_run(
+                self.options.output.parent, self.run_folder.name, description
+            )
         try:
             self._start_process()
         except (OSError, TinytraceError) as problem:
@@ -183,7 +191,11 @@ class Session:
         self._recorder.internal(("<__array_function__", "<frozen "), ours)
 
         def numpy_is_here(module: Any) -> None:
-            internal = [str(Path(module.__file__).parent) + os.sep, "<__array_function__", "<frozen "]
+            internal = [
+                str(Path(module.__file__).parent) + os.sep,
+                "<__array_function__",
+                "<frozen ",
+            ]
             scipy = Path(module.__file__).parents[1] / "scipy"
             self._recorder.internal((*internal, str(scipy) + os.sep), ours)
             adapter.install(module)
@@ -257,7 +269,9 @@ class Session:
         if self._sampler is not None:
             return
         if self._recorder.core == "c":
-            self._recorder.sampler_start(rate_hz, self._tick, TICK_S, random.SystemRandom().getrandbits(63))
+            self._recorder.sampler_start(
+                rate_hz, self._tick, TICK_S, random.SystemRandom().getrandbits(63)
+            )
             self._sampler = self._recorder.sampler_stats
             self._undo.append(self._recorder.sampler_stop)
         else:
@@ -302,7 +316,9 @@ class Session:
         try:
             self._undo.pop()()
         except Exception as problem:
-            self._recorder.put(Entry.WARNING, f"on stopping: {problem!r}".encode("utf-8", "replace"))
+            self._recorder.put(
+                Entry.WARNING, f"on stopping: {problem!r}".encode("utf-8", "replace")
+            )
 
     def _op_cost(self) -> int | None:
         """What recording one op takes, in ns, measured here and now; None where it cannot be."""
@@ -316,7 +332,14 @@ class Session:
     def _audit(self, cost_ns: int | None) -> dict[str, Any]:
         stats = dict(self._recorder.stats())
         audit: dict[str, Any] = {"core": self._recorder.core}
-        for key in ("dropped", "folded_spans", "skipped_elements", "sites_left_out", "signatures_left_out", "stacks_left_out"):
+        for key in (
+            "dropped",
+            "folded_spans",
+            "skipped_elements",
+            "sites_left_out",
+            "signatures_left_out",
+            "stacks_left_out",
+        ):
             audit[key] = stats.get(key, 0)
         if stats.get("errno"):
             audit["error"] = os.strerror(stats["errno"])

@@ -157,7 +157,9 @@ def read_tables(folder: Path) -> Tables:
             bad += 1
         at += size
     if at != len(data):
-        tables.warnings.append(f"the last {len(data) - at} bytes of the tables were torn, and dropped")
+        tables.warnings.append(
+            f"the last {len(data) - at} bytes of the tables were torn, and dropped"
+        )
     if bad:
         tables.warnings.append(f"{bad} entries of the tables could not be read")
     return tables

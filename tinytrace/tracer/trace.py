@@ -196,7 +196,13 @@ class Flows(Table):
 class Processes(Table):
     """One row per process; ``parent`` is a row of this table or −1."""
 
-    DTYPES: ClassVar = {"pid": "i8", "name_id": "i4", "start_ns": "i8", "end_ns": "i8", "parent": "i4"}
+    DTYPES: ClassVar = {
+        "pid": "i8",
+        "name_id": "i4",
+        "start_ns": "i8",
+        "end_ns": "i8",
+        "parent": "i4",
+    }
     pid: Column
     name_id: Column
     start_ns: Column

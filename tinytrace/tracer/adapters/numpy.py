@@ -43,13 +43,22 @@ BUILTINS: dict[str, int] = {
 
 # Dispatchers in front of C code that make or fill nothing, or whose cost is a handful of fields.
 NOT_OPS = frozenset(
-    "can_cast result_type min_scalar_type may_share_memory shares_memory busdaycalendar is_busday "
-    "busday_count busday_offset datetime_as_string empty_like ndim shape size".split()
+    ["can_cast", "result_type", "min_scalar_type", "may_share_memory", "shares_memory", "busdaycalendar", "is_busday", "busday_count", "busday_offset", "datetime_as_string", "empty_like", "ndim", "shape", "size"]
 )
 WRITES_FIRST = frozenset({"copyto", "putmask", "place", "put", "put_along_axis", "fill_diagonal"})
 
 # Methods of random generators that are not draws.
-NOT_DRAWS = frozenset({"seed", "get_state", "set_state", "spawn", "bit_generator", "get_bit_generator", "set_bit_generator"})
+NOT_DRAWS = frozenset(
+    {
+        "seed",
+        "get_state",
+        "set_state",
+        "spawn",
+        "bit_generator",
+        "get_bit_generator",
+        "set_bit_generator",
+    }
+)
 
 
 class NumpyAdapter:
@@ -75,11 +84,20 @@ class NumpyAdapter:
         self._backend.attach(numpy.ufunc)
         self._attached = True
         for name in UFUNC_METHODS:
-            self._method(numpy.ufunc, name, name, Policy.ATTRIBUTES if name != "at" else Policy.WRITES_FIRST_ARGUMENT)
+            self._method(
+                numpy.ufunc,
+                name,
+                name,
+                Policy.ATTRIBUTES if name != "at" else Policy.WRITES_FIRST_ARGUMENT,
+            )
         for name, policy in ARRAY_METHODS.items():
             if hasattr(numpy.ndarray, name):
                 self._method(numpy.ndarray, name, name.strip("_"), policy)
-        multiarray = core.multiarray if hasattr(core, "multiarray") else sys.modules[f"{core.__name__}.multiarray"]
+        multiarray = (
+            core.multiarray
+            if hasattr(core, "multiarray")
+            else sys.modules[f"{core.__name__}.multiarray"]
+        )
         c_module = sys.modules.get(f"{core.__name__}._multiarray_umath", multiarray)
         for name, policy in BUILTINS.items():
             if isinstance(getattr(c_module, name, None), BuiltinFunctionType):
@@ -102,7 +120,9 @@ class NumpyAdapter:
         for sub in list(vars(module).values()):
             if isinstance(sub, ModuleType):
                 self._ufuncs(vars(sub), numpy.ufunc)
-                if isinstance(getattr(sub, "execute", None), BuiltinFunctionType):  # NumPy 1.26's FFT
+                if isinstance(
+                    getattr(sub, "execute", None), BuiltinFunctionType
+                ):  # NumPy 1.26's FFT
                     self._method(sub, "execute", "execute", Policy.ATTRIBUTES)
 
     def install_random(self, random: ModuleType) -> None:
