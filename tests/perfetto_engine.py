@@ -102,8 +102,9 @@ class TraceProcessor:
         for needed in module.imports:
             host = self._host_function(needed.name or "", needed.type)
             linker.define_func(needed.module, needed.name or "", needed.type, host)
-        self._exports: Any = linker.instantiate(self._store, module).exports(self._store)
-        self._memory = self._exports["memory"]
+        exports: Any = linker.instantiate(self._store, module).exports(self._store)
+        self._exports: Any = exports
+        self._memory: Any = exports["memory"]
         with self._time_limit():
             self._exports["emscripten_stack_init"](self._store)
             self._exports["__wasm_call_ctors"](self._store)
@@ -276,6 +277,6 @@ def _fields(message: bytes | memoryview) -> Iterator[tuple[int, Any]]:
         if tag & 7 == 0:
             yield tag >> 3, varint()
             continue
-        size = {2: varint, 1: lambda: 8, 5: lambda: 4}[tag & 7]()
+        size = varint() if tag & 7 == 2 else {1: 8, 5: 4}[tag & 7]
         yield tag >> 3, view[at : at + size]
         at += size

@@ -15,9 +15,10 @@ Run a program and record it: ``python -m tinytrace train.py``. Or, from inside a
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from tinytrace.analysis.reader import load
     from tinytrace.errors import TinytraceError
     from tinytrace.exporters.registry import export

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tests.cores import CORES, core
 from tinytrace.analysis import chrome_lines
@@ -20,7 +24,7 @@ NESTS = st.lists(
 )
 
 
-def columns(rows: list[tuple[int, ...]], *dtypes: str) -> list[np.ndarray]:  # type: ignore[type-arg]
+def columns(rows: Sequence[tuple[int, ...]], *dtypes: str) -> list[NDArray[Any]]:
     """Rows → columns of these types."""
     transposed = list(zip(*rows, strict=True)) if rows else [()] * len(dtypes)
     return [np.array(c, dtype) for c, dtype in zip(transposed, dtypes, strict=True)]

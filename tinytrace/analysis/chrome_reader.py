@@ -119,7 +119,9 @@ class ChromeReader:
             )
             rows[:, 4] = ABSENT
         spans = self._spans(rows)
-        tables = {name: cls(**self.tables.columns(name)) for name, cls in TABLES.items()}
+        tables: dict[str, Any] = {
+            name: cls(**self.tables.columns(name)) for name, cls in TABLES.items()
+        }
         if not complete:
             flows = tables["flows"]
             there = (flows.from_span < len(spans)) & (flows.to_span < len(spans))
@@ -179,7 +181,8 @@ class ChromeReader:
             self.rows.append(rows)
 
     def _row(self, event: dict[str, Any], args: dict[str, Any]) -> NDArray[np.int64]:
-        start_us, dur_us = event.get("ts"), event.get("dur", 0)
+        start_us: Any = event.get("ts")
+        dur_us: Any = event.get("dur", 0)
         values = [args["k"], args.get("step", -1), args.get("parent", ABSENT)]
         dur_ns = args.get("dur_ns")
         numbers = (start_us, dur_us)

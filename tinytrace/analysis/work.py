@@ -208,7 +208,9 @@ def correlation(sig: Signature) -> Work:
     """2 per multiply-add; the length of the output tells the mode."""
     n, m, out = (elements(o) for o in (*sig.inputs[:2], sig.outputs[0]))
     lengths = {"full": n + m - 1, "same": max(n, m), "valid": max(n, m) - min(n, m) + 1}
-    mode = next(name for name in ("valid", "same", "full") if lengths[name] == out)
+    mode = next((name for name in ("valid", "same", "full") if lengths[name] == out), "")
+    if not mode:
+        raise ValueError("the mode is not known")
     return multiply_adds(sig, formulas.correlate_flops(n, m, mode) // 2)
 
 

@@ -36,7 +36,7 @@ def stderr() -> TextIO | None:
         return None
     encoding = getattr(sys.__stderr__, "encoding", None) or "utf-8"
     return io.TextIOWrapper(
-        io.FileIO(FD, "w", closefd=False),  # type: ignore[arg-type]
+        io.FileIO(FD, "w", closefd=False),
         encoding=encoding,
         errors="backslashreplace",
         write_through=True,

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     arguments = parser.parse_args(argv)
     from tinytrace.cli.saving import mention_unfinished, save, summarise
-    from tinytrace.tracer.store import read_run
+    from tinytrace.tracer.assemble import read_run
 
     run = _latest_run() if arguments.run_folder is None else Path(arguments.run_folder)
     if not run.is_dir():

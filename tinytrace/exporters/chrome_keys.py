@@ -138,8 +138,11 @@ class Figures:
         """Count a trace."""
         counts = count_trace(trace)
         flops, moved = (
-            _written(counts.per_span(figure), per_signature, counts.leaf, trace.spans.signature_id)
-            for figure, per_signature in (("flops", counts.flops), ("bytes", counts.bytes))
+            _written(per_span, per_signature, counts.leaf, trace.spans.signature_id)
+            for per_span, per_signature in (
+                (counts.per_span("flops"), counts.flops),
+                (counts.per_span("bytes"), counts.bytes),
+            )
         )
         state = (
             counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ SUM_DTYPE = np.dtype(
     [(n, "<u4") for n in ("what", "site", "kind", "zero")]
     + [(n, "<u8") for n in ("count", "leaves", "total_ns", "self_ns", "min_ns", "max_ns", "start_ns", "end_ns")]
 )  # fmt: skip
+SUM_FIELDS = (SUM_DTYPE.names or ())[4:]
 DTYPES = {Stream.SPANS: SPAN_DTYPE, Stream.SAMPLES: SAMPLE_DTYPE, Stream.COUNTERS: COUNTER_DTYPE}
 CPU_NOT_KNOWN = 0xFFFFFFFF
 _TIME = {Stream.SPANS: "start_ns", Stream.SAMPLES: "t_ns", Stream.COUNTERS: "t_ns"}
@@ -256,7 +258,7 @@ class _Process:
                     callsite_id=_lookup(self.frames, r["site"]),
                     step=np.where(r["kind"] == Kind.STEP, r["what"].astype(np.int64), -1),
                     args_id=arguments,
-                )  # fmt: skip
+                )
             )
 
     def read_sums(self) -> dict[int, int]:
@@ -279,8 +281,8 @@ class _Process:
                     thread=np.full(count, self.thread(thread)),
                     signature_id=signature,
                     callsite_id=_lookup(self.frames, r["site"]),
-                    **{n: r[n] for n in SUM_DTYPE.names[4:]},
-                )  # fmt: skip
+                    **{n: r[n] for n in SUM_FIELDS},
+                )
             )
         return last
 
@@ -302,7 +304,7 @@ class _Process:
                 cpu_ns=cpu,
                 thread=thread,
                 stack_id=_lookup(self.stacks, r["stack"]),
-            ).take(order)  # fmt: skip
+            ).take(order)
         )
 
     def read_counters(self) -> None:
@@ -329,7 +331,7 @@ class _Process:
 
 def _steps(spans: Spans, process_of: Column) -> Column:
     """The step that each span began in: its own number for a step, else the enclosing one's, or −1."""
-    step = spans.step.copy()
+    step: Column = spans.step.copy()
     process = process_of[spans.thread] if len(spans) else np.empty(0, np.int64)
     for p in np.unique(process[spans.kind == Kind.STEP]):
         rows = np.flatnonzero((spans.kind == Kind.STEP) & (process == p))
@@ -404,8 +406,8 @@ def read_run(run: Path) -> Trace:
     if not np.array_equal(order, np.arange(len(order))):
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
-        parent = np.where(spans.parent >= 0, rank[spans.parent], -1)
-        spans = Spans(**{**dict(spans.columns()), "parent": parent}).take(order)
+        moved = np.where(spans.parent >= 0, rank[spans.parent], -1)
+        spans = Spans(**{**dict(spans.columns()), "parent": moved}).take(order)
     spans = Spans(**{**dict(spans.columns()), "step": _steps(spans, threads.process)})
     samples = parts.joined(Samples)
     meta = {k: v for k, v in processes[0].tables.meta.items() if k != "audit"}
@@ -425,6 +427,7 @@ def read_run(run: Path) -> Trace:
     )  # fmt: skip
 
 
-def _columns(rows: list[tuple[int, ...]], width: int) -> Column:
+def _columns(rows: Sequence[tuple[int, ...]], width: int) -> Column:
     """Rows as columns."""
-    return np.array(rows, np.int64).reshape(-1, width).T
+    columns: Column = np.array(rows, np.int64).reshape(-1, width).T
+    return columns

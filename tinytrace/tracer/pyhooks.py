@@ -97,7 +97,7 @@ class PythonHooks:
     def attach(self, ufunc_type: type, /) -> None:
         """See `HookBackend.attach`. Hooks of a recorder before us, as after a fork, come off."""
         if PythonHooks._installed not in {None, self}:
-            PythonHooks._installed.uninstall()  # type: ignore[union-attr]
+            PythonHooks._installed.uninstall()
         PythonHooks._installed = self
         self._ufunc = ufunc_type
         reader = ArrayReader(sys.modules[ufunc_type.__module__])
@@ -214,7 +214,7 @@ class PythonHooks:
         code, line = frame.f_code, frame.f_lineno or 0
         recorder = self._recorder
         site, flags = recorder.tables.site(frame)
-        names = {"co_qualname": code.co_qualname} if sys.version_info >= (3, 11) else {}
+        names: Any = {"co_qualname": code.co_qualname} if hasattr(code, "co_qualname") else {}
         # The runner has one line, which counts from co_firstlineno.
         runner = _runner.replace(
             co_filename=code.co_filename, co_name=code.co_name, co_firstlineno=line, **names
@@ -263,8 +263,10 @@ class PythonHooks:
 
         It is one function, and long, because each further call in it is time added to every op.
         """
-        recorder, calls, places, known = self._recorder, self._calls, self._places, {}
-        local, clock, ndarray = recorder.local, recorder.clock, self._signatures.reader.ndarray
+        recorder, calls, places = self._recorder, self._calls, self._places
+        known: dict[tuple[Any, ...], int] = {}
+        local, clock = recorder.local, recorder.clock
+        ndarray: Any = self._signatures.reader.ndarray
         getframe, fail, get_writer = sys._getframe, recorder.fail, recorder.writer
         signature, call_site, find_place = (
             self._signature,
@@ -280,7 +282,7 @@ class PythonHooks:
             site, run, runner, _ = place
             if run is None:
                 run = FunctionType(runner, frame.f_globals)
-            hook = fixed or (calls.get(id(args[0])) if args else None)
+            hook: Any = fixed or (calls.get(id(args[0])) if args else None)
             writer: ThreadWriter | None = None
             if hook is not None:
                 writer = getattr(local, "writer", empty)

@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from tinytrace.tracer.recorder import PythonRecorder
@@ -20,6 +21,13 @@ MAX_SLEEP_PERIODS = 5  # the longest sleep that is drawn
 
 class _Random(Protocol):
     def expovariate(self, lambd: float, /) -> float: ...
+
+
+@dataclass
+class _Tick:
+    period_ns: int
+    call: Callable[[], None]
+    due_ns: int = 0
 
 
 class PythonSampler:
@@ -47,7 +55,7 @@ class PythonSampler:
         """Prepare; `start` begins."""
         self._recorder = recorder
         self._rate_hz = rate_hz
-        self._ticks = [[0, int(period_s * 1e9), call] for period_s, call in ticks]
+        self._ticks = [_Tick(int(period_s * 1e9), call) for period_s, call in ticks]
         self._clock = clock
         self._sleep = sleep
         self._rng: _Random = rng if rng is not None else random.Random()
@@ -132,6 +140,6 @@ class PythonSampler:
 
     def _tick(self, now: int) -> None:
         for tick in self._ticks:
-            if now >= tick[0]:
-                tick[0] = now + tick[1]
-                tick[2]()
+            if now >= tick.due_ns:
+                tick.due_ns = now + tick.period_ns
+                tick.call()

@@ -43,7 +43,22 @@ BUILTINS: dict[str, int] = {
 
 # Dispatchers in front of C code that make or fill nothing, or whose cost is a handful of fields.
 NOT_OPS = frozenset(
-    ["can_cast", "result_type", "min_scalar_type", "may_share_memory", "shares_memory", "busdaycalendar", "is_busday", "busday_count", "busday_offset", "datetime_as_string", "empty_like", "ndim", "shape", "size"]
+    [
+        "can_cast",
+        "result_type",
+        "min_scalar_type",
+        "may_share_memory",
+        "shares_memory",
+        "busdaycalendar",
+        "is_busday",
+        "busday_count",
+        "busday_offset",
+        "datetime_as_string",
+        "empty_like",
+        "ndim",
+        "shape",
+        "size",
+    ]
 )
 WRITES_FIRST = frozenset({"copyto", "putmask", "place", "put", "put_along_axis", "fill_diagonal"})
 
@@ -154,16 +169,16 @@ class NumpyAdapter:
         except (TypeError, OverflowError) as problem:
             self.missing.append(f"{op}: {problem}")
 
-    def _ufuncs(self, namespace: dict[str, Any], ufunc: type) -> None:
+    def _ufuncs(self, namespace: dict[str, Any], ufunc: Any) -> None:
         for obj in list(namespace.values()):
             if isinstance(obj, ufunc):
-                name = obj.__name__  # type: ignore[attr-defined]
+                name = obj.__name__
                 policy = Policy.EXPONENT if name in {"power", "float_power"} else Policy(0)
-                if obj.signature:  # axis and axes decide what a gufunc does  # type: ignore[attr-defined]
+                if obj.signature:  # axis and axes decide what a gufunc does
                     policy = Policy.ATTRIBUTES
-                self._call(obj, name, obj.nin, policy)  # type: ignore[attr-defined]
+                self._call(obj, name, obj.nin, policy)
 
-    def _dispatchers(self, module: ModuleType, prefix: str, dispatcher: type) -> None:
+    def _dispatchers(self, module: ModuleType, prefix: str, dispatcher: Any) -> None:
         for name, obj in list(vars(module).items()):
             if type(obj) is not dispatcher or name in NOT_OPS:
                 continue

@@ -30,4 +30,4 @@ def _begin() -> None:
 if __name__ == "sitecustomize":
     _begin()
     del sys.modules[__name__]
-    import sitecustomize  # noqa: F401
+    import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
