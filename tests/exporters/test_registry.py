@@ -79,7 +79,7 @@ def test_a_file_system_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_pat
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(OutputError, match="trace.json: cannot be written: File too large"):
+        with pytest.raises(OutputError, match=r"trace\.json: cannot be written: File too large"):
             export(trace, tmp_path / "trace.json")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -90,6 +90,11 @@ def fit(trace: Trace, budget_bytes: int, seed: int = 0) -> Trace:
     return _noted(_without_unused_strings(smaller), full, budget_bytes, choice)
 
 
+def json_bytes(trace: Trace) -> int:
+    """Return about how many bytes the JSON of a trace takes, rates that will be derived included."""
+    return _Needs(_with_rates(trace)).total_bytes
+
+
 def _rates_bytes(trace: Trace) -> int:
     points = min(MAX_POINTS, (trace.end_ns - trace.start_ns) // MIN_BIN_NS + 2)
     return 2 * COUNTER_BYTES * points * len(trace.processes)
@@ -115,7 +120,7 @@ class _Needs:
 
     @staticmethod
     def _spans(trace: Trace, strings: Ints) -> tuple[Ints, int]:
-        """Bytes per span, with flows and its share of its arguments' text; bytes of all such texts."""
+        """Bytes per span, with flows and a share of its arguments' text; bytes of those texts."""
         spans = trace.spans
         size = span_bytes(trace, spans, strings)
         with_arguments = spans.args_id >= 0

@@ -33,7 +33,7 @@ def _compiled() -> ModuleType | None:
     if os.environ.get("TINYTRACE_CORE") == "python":
         return None
     try:
-        import tinytrace.tracer._native as _native
+        from tinytrace.tracer import _native
     except ImportError:
         return None
     return _native if hasattr(_native, "json_render") else None

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     if arguments.native and arguments.sampler != "py-spy":
         raise UsageError("--native needs --sampler py-spy")
     _check_program(program)
-    output = Path(os.path.abspath(arguments.output))  # noqa: PTH100: a link stays a link
+    output = Path(os.path.abspath(arguments.output))  # noqa: PTH100 - a link stays a link
     check_writable(output)
     from tinytrace.exporters.registry import exporter_for
 
@@ -95,7 +95,7 @@ def _check_program(program: list[str]) -> None:
     if not os.path.lexists(first):
         raise ScriptError(f"{first}: no such script")
     try:
-        os.stat(first)  # noqa: PTH116: Python is given the very text
+        os.stat(first)  # noqa: PTH116 - Python is given the very text
     except OSError as error:
         raise ScriptError(f"{first}: cannot be opened: {error.strerror}") from error
     if not os.access(first, os.R_OK):

@@ -34,7 +34,7 @@ from tinytrace.tracer.trace import Trace
 
 SPANS_PER_CHUNK = 16_384  # some 4 MB of text
 GZIP_MEMBER_BYTES = 4 << 20  # of text: what a file that was cut off loses at most
-GZIP_LEVEL = 6
+GZIP_LEVEL = 7
 
 
 class ChromeExporter:

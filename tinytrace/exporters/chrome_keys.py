@@ -168,7 +168,7 @@ class Figures:
             arguments["transcendentals"] = transcendentals
         arguments["shapes"] = [list(o.shape) for o in signature.operands]
         arguments["dtypes"] = [o.dtype for o in signature.operands]
-        if signature.attributes:
+        if "->" in signature.attributes:  # einsum; shapes tell what axis= and the like do
             arguments["attributes"] = signature.attributes
         shown_ones: dict[str, Any] = shown_value(arguments)
         return shown_ones

@@ -119,7 +119,7 @@ class _Chart:
         functions = [(int(frames.name_id[f]), int(frames.file_id[f])) for f in path]
         same = 0
         if start_ns == self.end_ns:
-            for old, function in zip(self.open, functions):  # noqa: B905: as far as both go
+            for old, function in zip(self.open, functions):  # noqa: B905 - as far as both go
                 if old.function != function:
                     break
                 same += 1

@@ -85,7 +85,7 @@ def exporter_for(path: str | os.PathLike[str]) -> Exporter:
 def export(
     trace: Trace,
     path: str | os.PathLike[str],
-    format: str | None = None,  # noqa: A002: what users call it
+    format: str | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write a trace to a file, whole or not at all.

@@ -27,7 +27,7 @@ _step_numbers = itertools.count()
 
 def set_recorder(recorder: Any) -> None:
     """Record marks with this recorder from now on; None: nowhere."""
-    global _recorder, _step_numbers  # noqa: PLW0603: one recording per process
+    global _recorder, _step_numbers  # noqa: PLW0603 - one recording per process
     _labels.clear()
     _series.clear()
     _step_numbers = itertools.count()
@@ -181,7 +181,7 @@ class op(span):
         /,
         *,
         flops: int | None = None,
-        bytes: int | None = None,  # noqa: A002: the word that tables use
+        bytes: int | None = None,
         **args: Any,
     ) -> None:
         """See the class."""

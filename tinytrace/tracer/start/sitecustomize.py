@@ -10,7 +10,7 @@ import sys
 
 def _begin() -> None:
     """Call `tinytrace.tracer.launcher.begin` of the copy of tinytrace that this file belongs to."""
-    folder = os.path.dirname(__file__)  # noqa: PTH120: pathlib is not loaded in every interpreter
+    folder = os.path.dirname(__file__)  # noqa: PTH120 - pathlib is not loaded in every interpreter
     root = os.path.dirname(os.path.dirname(os.path.dirname(folder)))  # noqa: PTH120
     if folder in sys.path:
         sys.path.remove(folder)
