@@ -151,13 +151,13 @@ def test_samples_of_a_real_program_lie_where_the_program_was(tmp_path: Path) -> 
     assert samples.thread_names[waiter] == "the waiter"
     assert samples.clock_drift_ns is not None
     assert 0 < samples.clock_error_ns < 50_000_000
-    # One period of sampling to notice a change; what is beyond it is py-spy being held up.
+    # py-spy may be held up and see a change late: but most of a phase is where it really was.
     starts = [int(printed[phase][0]) for phase in (*PHASES, "end")]
     for phase, begin, end in zip(PHASES, starts, starts[1:], strict=False):
         found = time_in(samples, phase, main)
         assert found, phase
-        middle = (begin + end) // 2
-        assert any(a <= middle <= b for a, b in found), phase
+        inside = sum(max(0, min(b, end) - max(a, begin)) for a, b in found)
+        assert inside > sum(b - a for a, b in found) - inside, phase
     order = [time_in(samples, phase, main)[0][0] for phase in PHASES]
     assert order == sorted(order)
     # Every moment between the markers is accounted for, but for the first sample's wait.

@@ -1,8 +1,9 @@
-"""Hooks into NumPy from Python alone, for where there is no compiler. `HookBackend` says what they do.
+"""Hooks into NumPy from Python alone, for where there is no compiler: a `HookBackend`.
 
-A hooked call passes through two frames of ours. They must not show: the inner one, a *runner*, carries
-the file, line, function name and globals of the frame that made the call, so that a warning that NumPy
-raises points there; both are cut out of the tracebacks of exceptions, and left out of recorded stacks.
+A hooked call passes through two frames of ours. They must not show: the inner one, a *runner*,
+carries the file, line, function name and globals of the frame that made the call, so that a warning
+that NumPy raises points there; both are cut out of the tracebacks of exceptions, and left out of
+recorded stacks.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ _runner = (
 ).__code__  # on one line, see `_place`
 
 Runner = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
-# call site (−1: NumPy's own code, the site is further out), runner (None: to be made for each call),
-# the runner's code, and the calling code (kept, so that its id stays its own)
+# call site (−1: NumPy's own code, the site is further out), runner (None: to be made for each
+# call), the runner's code, and the calling code (kept, so that its id stays its own)
 Place = tuple[int, Runner | None, CodeType, CodeType]
 
 
@@ -187,7 +188,7 @@ class PythonHooks:
                         self._by_name.setdefault(obj.__name__, []).append(entry)
 
     def install_indexing(self, array_type: type, get_op: int, set_op: int, /) -> None:
-        """See `HookBackend.install_indexing`. Not done: each ``a[i]`` would take several times longer."""
+        """See `HookBackend.install_indexing`. Not done: ``a[i]`` would take several times longer."""
         self.unseen.append(
             "fancy indexing and assignment were not recorded: that takes the compiled core"
         )
@@ -268,11 +269,8 @@ class PythonHooks:
         local, clock = recorder.local, recorder.clock
         ndarray: Any = self._signatures.reader.ndarray
         getframe, fail, get_writer = sys._getframe, recorder.fail, recorder.writer
-        signature, call_site, find_place = (
-            self._signature,
-            recorder.tables.call_site,
-            self._place,
-        )
+        signature, call_site, find_place = self._signature, recorder.tables.call_site, self._place
+        shares_memory = self._signatures.shares_memory
         empty = ThreadWriter(0, 0, 0, 0, 0)
 
         def traced(*args: Any, **kwargs: Any) -> Any:
@@ -321,18 +319,20 @@ class PythonHooks:
                         words[at + 2] = signature(hook, args, kwargs, (result,)) | site << 32
                         writer.finish(words, at, n, end, 0)
                     return result
+                policy = hook.policy
                 if (
-                    hook.policy & MAYBE_NO_OP
+                    policy & MAYBE_NO_OP
                     and writer.next == n + 1
-                    and (hook.policy & QUIET or self._signatures.shares_memory(hook, args, result))
+                    and (policy & QUIET or shares_memory(hook, args, result))
                 ):
                     writer.discard(words, at, n)
                     return result
                 stack.pop()
                 # Two plain arrays into a new one, the most frequent case: its dtypes, shapes and
                 # strides tell the rest, if the two cannot be the same memory.
-                if hook.n_in == 2 and len(args) == 3 and not kwargs and not hook.policy:
-                    _, a, b = args
+                if hook.n_in == 2 and len(args) == 3 and not kwargs and not policy:
+                    a: Any = args[1]
+                    b: Any = args[2]
                     if type(a) is ndarray and type(b) is ndarray and type(result) is ndarray:
                         shape, other = a.shape, b.shape
                         if shape != other or (a is not b and a.base is None and b.base is None):
@@ -391,7 +391,7 @@ class PythonHooks:
 
 
 def _lasting(namespace: dict[str, Any]) -> bool:
-    """Whether these globals belong to a module that stays: others are not to be kept alive by us."""
+    """Whether these globals belong to a module that stays: others are not kept alive by us."""
     name = namespace.get("__name__")
     module = sys.modules.get(name) if isinstance(name, str) else None
     return isinstance(module, ModuleType) and module.__dict__ is namespace

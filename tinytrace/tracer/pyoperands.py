@@ -25,6 +25,8 @@ ATTRIBUTES, EXPONENT = int(Policy.ATTRIBUTES), int(Policy.EXPONENT)
 WRITES_SELF, WRITES_FIRST = int(Policy.WRITES_SELF), int(Policy.WRITES_FIRST_ARGUMENT)
 NUMPY_SCALAR, PYTHON_SCALAR = int(Layout.NUMPY_SCALAR), int(Layout.PYTHON_SCALAR)
 OTHER = int(Layout.OTHER)
+VALUES_MATTER = ATTRIBUTES | EXPONENT
+PLAIN_KINDS = frozenset({float, bool, complex, type(None), type})
 MAX_INPUTS = MAX_OPERANDS - 2  # the result is always kept
 MAX_TUPLE_ATTRIBUTE = 8  # longer tuples decide no count
 MAX_INTEGERS_BYTES = MAX_ATTRIBUTE_BYTES + 64  # as in C: there the buffer's size
@@ -86,6 +88,11 @@ def _integers(items: Sequence[object], room: int, deeper: bool) -> str | None:
         if len(text) + 32 > room:
             return None
     return text + (",)" if len(items) == 1 else ")")
+
+
+def _plain(items: tuple[Any, ...]) -> bool:
+    """Whether a tuple holds integers only."""
+    return all(type(item) is int for item in items)
 
 
 def fits_int64(value: int) -> bool:
@@ -211,6 +218,10 @@ class Call:
         return packed + attributes + b"\0" * (-len(attributes) % 8)
 
 
+def _is_number(kind: type, numpy: ModuleType) -> bool:
+    return issubclass(kind, numpy.number) and not issubclass(kind, numpy.timedelta64)
+
+
 class ArrayReader:
     """How to look at arrays without calling code of the user's: subclasses may override everything."""
 
@@ -218,6 +229,10 @@ class ArrayReader:
         """Take NumPy's own descriptors."""
         self.ndarray: type = numpy.ndarray
         self.generic: type = numpy.generic
+        # scalar types of one size each
+        self.numbers = frozenset(
+            {numpy.bool_, *(kind for kind in numpy.sctypeDict.values() if _is_number(kind, numpy))}
+        )
         get = {name: numpy.ndarray.__dict__[name].__get__ for name in ("dtype", "shape", "strides")}
         self.dtype: Callable[[Any], Any] = get["dtype"]
         self.shape: Callable[[Any], tuple[int, ...]] = get["shape"]
@@ -273,6 +288,7 @@ class Signatures:
         self.reader = reader
         self._intern = intern
         self._known: dict[Any, int] = {}
+        self._glanced: dict[Any, int] = {}
 
     def of(
         self,
@@ -283,6 +299,11 @@ class Signatures:
         results: tuple[Any, ...],
     ) -> int:
         """Return the signature of a call; ``results`` holds what it returned, () if it raised."""
+        glance = self._glance(hook, op, args, kwargs, results)
+        if glance is not None:
+            found = self._glanced.get(glance)
+            if found is not None:
+                return found
         call = self.describe(hook, args, kwargs, results)
         key = (op, call.n_in, call.attributes, call.left_out, *call.key)
         found = self._known.get(key)
@@ -290,7 +311,49 @@ class Signatures:
             found = self._intern(call.packed(op))
             if len(self._known) < MAX_KNOWN_CALLS:
                 self._known[key] = found
+        if glance is not None and len(self._glanced) < MAX_KNOWN_CALLS:
+            self._glanced[glance] = found
         return found
+
+    def _glance(
+        self,
+        hook: Hook,
+        op: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        results: tuple[Any, ...],
+    ) -> tuple[Any, ...] | None:
+        """Return what tells an ordinary call from others with little work; None: it is not ordinary."""
+        ndarray, numbers, policy = self.reader.ndarray, self.reader.numbers, hook.policy
+        key: list[Any] = [op]
+        arrays: list[Any] = []
+        first = 1 if hook.bound and not isinstance(args[0], ndarray) else 0
+        for value in (
+            (args[first:], kwargs.values(), results) if kwargs else (args[first:], results)
+        ):
+            for item in value:
+                kind = type(item)
+                if kind is ndarray:
+                    for i, other in enumerate(arrays):
+                        if other is item:
+                            key.append(i)
+                        elif other.shape == item.shape and not (
+                            other.base is None and item.base is None
+                        ):
+                            return None  # perhaps the same memory
+                    arrays.append(item)
+                    key += (item.dtype, item.shape, item.strides)
+                elif kind is int or kind is str or kind is tuple:
+                    key += (kind, item if policy & VALUES_MATTER else None)
+                    if kind is tuple and (value is results or not _plain(item)):
+                        return None
+                elif kind in PLAIN_KINDS or kind in numbers:
+                    key += (kind, item if policy & EXPONENT else None)
+                else:
+                    return None
+            key.append(len(value))
+        key += kwargs
+        return tuple(key)
 
     def describe(
         self, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any], results: tuple[Any, ...]

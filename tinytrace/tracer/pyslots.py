@@ -1,7 +1,7 @@
 """Replacing what C types and modules hold, from Python and without a compiler; and putting it back.
 
-CPython 3.10 to 3.13. A C type's ``__dict__`` is read-only for Python, but the dict behind it can be had
-from the garbage collector; slots are plain words at known offsets.
+CPython 3.10 to 3.13. A C type's ``__dict__`` is read-only for Python, but the dict behind it can be
+had from the garbage collector; slots are plain words at known offsets.
 """
 
 from __future__ import annotations
@@ -13,27 +13,11 @@ from typing import Any
 
 WORD = ctypes.sizeof(ctypes.c_void_p)
 # The fields of PyTypeObject behind its PyObject_VAR_HEAD, the same in 3.10 to 3.13.
-FIELDS = [
-    "tp_name",
-    "tp_basicsize",
-    "tp_itemsize",
-    "tp_dealloc",
-    "tp_vectorcall_offset",
-    "tp_getattr",
-    "tp_setattr",
-    "tp_as_async",
-    "tp_repr",
-    "tp_as_number",
-    "tp_as_sequence",
-    "tp_as_mapping",
-    "tp_hash",
-    "tp_call",
-    "tp_str",
-    "tp_getattro",
-    "tp_setattro",
-    "tp_as_buffer",
-    "tp_flags",
-]
+FIELDS = (
+    "tp_name", "tp_basicsize", "tp_itemsize", "tp_dealloc", "tp_vectorcall_offset", "tp_getattr",
+    "tp_setattr", "tp_as_async", "tp_repr", "tp_as_number", "tp_as_sequence", "tp_as_mapping",
+    "tp_hash", "tp_call", "tp_str", "tp_getattro", "tp_setattro", "tp_as_buffer", "tp_flags",
+)  # fmt: skip
 HAVE_VECTORCALL = 1 << 11
 
 
@@ -130,9 +114,9 @@ def modified(cls: type) -> None:
 
 
 def set_handled_traceback(problem: BaseException, traceback: Any) -> None:
-    """Give the exception that is being handled another traceback, for a bare ``raise`` (Python 3.10).
+    """Give the exception that is being handled another traceback, for a bare ``raise``.
 
-    Later ones take the traceback from the exception; 3.10 keeps a copy beside it.
+    Python 3.10 keeps the traceback beside the exception; later ones take it from there.
     """
     api = ctypes.pythonapi
     values = (type(problem), problem, traceback)

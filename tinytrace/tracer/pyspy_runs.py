@@ -18,6 +18,7 @@ _CHUNK_BYTES = 1 << 24
 # py-spy writes the events of one sample within a few µs; two samples are never this close.
 _SAME_SAMPLE_US = 20
 
+Function = tuple[str, str]  # name, file
 Frame = tuple[str, str, int]  # function, file, line
 
 
@@ -158,38 +159,44 @@ def _push(thread: _Thread, event: dict[str, Any], runs: Runs) -> None:
 def _mend(runs: Runs) -> None:
     """Give a run whose callers py-spy missed to the stack before it.
 
-    py-spy reads while the program runs, so a stack may change under it: a function that the stack
-    before or after shows called from somewhere then stands alone.
+    py-spy reads while the program runs, so a stack may change under it: then a function stands alone
+    that elsewhere was called from the stack's outermost one, which is back afterwards.
     """
-    last_of: dict[int, int] = {}
-    following: dict[int, int] = {}
+    called = _called_by_root(runs)
+    keys, frames = list(runs.stacks), list(runs.frames)
+    root_of = {stack: _path(stack, keys, frames)[0] for stack in set(runs.stack)}
+    roots = [root_of[stack] for stack in runs.stack]
+    last_seen = {
+        (tid, root): row for row, (tid, root) in enumerate(zip(runs.tid, roots, strict=True))
+    }
+    before: dict[int, int] = {}  # thread → its run before, mended
     for row, tid in enumerate(runs.tid):
-        if tid in last_of:
-            following[last_of[tid]] = row
-        last_of[tid] = row
-    keys = list(runs.stacks)
-    frames = list(runs.frames)
-    for before, row in following.items():
-        root, _ = _root_and_called(runs.stack[row], keys, frames)
-        old_root, called = _root_and_called(runs.stack[before], keys, frames)
-        if root == old_root:
+        previous = before.get(tid)
+        before[tid] = row
+        if previous is None or roots[row] == roots[previous]:
             continue
-        after = following.get(row)
-        if after is not None:
-            called = called | _root_and_called(runs.stack[after], keys, frames)[1]
-        if root in called:
-            runs.stack[row] = runs.stack[before]
+        root = roots[previous]
+        if roots[row] in called[tid, root] and last_seen[tid, root] > row:
+            runs.stack[row], roots[row] = runs.stack[previous], root
             runs.mended_us += runs.end_us[row] - runs.begin_us[row]
 
 
-def _root_and_called(
-    stack: int, keys: list[tuple[int, int]], frames: list[Frame]
-) -> tuple[tuple[str, str], set[tuple[str, str]]]:
-    """Return function and file of the outermost frame, and those of all that it called."""
-    path: list[tuple[str, str]] = []
+def _called_by_root(runs: Runs) -> dict[tuple[int, Function], set[Function]]:
+    """Return what was seen called, however deep, per thread and outermost function."""
+    keys, frames = list(runs.stacks), list(runs.frames)
+    called: dict[tuple[int, Function], set[Function]] = {}
+    for tid, stack in set(zip(runs.tid, runs.stack, strict=True)):
+        root, *others = _path(stack, keys, frames)
+        called.setdefault((tid, root), set()).update(others)
+    return called
+
+
+def _path(stack: int, keys: list[tuple[int, int]], frames: list[Frame]) -> list[Function]:
+    """Return function and file of the frames from the root inwards, without py-spy's own."""
+    path: list[Function] = []
     while stack >= 0:
         stack, frame = keys[stack]
         path.append(frames[frame][:2])
     if len(path) > 1 and THREAD_FRAME.fullmatch(path[-1][0]):
         path.pop()
-    return path[-1], set(path[:-1])
+    return path[::-1]

@@ -222,7 +222,7 @@ def _assemble(
 
 
 def _names(runs: Runs, notes: list[dict[str, Any]], kept: dict[int, int]) -> dict[int, str]:
-    """Return the names of the threads in ``kept`` (native id → one of its runs): ours, or py-spy's."""
+    """Return the names of the threads in ``kept`` (native id → one of its runs)."""
     ours = {native: name for note in notes for _, native, name in note.get("threads", ())}
     named = {native: ours.get(native) or runs.names.get(runs.tid[kept[native]]) for native in kept}
     return {native: name for native, name in named.items() if name}

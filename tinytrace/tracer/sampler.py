@@ -1,45 +1,47 @@
-"""The sampling thread in Python: what `native/sampler.c` does, where there is no compiled core.
+"""The sampling thread in pure Python: what `native/sampler.c` does, slower.
 
-A sample carries a weight: the time since the last one. Counting samples instead is wrong by tens of
-percent, since the thread gets the GIL early from code that releases it and late from code that holds it.
+A sample stands for the time since its thread was last seen: the GIL decides when we get to look, so
+counting samples would favour code that releases it.
 """
 
 from __future__ import annotations
 
 import _thread
+import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from types import FrameType
 
-from tinytrace.tracer.recorder import PythonRecorder
+from tinytrace.tracer.recorder import PythonRecorder, ThreadWriter
 
-MAX_SLEEP_PERIODS = 5  # the longest sleep that is drawn
-
-
-class _Random(Protocol):
-    def expovariate(self, lambd: float, /) -> float: ...
-
-
-@dataclass
-class _Tick:
-    period_ns: int
-    call: Callable[[], None]
-    due_ns: int = 0
+THREAD_NAME = "tinytrace-stack"  # as the kernel knows it; at most 15 characters
+LONGEST_SLEEP = 5.0  # in mean sleeps
 
 
 class PythonSampler:
-    """Takes the stacks of all other threads, about ``rate_hz`` times a second; 0: never.
+    """A thread that records the stacks of all others, and calls ``ticks``, until it is stopped.
 
     Args:
-        recorder: where the samples go.
-        ticks: functions that are called about every so many seconds, with the period first.
-        clock: CLOCK_MONOTONIC in nanoseconds.
-        sleep: seconds.
-        rng: draws the sleeps, from an exponential distribution, so that sampling does not alias with
-            the loops of the program.
+        recorder: gets the samples.
+        rate_hz: mean number of samples per second; 0: only the ticks are called.
+        ticks: periods in seconds, and what to call so often (reading counters); what they raise is
+            left out.
+        clock: CLOCK_MONOTONIC in ns.
+        sleep: waits for some seconds, or less when `stop` is called; None: with a lock.
+        rng: draws the sleeps, from an exponential distribution so that sampling does not alias with
+            the program's loops.
+        frames: the innermost frame of each thread, by ident.
+        cpu_clock: CPU time in ns of a thread by native id; −1: not known.
+
+    Example:
+        >>> from tinytrace.tracer.recorder import PythonRecorder
+        >>> sampler = PythonSampler(PythonRecorder(), 1000, [])
+        >>> sampler.start(); sampler.stop()
+        >>> sorted(sampler.stats())[:3]
+        ['achieved_hz', 'busy_ns', 'largest_gap_ns']
     """
 
     def __init__(
@@ -49,97 +51,173 @@ class PythonSampler:
         ticks: list[tuple[float, Callable[[], None]]],
         *,
         clock: Callable[[], int] = time.perf_counter_ns,
-        sleep: Callable[[float], None] = time.sleep,
-        rng: _Random | None = None,
+        sleep: Callable[[float], object] | None = None,
+        rng: random.Random | None = None,
+        frames: Callable[[], dict[int, FrameType]] = sys._current_frames,
+        cpu_clock: Callable[[int], int] | None = None,
     ) -> None:
-        """Prepare; `start` begins."""
+        """Prepare; nothing runs before `start`."""
+        if rate_hz < 0 or not (rate_hz or ticks):
+            raise ValueError("neither a rate nor a tick")
         self._recorder = recorder
-        self._rate_hz = rate_hz
-        self._ticks = [_Tick(int(period_s * 1e9), call) for period_s, call in ticks]
+        self._samples_wanted = rate_hz > 0
+        self._mean_s = 1 / rate_hz if rate_hz else min(period for period, _ in ticks)
         self._clock = clock
-        self._sleep = sleep
-        self._rng: _Random = rng if rng is not None else random.Random()
-        self._period_s = 1 / rate_hz if rate_hz else min([p for p, _ in ticks], default=0.05)
+        self._sleep = sleep or self._wait
+        self._rng = rng or random.Random()
+        self._frames = frames
+        self._cpu_clock = cpu_clock or thread_cpu_ns
+        self._ticks = [call for _, call in ticks]
+        self._periods_ns = [int(period * 1e9) for period, _ in ticks]
+        self._next_ns = [0] * len(ticks)
         self._stopping = False
+        self._wake = _thread.allocate_lock()
         self._ended = _thread.allocate_lock()
+        self._ident = 0
         self._started_ns = self._last_ns = 0
         self._samples = self._rounds = self._largest_gap_ns = self._late_ns = self._busy_ns = 0
 
     def start(self) -> None:
-        """Start the thread, which ``threading`` does not know of."""
+        """Start the thread. It is a plain one: ``threading`` is neither imported nor told.
+
+        Raises:
+            RuntimeError: no thread can be started, or it is running already.
+        """
+        if self._ended.locked():
+            raise RuntimeError("the sampler is running")
+        self._stopping = False
         self._started_ns = self._last_ns = self._clock()
+        self._wake.acquire()
         self._ended.acquire()
-        _thread.start_new_thread(self._run, ())
+        try:
+            _thread.start_new_thread(self._run, ())
+        except BaseException:
+            self._ended.release()
+            self._wake.release()
+            raise
 
     def stop(self) -> None:
-        """Stop the thread and wait for its end, a few periods at most."""
+        """Stop the thread and wait for it; stopping twice is fine."""
         self._stopping = True
-        self._ended.acquire(timeout=5.0)
+        if self._wake.locked():
+            self._wake.release()
+        if self._ident != _thread.get_ident():
+            with self._ended:
+                return
 
     def stats(self) -> dict[str, int]:
-        """Return samples, rounds, sampled_ns, largest_gap_ns, late_ns and busy_ns."""
+        """Return how it went: counts, times in ns, and the rate that was achieved."""
+        sampled_ns = self._last_ns - self._started_ns
         return {
             "samples": self._samples,
             "rounds": self._rounds,
-            "sampled_ns": self._last_ns - self._started_ns,
+            "sampled_ns": sampled_ns,
+            "achieved_hz": round(self._rounds * 1e9 / sampled_ns) if sampled_ns else 0,
             "largest_gap_ns": self._largest_gap_ns,
             "late_ns": self._late_ns,
             "busy_ns": self._busy_ns,
         }
 
+    # ---- the thread ----
+
+    def _wait(self, seconds: float) -> None:
+        if self._wake.acquire(timeout=seconds):
+            self._wake.release()
+
+    def _draw_sleep_s(self) -> float:
+        return min(self._rng.expovariate(1.0), LONGEST_SLEEP) * self._mean_s
+
     def _run(self) -> None:
-        own = _thread.get_ident()
+        pid = os.getpid()
         try:
+            self._ident = _thread.get_ident()
+            # The program's signals are for the program's threads.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            _name_thread()
             self._tick(self._clock())
-            while not self._stopping:
-                period = min(self._rng.expovariate(1.0), MAX_SLEEP_PERIODS) * self._period_s
-                due = self._clock() + int(period * 1e9)
-                self._sleep(period)
-                if self._stopping or not self._recorder.active:
-                    break
-                self.round(due, own)
+            due_ns = self._clock()
+            while True:
+                sleep_s = self._draw_sleep_s()
+                due_ns += int(sleep_s * 1e9)
+                self._sleep(sleep_s)
+                if self._stopping or not self._recorder.active or os.getpid() != pid:
+                    return
+                due_ns = self._round(due_ns)
         finally:
+            self._ident = 0
             self._ended.release()
 
-    def round(self, due_ns: int, own: int) -> None:
-        """Take one sample of every thread but ``own``; ``due_ns`` is when that was to happen."""
-        now = self._clock()
-        self._largest_gap_ns = max(self._largest_gap_ns, now - self._last_ns)
-        self._late_ns += max(0, now - due_ns)
-        self._last_ns = now
+    def _round(self, due_ns: int) -> int:
+        """Look at every thread once; returns the time when that was done."""
+        now_ns = self._clock()
+        self._largest_gap_ns = max(self._largest_gap_ns, now_ns - self._last_ns)
+        self._late_ns += max(0, now_ns - due_ns)
+        self._last_ns = now_ns
         self._rounds += 1
-        if self._rate_hz:
-            for ident, frame in sys._current_frames().items():
-                if ident != own:
-                    self._sample(ident, frame, now)
-        self._tick(now)
-        self._busy_ns += self._clock() - now
-
-    def _sample(self, ident: int, frame: object, now: int) -> None:
-        stack = self._recorder.tables.stack(frame)  # type: ignore[arg-type]
-        if not stack:
-            return
-        active = getattr(sys.modules.get("threading"), "_active", {})
-        writer = self._recorder.thread(ident, getattr(active.get(ident), "_native_id", None) or 0)
-        since = writer.sampled_ns or max(writer.created_ns, self._started_ns)
-        cpu = self._cpu_ns(ident)
-        known = cpu is not None and writer.sampled_cpu_ns and cpu >= writer.sampled_cpu_ns
-        used = cpu - writer.sampled_cpu_ns if cpu is not None and known else -1
-        self._recorder.sample(now, max(0, now - since), used, writer.index, stack)
-        writer.sampled_ns = now
-        writer.sampled_cpu_ns = cpu or 0
-        self._samples += 1
-
-    @staticmethod
-    def _cpu_ns(ident: int) -> int | None:
-        """CPU time of a thread; None: it has ended, or this system does not tell."""
         try:
-            return time.clock_gettime_ns(time.pthread_getcpuclockid(ident))
-        except (AttributeError, OSError):
-            return None
+            if self._samples_wanted:
+                self._sample_threads(now_ns)
+        except Exception as problem:  # no memory, say: recording ends, the program goes on
+            self._recorder.fail(problem)
+        self._tick(now_ns)
+        done_ns = self._clock()
+        self._busy_ns += done_ns - now_ns
+        return done_ns
 
-    def _tick(self, now: int) -> None:
-        for tick in self._ticks:
-            if now >= tick.due_ns:
-                tick.due_ns = now + tick.period_ns
-                tick.call()
+    def _sample_threads(self, now_ns: int) -> None:
+        recorder = self._recorder
+        native_ids = _native_ids()
+        for ident, frame in self._frames().items():
+            if ident == self._ident:
+                continue
+            stack = recorder.tables.stack(frame)
+            if not stack:
+                continue
+            thread = recorder.thread(ident, native_ids.get(ident, 0))
+            recorder.sample(now_ns, *self._since(thread, now_ns), thread.index, stack)
+            self._samples += 1
+
+    def _since(self, thread: ThreadWriter, now_ns: int) -> tuple[int, int]:
+        """Return the wall and CPU time since a thread was last seen; CPU −1: not known."""
+        seen_ns, cpu_before_ns = thread.sampled_ns, thread.sampled_cpu_ns
+        cpu_ns = self._cpu_clock(thread.native_id) if thread.native_id else -1
+        thread.sampled_ns, thread.sampled_cpu_ns = now_ns, max(0, cpu_ns)
+        weight_ns = now_ns - (seen_ns or max(thread.created_ns, self._started_ns))
+        known = cpu_ns > 0 and cpu_before_ns > 0 and cpu_ns >= cpu_before_ns
+        return max(0, weight_ns), cpu_ns - cpu_before_ns if known else -1
+
+    def _tick(self, now_ns: int) -> None:
+        for i, call in enumerate(self._ticks):
+            if now_ns >= self._next_ns[i]:
+                self._next_ns[i] = now_ns + self._periods_ns[i]
+                try:
+                    call()
+                except Exception:  # a counter that cannot be read is left out this time
+                    continue
+
+
+def _native_ids() -> dict[int, int]:
+    """Return the kernel's ids of the threads that ``threading`` knows, by ident."""
+    active = getattr(sys.modules.get("threading"), "_active", {})
+    return {ident: getattr(thread, "_native_id", 0) or 0 for ident, thread in list(active.items())}
+
+
+def thread_cpu_ns(native_id: int) -> int:
+    """Return the CPU time of a thread of this process; −1: it has ended.
+
+    By the kernel's own numbering of clocks: `time.pthread_getcpuclockid` looks into the memory of the
+    thread, and faults when it has ended.
+    """
+    try:
+        return time.clock_gettime_ns(~native_id << 3 | 6)
+    except OSError:
+        return -1
+
+
+def _name_thread() -> None:
+    """Name this thread for the kernel, as ``ps`` and debuggers show it."""
+    try:
+        with open(f"/proc/self/task/{_thread.get_native_id()}/comm", "w", encoding="ascii") as comm:
+            comm.write(THREAD_NAME)
+    except OSError:
+        return  # it goes without a name
