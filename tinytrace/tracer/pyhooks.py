@@ -42,8 +42,7 @@ from tinytrace.tracer.segments import WORDS_PER_RECORD
 MAX_PLACES = 65536
 PACKAGES = ("numpy", "scipy")  # whose modules hold the functions that are replaced
 # Plain integers: the operators of enumerations take longer than all the rest of a record.
-QUIET, COPIES_ONLY = int(Policy.QUIET), int(Policy.COPIES_ONLY)
-MAYBE_NO_OP = QUIET | COPIES_ONLY
+COPIES_ONLY, OPAQUE = int(Policy.COPIES_ONLY), int(Policy.OPAQUE)
 RAISED = int(Flag.RAISED)
 # Methods that count the references to their object, which a Python function in between would raise.
 COUNTS_REFERENCES = {"resize"}
@@ -63,6 +62,10 @@ class _Builtin(staticmethod):  # type: ignore[type-arg]
 
     def __reduce__(self) -> str:
         return str(self.__wrapped__.__qualname__)  # pickled by name
+
+    def __getattr__(self, name: str) -> Any:
+        hooked: Any = self.__wrapped__
+        return getattr(hooked.__wrapped__, name)  # __self__, __text_signature__
 
 
 class PythonHooks:
@@ -174,6 +177,7 @@ class PythonHooks:
         traced.__module__ = module
         traced.__doc__ = original.__doc__
         traced.__wrapped__ = original  # type: ignore[attr-defined]  # for inspect.signature
+        traced.__text_signature__ = original.__text_signature__  # type: ignore[attr-defined]
 
     def _scan(self) -> None:
         """Find the C functions that NumPy's modules hold under names of their own."""
@@ -286,9 +290,12 @@ class PythonHooks:
                 writer = getattr(local, "writer", empty)
                 if writer.next >= writer.end:
                     writer = get_writer()
+            if writer is not None and writer.opaque:
+                writer = None
             if writer is not None:
                 if site < 0:
                     site = call_site(frame)
+                writer.opaque = hook.policy & OPAQUE
                 n = writer.next
                 writer.next = n + 1
                 words, at, stack = writer.words, n * WORDS_PER_RECORD + writer.shift, writer.stack
@@ -304,6 +311,7 @@ class PythonHooks:
                 result = run(original, args, kwargs)
             except BaseException as problem:
                 if writer is not None:
+                    writer.opaque = 0
                     try:
                         self._raised(hook, args, kwargs, (writer, n, words, at, site))
                     except Exception as own:
@@ -313,6 +321,7 @@ class PythonHooks:
             if writer is None:
                 return result
             end = clock()
+            writer.opaque = 0  # inside an opaque op no other began
             try:
                 if not stack or stack[-1] != n:
                     if n in stack:
@@ -321,9 +330,9 @@ class PythonHooks:
                     return result
                 policy = hook.policy
                 if (
-                    policy & MAYBE_NO_OP
+                    policy & COPIES_ONLY
                     and writer.next == n + 1
-                    and (policy & QUIET or shares_memory(hook, args, result))
+                    and shares_memory(hook, args, kwargs, result)
                 ):
                     writer.discard(words, at, n)
                     return result

@@ -7,19 +7,22 @@
 static PyTypeObject *ufunc_type; /* NULL until `attach` */
 
 /* ---- one op, whichever way it came ---- */
-static inline open_span *op_begin(thread_state **t, call_hint *hint) {
-    if (!rec.active || !(*t = thread_current())) return NULL;
+static inline open_span *op_begin(thread_state **t, call_hint *hint, uint32_t policy) {
+    if (!rec.active || !(*t = thread_current()) || (*t)->opaque) return NULL;
     if (hint->generation != rec.generation) *hint = (call_hint){.generation = rec.generation};
     uint32_t site = site_of_caller(&hint->site);
-    return span_begin(*t, KIND_OP, 0, site, now_ns());
+    open_span *o = span_begin(*t, KIND_OP, 0, site, now_ns());
+    (*t)->opaque = o && policy & POLICY_OPAQUE;
+    return o;
 }
 
 /* `at` is where the span was taken in the stack of open spans; the record itself stays put. */
 static void op_end(thread_state *t, span_record *record, const op_call *call, PyObject *result) {
     uint64_t end = now_ns();
-    if (result && call->policy & (POLICY_QUIET | POLICY_COPIES_ONLY)) {
+    t->opaque = 0; /* inside an opaque op no other began */
+    if (result && call->policy & POLICY_COPIES_ONLY) {
         open_span *o = t->depth && t->stack[t->depth - 1].record == record ? &t->stack[t->depth - 1] : NULL;
-        if (o && !o->children && (call->policy & POLICY_QUIET || shares_memory(call, result))) {
+        if (o && !o->children && shares_memory(call, result)) {
             span_discard(t, record);
             return;
         }
@@ -43,7 +46,7 @@ static inline call_hook *call_find(PyObject *object) {
 static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
     call_hook *h = call_find(self);
     thread_state *t;
-    open_span *o = h->on ? op_begin(&t, &h->hint) : NULL;
+    open_span *o = h->on ? op_begin(&t, &h->hint, h->policy) : NULL;
     if (!o) return h->call(self, args, nargsf, kwnames);
     span_record *record = o->record;
     PyObject *result = h->call(self, args, nargsf, kwnames);
@@ -89,7 +92,7 @@ typedef struct { PyMethodDef *def; PyCFunction call, trampoline; uint32_t op, po
 enum { MAX_METHODS = 256 };
 static method_hook method_hooks[MAX_METHODS];
 static int n_methods;
-static open_span *method_begin(method_hook *h, thread_state **t) { return h->on ? op_begin(t, &h->hint) : NULL; }
+static open_span *method_begin(method_hook *h, thread_state **t) { return h->on ? op_begin(t, &h->hint, h->policy) : NULL; }
 
 /* `add.reduce`: the op of a ufunc's method, named on first sight. */
 static uint32_t method_op(method_hook *h, PyObject *self) {
@@ -230,7 +233,7 @@ static PyObject *traced_get(PyObject *array, PyObject *key) {
         return original_get(array, key);
     }
     thread_state *t;
-    open_span *o = op_begin(&t, &get_hint);
+    open_span *o = op_begin(&t, &get_hint, 0);
     span_record *record = o ? o->record : NULL;
     PyObject *result = original_get(array, key);
     if (!record) return result;
@@ -245,7 +248,7 @@ static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
         return original_set(array, key, value);
     }
     thread_state *t;
-    open_span *o = value ? op_begin(&t, &set_hint) : NULL;
+    open_span *o = value ? op_begin(&t, &set_hint, 0) : NULL;
     span_record *record = o ? o->record : NULL;
     int failed = original_set(array, key, value);
     if (!record) return failed;
@@ -253,6 +256,26 @@ static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
     record->what = assignment_signature(set_op, array, key, value);
     span_end(t, record, end, failed ? FLAG_RAISED : 0);
     return failed;
+}
+/* A subclass that was made in Python has slots of its own, copied from its base. */
+static int each_subclass(PyObject *type, binaryfunc get_from, binaryfunc get_to, objobjargproc set_from, objobjargproc set_to) {
+    PyObject *subclasses = PyObject_CallMethod(type, "__subclasses__", NULL);
+    int failed = !subclasses || !PyList_Check(subclasses);
+    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(subclasses); i++) {
+        PyObject *subclass = PyList_GET_ITEM(subclasses, i);
+        PyMappingMethods *m = ((PyTypeObject *)subclass)->tp_as_mapping;
+        if (m && m->mp_subscript == get_from) m->mp_subscript = get_to;
+        if (m && m->mp_ass_subscript == set_from) m->mp_ass_subscript = set_to;
+        failed = each_subclass(subclass, get_from, get_to, set_from, set_to);
+    }
+    Py_XDECREF(subclasses);
+    return failed;
+}
+/* `ndarray.__getitem__` called by its name, as subclasses do, does not read the slot. */
+static void wrapper_swap(PyTypeObject *type, const char *name, void *from, void *to) {
+    PyObject *wrapper = PyDict_GetItemString(type->tp_dict, name);
+    if (wrapper && Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) && ((PyWrapperDescrObject *)wrapper)->d_wrapped == from)
+        ((PyWrapperDescrObject *)wrapper)->d_wrapped = to;
 }
 static PyObject *install_indexing(PyObject *module, PyObject *args) {
     PyTypeObject *type;
@@ -264,6 +287,9 @@ static PyObject *install_indexing(PyObject *module, PyObject *args) {
         mapping->mp_subscript = traced_get;
         mapping->mp_ass_subscript = traced_set;
     }
+    wrapper_swap(type, "__getitem__", (void *)original_get, (void *)traced_get);
+    wrapper_swap(type, "__setitem__", (void *)original_set, (void *)traced_set);
+    if (each_subclass((PyObject *)type, original_get, traced_get, original_set, traced_set)) return NULL;
     indexing_on = 1;
     Py_RETURN_NONE;
 }
@@ -284,6 +310,9 @@ static PyObject *uninstall(PyObject *module, PyObject *unused) {
         if (mapping->mp_subscript == traced_get && mapping->mp_ass_subscript == traced_set) {
             mapping->mp_subscript = original_get;
             mapping->mp_ass_subscript = original_set;
+            wrapper_swap(&PyArray_Type, "__getitem__", (void *)traced_get, (void *)original_get);
+            wrapper_swap(&PyArray_Type, "__setitem__", (void *)traced_set, (void *)original_set);
+            failed |= each_subclass((PyObject *)&PyArray_Type, traced_get, original_get, traced_set, original_set);
         } else failed |= complain(problems, "the indexing", (PyObject *)&PyArray_Type);
     }
     for (int i = n_methods - 1; i >= 0; i--) {
