@@ -34,7 +34,11 @@ PARTS = {
 }
 # They compare reference counts of objects that the whole process shares (the integer 1, dtypes). The Python
 # recorder's tables of what it has seen refer to such objects. See docs/ops.md.
-COUNT_SHARED_REFERENCES = ("test_for_reference_leak", "test_scalar_interface")
+COUNT_SHARED_REFERENCES = (
+    "test_for_reference_leak",
+    "test_scalar_interface",
+    "test_dtype_reference_leaks",
+)
 # Its sampling thread holds frames, and with them what their variables refer to, for moments: tests that
 # count references see that. The hooks are what is tested here.
 OPTIONS = {"c": [], "python": ["--sampler", "none"]}
