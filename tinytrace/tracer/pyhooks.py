@@ -366,18 +366,15 @@ class PythonHooks:
         recorder.hidden.add(id(traced.__code__))
         return traced  # type: ignore[return-value]
 
-    def op_cost(self, op: int, *operands: Any) -> int:
-        """Return what recording ``add`` of these operands takes, in ns: the best of five rounds.
+    def op_cost(self, ufunc: Any, *operands: Any) -> int:
+        """Return what recording a call of a ufunc takes, in ns: the best of five rounds.
 
         They are recorded into memory of our own; the time of the operation itself is subtracted.
         """
-        del op  # the hooked ufunc has its own
         recorder, calls = self._recorder, 500
-        numpy = sys.modules[self._ufunc.__module__]
-        a, b = operands
         unhooked = next((p.original_call for p in self._patches if isinstance(p, CallPatch)), None)
         before = getattr(recorder.local, "writer", None)
-        if unhooked is None or before is None or id(numpy.add) not in self._calls:
+        if unhooked is None or before is None or id(ufunc) not in self._calls:
             return 0
         scratch = ThreadWriter(0, 0, 0, before.generation, 0)
         scratch.words = memoryview(bytearray(calls * 8 * WORDS_PER_RECORD)).cast("Q")
@@ -389,10 +386,10 @@ class PythonHooks:
                 scratch.next = 0
                 started = time.perf_counter_ns()
                 for _ in range(calls):
-                    numpy.add(a, b)
+                    ufunc(*operands)
                 hooked = time.perf_counter_ns()
                 for _ in range(calls):
-                    unhooked(numpy.add, a, b)
+                    unhooked(ufunc, *operands)
                 best.append((2 * hooked - started - time.perf_counter_ns()) // calls)
         finally:
             recorder.local.writer = before

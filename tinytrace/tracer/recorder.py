@@ -183,7 +183,7 @@ class PythonRecorder:
         self.clock = clock
         self._native_id = native_id
         self.hidden: set[int] = set()  # ids of the code objects of hooks: in nobody's stack
-        self.op_cost: Callable[..., int] | None = None  # given by hooks: ns to record one op
+        self.op_cost: Callable[..., int] | None = None  # given by hooks: ns to record a call
         self.local = _thread._local()  # .writer: the calling thread's ThreadWriter
         self._generation = 0
         self._prefixes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())

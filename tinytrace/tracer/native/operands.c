@@ -218,6 +218,33 @@ static uint32_t finish(signature_key *k, uint32_t op, call_hint *hint) {
     return signature_id(k->words, k->used, hint ? &hint->signature : NULL);
 }
 
+/* ---- ordinary calls: those that `same_as_last` (operands.h) can recognise ---- */
+/* What `same_as_last` compares the next call with. References to dtypes keep their addresses meaningful. */
+static void remember(const op_call *c, PyObject *result) {
+    call_hint *h = c->hint;
+    int n = c->n_in;
+    h->ordinary = 0;
+    if (!result || c->policy & ~(uint32_t)POLICY_ATTRIBUTES || c->kwnames || n < 1 || n >= ORDINARY_OPERANDS || !h->signature.key) return;
+    if (c->n_args != n && (c->n_args != n + 1 || c->args[n] != result)) return;
+    for (int i = 0; i <= n; i++) {
+        operand_hint *x = &h->operands[i];
+        PyObject *o = i < n ? c->args[i] : result;
+        Py_CLEAR(x->descr);
+        if (Py_IS_TYPE(o, &PyArray_Type)) {
+            PyArrayObject *a = (PyArrayObject *)o;
+            *x = (operand_hint){Py_NewRef((PyObject *)PyArray_DESCR(a)), PyArray_NDIM(a), PyArray_FLAGS(a) & CONTIGUITY, -1};
+            for (int k = 0; k < i && x->alias < 0; k++) {
+                PyObject *before = c->args[k];
+                if (before == o) x->alias = k;
+                else if (Py_IS_TYPE(before, &PyArray_Type) && PyArray_DATA((PyArrayObject *)before) == PyArray_DATA(a)) return;
+            }
+        } else if (i < n && PyFloat_CheckExact(o)) x->ndim = A_FLOAT;
+        else if (i < n && PyLong_CheckExact(o) && !c->policy) x->ndim = AN_INT; /* else an int may be an attribute */
+        else return;
+    }
+    h->ordinary = (h->signature.key[0] & 0xFFFFFFFFu) == c->op; /* not where signatures ran out */
+}
+
 uint32_t operands_signature(const op_call *c, PyObject *result) {
     signature_key k;
     k.used = 1;
@@ -251,7 +278,9 @@ uint32_t operands_signature(const op_call *c, PyObject *result) {
     if (c->policy & POLICY_WRITES_SELF && c->self) add_output(&k, c->self);
     for (Py_ssize_t i = 0; c->policy & POLICY_WRITES_FIRST_ARGUMENT && i < c->n_args && i < 2; i++)
         if (PyArray_Check(c->args[i])) { add_output(&k, c->args[i]); break; } /* behind the generator, for its methods */
-    return finish(&k, c->op, c->hint);
+    uint32_t id = finish(&k, c->op, c->hint);
+    remember(c, result);
+    return id;
 }
 
 /* ---- views ---- */

@@ -72,6 +72,29 @@ static inline uint64_t now_ns(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
+
+/* clock.c: the clock of spans, which is CLOCK_MONOTONIC read in a cheaper way where there is one. With the GIL. */
+#if defined(__x86_64__) && defined(__linux__)
+#define HAVE_COUNTER 1
+#include <x86intrin.h>
+static inline uint64_t counter_ticks(void) { return __rdtsc(); }
+#endif
+typedef struct { uint64_t base_ticks, base_ns, per_tick; int on; } span_clock_state; /* per_tick: ns, 32.32 bits */
+extern span_clock_state span_clock;
+void span_clock_start(void);
+void span_clock_sync(void);
+static inline uint64_t span_clock_at(uint64_t ticks) {
+    return span_clock.base_ns + (uint64_t)((unsigned __int128)(ticks - span_clock.base_ticks) * span_clock.per_tick >> 32);
+}
+static inline uint64_t span_now_ns(void) {
+#ifdef HAVE_COUNTER
+    uint64_t ticks = counter_ticks();
+    /* Long after the last sync (the GIL was held, the machine slept) the counter is not trusted. */
+    if (span_clock.on && ticks - span_clock.base_ticks < 1ull << 33) return span_clock_at(ticks);
+#endif
+    return now_ns();
+}
+
 static inline uint64_t mix(uint64_t h, uint64_t v) {
     h = (h ^ v) * 0x9E3779B97F4A7C15ull;
     return h ^ (h >> 29);
@@ -108,6 +131,11 @@ static inline thread_state *thread_current(void) {
     return t && t->generation == rec.generation ? t : thread_create();
 }
 open_span *span_begin(thread_state *t, int kind, uint32_t what, uint32_t site, uint64_t start_ns);
+/* Whether a span may be written to: meanwhile recording may have ended, its map be gone, or this be the child of a fork. */
+int span_is_open(const thread_state *t, const span_record *record);
+static inline int span_is_top(const thread_state *t, const span_record *record) {
+    return t->depth && t->stack[t->depth - 1].record == record && t->generation == rec.generation;
+}
 void span_end(thread_state *t, span_record *record, uint64_t end_ns, int flags);
 void span_discard(thread_state *t, span_record *record);
 int span_end_token(uint64_t token, int flags);
@@ -117,18 +145,13 @@ int span_end_token(uint64_t token, int flags);
 typedef struct { PyCodeObject *code; int lasti; uint32_t id; } site_hint; /* where the same hook was called from last */
 uint32_t site_of_caller(site_hint *hint);
 uint32_t stack_of(PyThreadState *tstate);
-uint32_t signature_id(const uint64_t *key, uint32_t words, uint32_t *hint); /* hint: the id that is likely, or NULL */
+typedef struct { const uint64_t *key; uint32_t id; } signature_hint; /* the last one; NULL: there was none yet */
+uint32_t signature_id(const uint64_t *key, uint32_t words, signature_hint *hint); /* hint: may be NULL */
 int intern_internal_prefixes(PyObject *prefixes, PyObject *ours);
 void intern_reset(void);
 typedef struct { uint32_t id, flags; } site;
 enum { SITE_INTERNAL = 1, SITE_OURS = 2 };
 site site_intern(PyCodeObject *code, int lasti);
-
-/* frames.c: walking interpreter frames; differs with every Python version */
-typedef struct frame_cursor frame_cursor;
-void *frame_top(PyThreadState *tstate);
-void *frame_next(void *frame);
-PyCodeObject *frame_code(void *frame, int *lasti); /* NULL for frames without code */
 
 extern PyMethodDef tt_hook_methods[];    /* hooks.c, NumPy */
 extern PyMethodDef tt_sampler_methods[]; /* sampler.c */
