@@ -8,6 +8,7 @@ recorded stacks.
 
 from __future__ import annotations
 
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -122,7 +123,7 @@ class PythonHooks:
             self._patches.append(CallPatch(cls, traced))
             self._types.add(cls)
         self._objects.append(obj)
-        self._calls[id(obj)] = Hook(op, policy, n_in, True)
+        self._calls[id(obj)] = Hook(op, policy, n_in, self._bare(op), True)
 
     def install_method(self, owner: Any, name: str, op: int, policy: int, /) -> None:
         """See `HookBackend.install_method`.
@@ -147,7 +148,7 @@ class PythonHooks:
         if isinstance(original, FunctionType):
             raise TypeError(f"{name!r} of {owner!r} is not a C method")
         of_ufunc = name if owner is self._ufunc else ""
-        traced = self._traced(original, Hook(op, policy, -1, True, of_ufunc))
+        traced = self._traced(original, Hook(op, policy, -1, self._bare(op), True, of_ufunc))
         self._name(traced, original, owner.__module__, f"{owner.__qualname__}.{name}")
         self._patches.append(DictPatch(entries, name, traced, lambda: modified(owner)))
         for namespace, key, obj in self._by_name.get(name, ()):
@@ -158,13 +159,17 @@ class PythonHooks:
         original = getattr(module, name)
         if type(original) is not BuiltinFunctionType:
             raise TypeError(f"{name!r} of {module!r} is not a builtin function")
-        traced = self._traced(original, Hook(op, policy, -1, False))
+        traced = self._traced(original, Hook(op, policy, -1, self._bare(op), False))
         self._name(traced, original, original.__module__ or module.__name__, original.__qualname__)
         hooked = _Builtin(traced)
         self._replace(vars(module), name, original, hooked)
         for namespace, key, obj in self._by_name.get(name, ()):
             if obj is original:
                 self._replace(namespace, key, obj, hooked)
+
+    def _bare(self, op: int) -> int:
+        """Return the signature of an op without operands."""
+        return self._recorder.tables.signature(struct.pack("<Q", op))
 
     def _replace(self, namespace: dict[str, Any], name: str, original: Any, value: Any) -> None:
         if namespace.get(name) is original:
@@ -303,7 +308,7 @@ class PythonHooks:
                 if up > UINT32_MAX:
                     up = 0
                 stack.append(n)
-                words[at + 2] = site << 32
+                words[at + 2] = hook.bare | site << 32
                 words[at + 3] = up | OPEN
                 words[at] = start = clock()  # last: this makes it a record
             del frame

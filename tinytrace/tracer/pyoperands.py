@@ -44,6 +44,7 @@ class Hook(NamedTuple):
     op: int
     policy: int
     n_in: int  # ufuncs: positional arguments beyond these are outputs; −1: all are inputs
+    bare: int  # the signature without operands: what a span is while it is open
     bound: bool  # the first positional argument is the object called, or the self of a method
     name: str = ""  # methods of ufuncs: ``reduce``; the op is ``add.reduce``
 

@@ -7,16 +7,17 @@
 static PyTypeObject *ufunc_type; /* NULL until `attach` */
 
 /* ---- one op, whichever way it came ---- */
-static void hint_forget(call_hint *hint) {
+static void hint_forget(call_hint *hint, uint32_t op) {
+    uint64_t key = op;
     for (int i = 0; i < ORDINARY_OPERANDS; i++) Py_CLEAR(hint->operands[i].descr);
-    *hint = (call_hint){.generation = rec.generation};
+    *hint = (call_hint){.generation = rec.generation, .bare = signature_id(&key, 1, NULL)};
 }
 
-static inline open_span *op_begin(thread_state **t, call_hint *hint, uint32_t policy) {
+static inline open_span *op_begin(thread_state **t, call_hint *hint, uint32_t op, uint32_t policy) {
     if (!rec.active || !(*t = thread_current()) || (*t)->opaque) return NULL;
-    if (hint->generation != rec.generation) hint_forget(hint);
+    if (hint->generation != rec.generation) hint_forget(hint, op);
     uint32_t site = site_of_caller(&hint->site);
-    open_span *o = span_begin(*t, KIND_OP, 0, site, span_now_ns());
+    open_span *o = span_begin(*t, KIND_OP, hint->bare, site, span_now_ns());
     (*t)->opaque = o && policy & POLICY_OPAQUE;
     return o;
 }
@@ -51,7 +52,7 @@ static inline call_hook *call_find(PyObject *object) {
 static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
     call_hook *h = call_find(self);
     thread_state *t;
-    open_span *o = h->on ? op_begin(&t, &h->hint, h->policy) : NULL;
+    open_span *o = h->on ? op_begin(&t, &h->hint, h->op, h->policy) : NULL;
     if (!o) return h->call(self, args, nargsf, kwnames);
     span_record *record = o->record;
     PyObject *result = h->call(self, args, nargsf, kwnames);
@@ -106,7 +107,7 @@ typedef struct { PyMethodDef *def; PyCFunction call, trampoline; uint32_t op, po
 enum { MAX_METHODS = 256 };
 static method_hook method_hooks[MAX_METHODS];
 static int n_methods;
-static open_span *method_begin(method_hook *h, thread_state **t) { return h->on ? op_begin(t, &h->hint, h->policy) : NULL; }
+static open_span *method_begin(method_hook *h, thread_state **t) { return h->on ? op_begin(t, &h->hint, h->op, h->policy) : NULL; }
 
 /* `add.reduce`: the op of a ufunc's method, named on first sight. */
 static uint32_t method_op(method_hook *h, PyObject *self) {
@@ -248,7 +249,7 @@ static PyObject *traced_get(PyObject *array, PyObject *key) {
         return original_get(array, key);
     }
     thread_state *t;
-    open_span *o = op_begin(&t, &get_hint, 0);
+    open_span *o = op_begin(&t, &get_hint, get_op, 0);
     span_record *record = o ? o->record : NULL;
     PyObject *result = original_get(array, key);
     if (!record) return result;
@@ -264,7 +265,7 @@ static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
         return original_set(array, key, value);
     }
     thread_state *t;
-    open_span *o = value ? op_begin(&t, &set_hint, 0) : NULL;
+    open_span *o = value ? op_begin(&t, &set_hint, set_op, 0) : NULL;
     span_record *record = o ? o->record : NULL;
     int failed = original_set(array, key, value);
     if (!record) return failed;
