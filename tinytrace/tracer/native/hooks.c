@@ -7,23 +7,27 @@
 static PyTypeObject *ufunc_type; /* NULL until `attach` */
 
 /* ---- one op, whichever way it came ---- */
-static void hint_forget(call_hint *hint) {
+static void hint_forget(call_hint *hint, uint32_t op) {
+    uint64_t key = op;
     for (int i = 0; i < ORDINARY_OPERANDS; i++) Py_CLEAR(hint->operands[i].descr);
-    *hint = (call_hint){.generation = rec.generation};
+    *hint = (call_hint){.generation = rec.generation, .bare = signature_id(&key, 1, NULL)};
 }
 
-static inline open_span *op_begin(thread_state **t, call_hint *hint) {
-    if (!rec.active || !(*t = thread_current())) return NULL;
-    if (hint->generation != rec.generation) hint_forget(hint);
+static inline open_span *op_begin(thread_state **t, call_hint *hint, uint32_t op, uint32_t policy) {
+    if (!rec.active || !(*t = thread_current()) || (*t)->opaque) return NULL;
+    if (hint->generation != rec.generation) hint_forget(hint, op);
     uint32_t site = site_of_caller(&hint->site);
-    return span_begin(*t, KIND_OP, 0, site, span_now_ns());
+    open_span *o = span_begin(*t, KIND_OP, hint->bare, site, span_now_ns());
+    (*t)->opaque = o && policy & POLICY_OPAQUE;
+    return o;
 }
 
 static void op_end(thread_state *t, span_record *record, const op_call *call, PyObject *result, uint64_t end) {
+    t->opaque = 0; /* inside an opaque op no other began */
     if (!span_is_open(t, record)) return;
-    if (result && call->policy & (POLICY_QUIET | POLICY_COPIES_ONLY)) {
+    if (result && call->policy & POLICY_COPIES_ONLY) {
         open_span *o = span_is_top(t, record) ? &t->stack[t->depth - 1] : NULL;
-        if (o && !o->children && (call->policy & POLICY_QUIET || shares_memory(call, result))) {
+        if (o && !o->children && shares_memory(call, result)) {
             span_discard(t, record);
             return;
         }
@@ -48,7 +52,7 @@ static inline call_hook *call_find(PyObject *object) {
 static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
     call_hook *h = call_find(self);
     thread_state *t;
-    open_span *o = h->on ? op_begin(&t, &h->hint) : NULL;
+    open_span *o = h->on ? op_begin(&t, &h->hint, h->op, h->policy) : NULL;
     if (!o) return h->call(self, args, nargsf, kwnames);
     span_record *record = o->record;
     PyObject *result = h->call(self, args, nargsf, kwnames);
@@ -103,7 +107,7 @@ typedef struct { PyMethodDef *def; PyCFunction call, trampoline; uint32_t op, po
 enum { MAX_METHODS = 256 };
 static method_hook method_hooks[MAX_METHODS];
 static int n_methods;
-static open_span *method_begin(method_hook *h, thread_state **t) { return h->on ? op_begin(t, &h->hint) : NULL; }
+static open_span *method_begin(method_hook *h, thread_state **t) { return h->on ? op_begin(t, &h->hint, h->op, h->policy) : NULL; }
 
 /* `add.reduce`: the op of a ufunc's method, named on first sight. */
 static uint32_t method_op(method_hook *h, PyObject *self) {
@@ -245,7 +249,7 @@ static PyObject *traced_get(PyObject *array, PyObject *key) {
         return original_get(array, key);
     }
     thread_state *t;
-    open_span *o = op_begin(&t, &get_hint);
+    open_span *o = op_begin(&t, &get_hint, get_op, 0);
     span_record *record = o ? o->record : NULL;
     PyObject *result = original_get(array, key);
     if (!record) return result;
@@ -261,7 +265,7 @@ static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
         return original_set(array, key, value);
     }
     thread_state *t;
-    open_span *o = value ? op_begin(&t, &set_hint) : NULL;
+    open_span *o = value ? op_begin(&t, &set_hint, set_op, 0) : NULL;
     span_record *record = o ? o->record : NULL;
     int failed = original_set(array, key, value);
     if (!record) return failed;
@@ -270,6 +274,26 @@ static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
     if (span_is_open(t, record)) record->what = signature;
     span_end(t, record, end, failed ? FLAG_RAISED : 0);
     return failed;
+}
+/* A subclass that was made in Python has slots of its own, copied from its base. */
+static int each_subclass(PyObject *type, binaryfunc get_from, binaryfunc get_to, objobjargproc set_from, objobjargproc set_to) {
+    PyObject *subclasses = PyObject_CallMethod(type, "__subclasses__", NULL);
+    int failed = !subclasses || !PyList_Check(subclasses);
+    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(subclasses); i++) {
+        PyObject *subclass = PyList_GET_ITEM(subclasses, i);
+        PyMappingMethods *m = ((PyTypeObject *)subclass)->tp_as_mapping;
+        if (m && m->mp_subscript == get_from) m->mp_subscript = get_to;
+        if (m && m->mp_ass_subscript == set_from) m->mp_ass_subscript = set_to;
+        failed = each_subclass(subclass, get_from, get_to, set_from, set_to);
+    }
+    Py_XDECREF(subclasses);
+    return failed;
+}
+/* `ndarray.__getitem__` called by its name, as subclasses do, does not read the slot. */
+static void wrapper_swap(PyTypeObject *type, const char *name, void *from, void *to) {
+    PyObject *wrapper = PyDict_GetItemString(type->tp_dict, name);
+    if (wrapper && Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) && ((PyWrapperDescrObject *)wrapper)->d_wrapped == from)
+        ((PyWrapperDescrObject *)wrapper)->d_wrapped = to;
 }
 static PyObject *install_indexing(PyObject *module, PyObject *args) {
     PyTypeObject *type;
@@ -281,6 +305,9 @@ static PyObject *install_indexing(PyObject *module, PyObject *args) {
         mapping->mp_subscript = traced_get;
         mapping->mp_ass_subscript = traced_set;
     }
+    wrapper_swap(type, "__getitem__", (void *)original_get, (void *)traced_get);
+    wrapper_swap(type, "__setitem__", (void *)original_set, (void *)traced_set);
+    if (each_subclass((PyObject *)type, original_get, traced_get, original_set, traced_set)) return NULL;
     indexing_on = 1;
     Py_RETURN_NONE;
 }
@@ -301,6 +328,9 @@ static PyObject *uninstall(PyObject *module, PyObject *unused) {
         if (mapping->mp_subscript == traced_get && mapping->mp_ass_subscript == traced_set) {
             mapping->mp_subscript = original_get;
             mapping->mp_ass_subscript = original_set;
+            wrapper_swap(&PyArray_Type, "__getitem__", (void *)traced_get, (void *)original_get);
+            wrapper_swap(&PyArray_Type, "__setitem__", (void *)traced_set, (void *)original_set);
+            failed |= each_subclass((PyObject *)&PyArray_Type, traced_get, original_get, traced_set, original_set);
         } else failed |= complain(problems, "the indexing", (PyObject *)&PyArray_Type);
     }
     for (int i = n_methods - 1; i >= 0; i--) {

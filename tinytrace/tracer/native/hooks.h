@@ -11,6 +11,7 @@ enum { ORDINARY_OPERANDS = 4 };
 typedef struct { PyObject *descr; int ndim, contiguity, alias; } operand_hint; /* a reference to its dtype */
 typedef struct {
     site_hint site; signature_hint signature; uint32_t generation;
+    uint32_t bare;           /* the signature without operands: what a span is while it is open */
     int ordinary;            /* the call was one that `operands` can describe */
     operand_hint operands[ORDINARY_OPERANDS];
 } call_hint;

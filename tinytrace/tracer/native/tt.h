@@ -18,7 +18,7 @@ enum kind { KIND_OP = 0, KIND_SPAN = 1, KIND_STEP = 2, KIND_INSTANT = 8, KIND_LA
 enum flag { FLAG_OPEN = 1, FLAG_RAISED = 2, FLAG_DETACHED = 4 };
 enum entry { ENTRY_META = 1, ENTRY_THREAD, ENTRY_OP, ENTRY_SIGNATURE, ENTRY_SITE, ENTRY_STACK, ENTRY_LABEL, ENTRY_SERIES, ENTRY_WARNING };
 enum layout { LAYOUT_C = 0, LAYOUT_F, LAYOUT_STRIDED, LAYOUT_NUMPY_SCALAR, LAYOUT_PYTHON_SCALAR, LAYOUT_OTHER, LAYOUT_SWAPPED = 128 };
-enum policy { POLICY_ATTRIBUTES = 1, POLICY_COPIES_ONLY = 2, POLICY_EXPONENT = 4, POLICY_WRITES_SELF = 8, POLICY_WRITES_FIRST_ARGUMENT = 16, POLICY_QUIET = 32 };
+enum policy { POLICY_ATTRIBUTES = 1, POLICY_COPIES_ONLY = 2, POLICY_EXPONENT = 4, POLICY_WRITES_SELF = 8, POLICY_WRITES_FIRST_ARGUMENT = 16, POLICY_OPAQUE = 32 };
 enum { LATER_SPANS = 65536, SPARE_BYTES = SEGMENT_HEADER_BYTES + LATER_SPANS * RECORD_BYTES };
 enum { NO_ALIAS = 255, MAX_OPERANDS = 12, MAX_NDIM = 64, MAX_ATTRIBUTE_BYTES = 120, MAX_DEPTH = 512 };
 
@@ -46,7 +46,7 @@ typedef struct { uint32_t stream, thread, number, position; segment *current; ui
 typedef struct { span_record *record; segment *home; uint64_t index; uint32_t children; } open_span;
 
 typedef struct thread_state {
-    uint32_t index, generation, depth; uint64_t tid, ident, created_ns;
+    uint32_t index, generation, depth, opaque; uint64_t tid, ident, created_ns;
     stream_writer spans;
     uint64_t sampled_ns, sampled_cpu_ns;  /* the sampler's: when it last saw this thread, its CPU clock then */
     open_span stack[MAX_DEPTH];
