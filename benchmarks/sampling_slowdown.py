@@ -69,8 +69,8 @@ def check_sampled(loop: Callable[[int], int], folder: Path) -> float:
     """
     session = Session(Options(folder / "trace.json", rate_hz=RATE_HZ, ops=False), ["benchmark"])
     session.start()
-    loop(20)
-    duration_ns = loop(100)
+    loop(5)
+    duration_ns = loop(60)
     session.stop()
     samples = session.trace().samples
     session.discard()
@@ -86,7 +86,7 @@ def measure(core: str, rounds: int) -> list[Figure]:
     figures = []
     with tempfile.TemporaryDirectory() as name:
         for kind, loop in LOOPS.items():
-            rates = [check_sampled(loop, Path(name)) for _ in range(3)]
+            rates = [check_sampled(loop, Path(name)) for _ in range(min(rounds, 3))]
             sides: dict[str, Callable[[], tuple[int, int]]] = {
                 "plain": partial(plain, loop, TIMES[kind]),
                 "sampled": partial(sampled, loop, TIMES[kind], Path(name)),
@@ -150,7 +150,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--core", choices=("c", "python"), help="this recorder alone, no peers")
     options = arguments.parse_args()
-    rounds = rounds_of(options, full=200, quick=6)
+    rounds = rounds_of(options, full=200, quick=1)
     if options.core:
         publish(measure(options.core, rounds), options.json)
         return
