@@ -255,10 +255,14 @@ class Run:
 def run(command: Sequence[str | Path], cwd: Path, **environment: str) -> Run:
     """Run a process to its end; it sees this tree, and its lines arrive as they are printed.
 
+    Compiled modules are kept on disk, as they are for everybody who has not forbidden it: the warm-up
+    round writes them.
+
     Raises:
         SystemExit: it failed; with what it wrote to stderr.
     """
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     lines = []
     with tempfile.TemporaryFile("w+") as errors:
         begin = time.perf_counter()
