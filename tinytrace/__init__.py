@@ -15,16 +15,20 @@ Run a program and record it: ``python -m tinytrace train.py``. Or, from inside a
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any
 
-if _TYPE_CHECKING:
+TYPE_CHECKING = (
+    False  # type checkers know the name; importing `typing` for it takes longer than all the rest
+)
+if TYPE_CHECKING:
+    from typing import Any
+
     from tinytrace.analysis.reader import load
     from tinytrace.errors import TinytraceError
     from tinytrace.exporters.registry import export
     from tinytrace.library import trace
     from tinytrace.tracer.annotate import counter, instant, op, span, step
     from tinytrace.tracer.trace import Trace
+del TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = [
