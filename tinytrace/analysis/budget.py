@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +24,7 @@ from tinytrace.analysis.rates import MAX_POINTS, MIN_BIN_NS, rate_counters
 from tinytrace.analysis.spans import first_rows, group_ids, kept_parent, op_tree, self_ns, sums
 from tinytrace.analysis.steps import Choice, choose
 from tinytrace.analysis.thinning import merge_samples, thin_counters
-from tinytrace.tracer.records import Flag, Kind
+from tinytrace.tracer.records import Flag
 from tinytrace.tracer.trace import Aggregates, Counters, Flows, Series, Spans, Table, Trace
 
 RATE_BYTES = 45  # time, value, name and process of a rate's point
@@ -169,22 +168,15 @@ def _preferred(trace: Trace) -> Mask:
     """Spans to keep before others: those in no op, and all in ops whose figures the user gave."""
     spans = trace.spans
     tree = op_tree(spans)
-    given_ids = [i for i in np.unique(spans.args_id[spans.kind == Kind.OP]) if i >= 0]
-    figures = [i for i in given_ids if _gives_figures(trace.strings[i])]
     preferred = tree < 0
-    if figures:
-        given = np.zeros(len(spans), "?")
-        given[tree[(spans.kind == Kind.OP) & np.isin(spans.args_id, figures)]] = True
-        preferred |= given[tree] & (tree >= 0)
+    given = np.zeros(len(spans), "?")
+    given[tree[count_trace(trace).declared()]] = True
+    preferred |= given[tree] & (tree >= 0)
     return preferred
 
 
-def _gives_figures(arguments: str) -> bool:
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and ("flops" in value or "bytes" in value)
+def _declared_calls(trace: Trace) -> int:
+    return int(count_trace(trace).declared().sum())
 
 
 def _folded(trace: Trace, kept: Mask, ids: Ints, n_groups: int) -> Trace:
@@ -280,6 +272,7 @@ def _noted(smaller: Trace, full: Trace, budget_bytes: int, choice: Choice | None
         "thinned_counters": len(full.counters) - len(smaller.counters),
         "dropped_flows": len(full.flows) - len(smaller.flows),
         "dropped_samples_ns": int(full.samples.weight_ns.sum() - smaller.samples.weight_ns.sum()),
+        "dropped_figures": _declared_calls(full) - _declared_calls(smaller),
     }
     said = []
     if lost["aggregated_spans"]:
@@ -289,6 +282,11 @@ def _noted(smaller: Trace, full: Trace, budget_bytes: int, choice: Choice | None
         )
         if choice is not None and choice.text:
             said.append(choice.text)
+    if lost["dropped_figures"]:
+        said.append(
+            f"the figures given to {lost['dropped_figures']:,} calls by tt.op were dropped: what ran "
+            "inside them is counted instead"
+        )
     if lost["aggregated_samples"]:
         lost_s = lost["dropped_samples_ns"] / 1e9
         how = f"the lightest, {lost_s:.3g} s in all, dropped" if lost_s else "weights are exact"

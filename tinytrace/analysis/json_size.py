@@ -48,6 +48,7 @@ COUNTER_BYTES = 69  # {"ph":"C","ts":,"args":{"value":},"cat":"counter","name":"
 FLOW_BYTES = 60  # a row of the table, and the ends on the spans' events
 TRACK_BYTES = 130  # names and order of a process or thread, beside the name itself
 STRING_BYTES = 3  # "",
+LONG_ID = 10  # characters of an id that is not the system's
 POWERS = 10 ** np.arange(1, 19)
 Ints = NDArray[np.int64]
 
@@ -220,8 +221,18 @@ def _after_slash(path: str) -> str:
 
 def _ids_bytes(trace: Trace) -> tuple[Ints, Ints]:
     """Characters of the process's and of the thread's id, per thread."""
-    pid = np.append(digits(trace.processes.pid), 10)
-    return pid[trace.threads.process], digits(trace.threads.tid)
+    pid = np.append(_id_bytes(trace.processes.pid), LONG_ID)
+    return pid[trace.threads.process], _id_bytes(trace.threads.tid)
+
+
+def _id_bytes(ids: Column) -> Ints:
+    """Characters of ids; one that was there before is written as another, long one."""
+    told: set[int] = set()
+    lengths = []
+    for number in ids.tolist():
+        lengths.append(LONG_ID if number in told else len(str(number)))
+        told.add(number)
+    return np.array(lengths, "i8")
 
 
 def _shown_bytes(signature: Signature) -> int:
@@ -246,7 +257,7 @@ def counter_bytes(trace: Trace, strings: Ints, *, in_table: bool = True) -> Ints
     name_bytes = strings[series.name_id] + padded(strings)[series.unit_id] * (
         strings[series.unit_id] > 2
     )
-    pid = np.append(digits(trace.processes.pid), 10)[series.process]
+    pid = np.append(_id_bytes(trace.processes.pid), LONG_ID)[series.process]
     value = _value_bytes(counters.value)
     size = COUNTER_BYTES + (name_bytes + pid)[counters.series_id] + value
     size += _microseconds(counters.t_ns - trace.start_ns)
@@ -268,7 +279,7 @@ class SampleSizes:
         self._depth, self._parent, self._node, slice_bytes = _function_tree(trace, strings)
         pid, _ = _ids_bytes(trace)
         tid = trace.threads.tid + 1  # its track of samples; what is taken gets a long number
-        self._ids_bytes = pid + np.where(np.isin(tid, trace.threads.tid), 10, digits(tid))
+        self._ids_bytes = pid + np.where(np.isin(tid, trace.threads.tid), LONG_ID, digits(tid))
         # Bytes of the slices of a stack of functions, one within the other, from the root on.
         self._path_bytes = slice_bytes.astype("i8")
         for node in range(1, len(slice_bytes)):  # parents come first
