@@ -82,7 +82,11 @@ class Place:
 
     def start(self, command: list[str], **options: object) -> subprocess.Popen[bytes]:
         """Start a command in the folder, with pipes."""
-        given = {"cwd": self.folder, "env": self.environ(), **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)}
+        given = {
+            "cwd": self.folder,
+            "env": self.environ(),
+            **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
+        }
         return subprocess.Popen(command, **{**given, **options})  # type: ignore[call-overload, no-any-return]
 
     def end(self, process: subprocess.Popen[bytes], stdin: bytes = b"") -> Ended:
@@ -148,7 +152,16 @@ class Place:
     def recover(self) -> Trace:
         """Recover the one run that is left."""
         (run,) = self.runs()
-        command = [self.python, "-m", "tinytrace", "recover", "-q", str(run), "-o", str(self.output)]
+        command = [
+            self.python,
+            "-m",
+            "tinytrace",
+            "recover",
+            "-q",
+            str(run),
+            "-o",
+            str(self.output),
+        ]
         ended = self.end(self.start(command))
         assert ended == Ended(0, b"", b"")
         return self.trace()
