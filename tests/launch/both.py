@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import subprocess
 import sys
@@ -132,11 +133,10 @@ class Place:
         """
         plain = self.plain(*program, python=python, stdin=stdin)
         recorded = self.record(*program, python=python, own=own, stdin=stdin)
-        assert (recorded.status, alike(recorded.stdout), alike(recorded.stderr)) == (
-            plain.status,
-            alike(plain.stdout),
-            alike(plain.stderr),
-        )
+        assert recorded.status == plain.status, recorded
+        for name in ("stdout", "stderr"):
+            theirs, ours = alike(getattr(plain, name)), alike(getattr(recorded, name))
+            assert ours == theirs, difference(theirs, ours)
         return recorded
 
     def trace(self) -> Trace:
@@ -165,6 +165,13 @@ class Place:
         ended = self.end(self.start(command))
         assert ended == Ended(0, b"", b"")
         return self.trace()
+
+
+def difference(plain: bytes, recorded: bytes) -> str:
+    """What differs, for people to read."""
+    before, after = ([repr(x) for x in text.splitlines(True)] for text in (plain, recorded))
+    lines = difflib.unified_diff(before, after, "plain", "recorded", n=0, lineterm="")
+    return "\n".join(line[:500] for line in lines)
 
 
 def ops(trace: Trace) -> list[str]:
