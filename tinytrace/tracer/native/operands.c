@@ -242,7 +242,16 @@ static uint32_t finish(signature_key *k, uint32_t op, call_hint *hint) {
 }
 
 /* ---- ordinary calls: those that `same_as_last` (operands.h) can recognise ---- */
-/* What `same_as_last` compares the next call with. References to dtypes keep their addresses meaningful. */
+/* NumPy's own dtypes live as long as the process: their addresses say what they are. References to others would be seen by programs that
+   count them. */
+static int is_builtin(PyArray_Descr *d) {
+    if (d->type_num < 0 || d->type_num >= NPY_OBJECT) return 0;
+    PyArray_Descr *own = PyArray_DescrFromType(d->type_num);
+    Py_XDECREF(own);
+    return own == d;
+}
+
+/* What `same_as_last` compares the next call with. */
 static void remember(const op_call *c, PyObject *result) {
     call_hint *h = c->hint;
     int n = c->n_in;
@@ -252,10 +261,10 @@ static void remember(const op_call *c, PyObject *result) {
     for (int i = 0; i <= n; i++) {
         operand_hint *x = &h->operands[i];
         PyObject *o = i < n ? c->args[i] : result;
-        Py_CLEAR(x->descr);
         if (Py_IS_TYPE(o, &PyArray_Type)) {
             PyArrayObject *a = (PyArrayObject *)o;
-            *x = (operand_hint){Py_NewRef((PyObject *)PyArray_DESCR(a)), PyArray_NDIM(a), PyArray_FLAGS(a) & CONTIGUITY, -1};
+            if (!is_builtin(PyArray_DESCR(a))) return;
+            *x = (operand_hint){PyArray_DESCR(a), PyArray_NDIM(a), PyArray_FLAGS(a) & CONTIGUITY, -1};
             for (int k = 0; k < i && x->alias < 0; k++) {
                 PyObject *before = c->args[k];
                 if (before == o) x->alias = k;
