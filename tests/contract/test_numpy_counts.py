@@ -102,6 +102,8 @@ CASES: list[tuple[str, tuple[Figures, ...]]] = [
     ("rng.shuffle(t20)", (("random.shuffle", None, None, None, 8 * 40),)),
     ("np.add(objects, 1)", (("add", None, None, None, None),)),
 ]  # fmt: skip
+# The same transforms and decompositions have other names there, and what checks them runs inside.
+NUMPY_1 = {"fft": "execute", "rfft_n_even": "execute", "svd": "svd_m", "svd_s": "svd_m_s"}
 INDEXING: list[tuple[str, tuple[Figures, ...]]] = [
     ("v20[idx]", (("getitem", 0, 0, 0, 2 * 8 * 5 + I8 * 5),)),
     ("a[idx]", (("getitem", 0, 0, 0, 2 * 8 * 100 + I8 * 5),)),
@@ -158,6 +160,11 @@ def figures(core: str, lines: list[str]) -> list[tuple[Figures, ...]]:
 def wrong(core: str, cases: list[tuple[str, tuple[Figures, ...]]]) -> dict[str, Any]:
     """Return the lines that are not counted as the table says."""
     found = figures(core, [line for line, _ in cases])
+    if np.__version__ < "2":
+        cases = [
+            (line, tuple((NUMPY_1.get(op, op), *rest) for op, *rest in ops)) for line, ops in cases
+        ]
+        found = [tuple(f for f in ops if f[0] != "multiply.reduce") for ops in found]
     pairs = zip(cases, found, strict=True)
     return {line: (got, asked) for (line, asked), got in pairs if got != asked}
 
