@@ -162,7 +162,8 @@ def wrong(core: str, cases: list[tuple[str, tuple[Figures, ...]]]) -> dict[str, 
     found = figures(core, [line for line, _ in cases])
     if np.__version__ < "2":
         cases = [
-            (line, tuple((NUMPY_1.get(op, op), *rest) for op, *rest in ops)) for line, ops in cases
+            (line, tuple((NUMPY_1.get(f[0], f[0]), f[1], f[2], f[3], f[4]) for f in ops))
+            for line, ops in cases
         ]
         found = [tuple(f for f in ops if f[0] != "multiply.reduce") for ops in found]
     pairs = zip(cases, found, strict=True)
@@ -174,9 +175,13 @@ def test_figures_of_a_program_are_those_worked_out_by_hand(core: str) -> None:
     assert wrong(core, CASES) == {}
 
 
-@pytest.mark.parametrize("core", [c for c in CORES if c == "c"])
+@pytest.mark.parametrize("core", CORES)
 def test_figures_of_indexing_and_assignment_are_right_or_not_known(core: str) -> None:
-    assert wrong(core, INDEXING) == {}
+    seen = INDEXING
+    if core == "python":  # which does not see them, and says so
+        names = {"getitem", "setitem"}
+        seen = [(line, tuple(f for f in ops if f[0] not in names)) for line, ops in INDEXING]
+    assert wrong(core, seen) == {}
 
 
 @pytest.mark.parametrize("core", CORES)
