@@ -28,7 +28,40 @@ SCALARS: list[Any] = [
     np.bool_(True),
     None,
 ]
-Program = list[Callable[[], object]]
+# Calls of two operands and an axis; not every one takes what it gets.
+CALLS: list[Callable[[Any, Any, Any], object]] = [
+    lambda a, b, axis: np.add(a, b),
+    lambda a, b, axis: np.multiply(b, a),
+    lambda a, b, axis: np.power(a, b),
+    lambda a, b, axis: np.maximum(a, b, out=a),
+    lambda a, b, axis: np.divmod(a, b),
+    lambda a, b, axis: np.add(a, a),
+    lambda a, b, axis: np.add(a, a.view()),
+    lambda a, b, axis: np.negative(a, a.copy()),
+    lambda a, b, axis: np.add(a, b, where=np.ones(a.shape, bool)),
+    lambda a, b, axis: np.add(a, b, dtype="f8", casting="unsafe"),
+    lambda a, b, axis: np.add(a, [1, 2]),
+    lambda a, b, axis: np.add.reduce(a, axis=axis),
+    lambda a, b, axis: a.sum(axis, keepdims=True),
+    lambda a, b, axis: np.max(a, axis=axis),
+    lambda a, b, axis: a.astype("f4"),
+    lambda a, b, axis: a.astype(a.dtype, copy=False),
+    lambda a, b, axis: np.asarray(a, order="F"),
+    lambda a, b, axis: a.reshape(-1),
+    lambda a, b, axis: np.ravel(a, "K"),
+    lambda a, b, axis: np.concatenate([a, a], axis=0),
+    lambda a, b, axis: np.concatenate([a] * 15, axis=None),
+    lambda a, b, axis: np.where(a, a, b),
+    lambda a, b, axis: a @ a.T,
+    lambda a, b, axis: np.einsum("i...->...", a),
+    lambda a, b, axis: np.roll(a, 1),
+    lambda a, b, axis: np.sort(a, axis=-1),
+    lambda a, b, axis: np.fft.fft(a, axis=0),
+    lambda a, b, axis: np.clip(a, 0, b),
+    lambda a, b, axis: np.copyto(a, b, casting="unsafe"),
+    lambda a, b, axis: np.random.default_rng(0).normal(a),
+]  # fmt: skip
+Program = list[tuple[Callable[[Any, Any, Any], object], Any, Any, Any]]
 
 
 @st.composite
@@ -40,10 +73,10 @@ def arrays(draw: st.DrawFn) -> np.ndarray[Any, Any]:
     cut = tuple(
         draw(st.sampled_from([slice(n), slice(None, None, 2), slice(n, 2 * n)])) for n in shape
     )
-    array: np.ndarray[Any, Any] = whole[(*cut, ...)]
+    array: np.ndarray[Any, Any] = whole[cut or ...]
     how = draw(st.sampled_from(["", "T", "flip", "broadcast", "new"]))
     if how == "T":
-        return array.T
+        array = array.T
     if how == "flip" and array.ndim:
         return array[::-1]
     if how == "broadcast":
@@ -56,49 +89,9 @@ def programs(draw: st.DrawFn) -> Program:
     """Draw a few calls; operands are shared, so that results, views and aliases meet."""
     pool: list[Any] = [*draw(st.lists(arrays(), min_size=1, max_size=3)), *SCALARS]
     ones = [value for value in pool if isinstance(value, np.ndarray)]
-    calls: Program = []
-    for _ in range(draw(st.integers(1, 8))):
-        a, b = draw(st.sampled_from(ones)), draw(st.sampled_from(pool))
-        axis = draw(st.sampled_from([None, 0, -1, (0,), [0]]))
-        calls.append(
-            draw(
-                st.sampled_from(
-                    [
-                        lambda a=a, b=b: np.add(a, b),
-                        lambda a=a, b=b: np.multiply(b, a),
-                        lambda a=a, b=b: np.power(a, b),
-                        lambda a=a, b=b: np.maximum(a, b, out=a),
-                        lambda a=a, b=b: np.divmod(a, b),
-                        lambda a=a: np.add(a, a),
-                        lambda a=a: np.add(a, a.view()),
-                        lambda a=a: np.negative(a, a.copy()),
-                        lambda a=a, b=b: np.add(a, b, where=np.ones(a.shape, bool)),
-                        lambda a=a, b=b: np.add(a, b, dtype="f8", casting="unsafe"),
-                        lambda a=a: np.add(a, [1, 2]),
-                        lambda a=a, axis=axis: np.add.reduce(a, axis=axis),
-                        lambda a=a, axis=axis: a.sum(axis, keepdims=True),
-                        lambda a=a, axis=axis: np.max(a, axis=axis),
-                        lambda a=a: a.astype("f4"),
-                        lambda a=a: a.astype(a.dtype, copy=False),
-                        lambda a=a: np.asarray(a, order="F"),
-                        lambda a=a: a.reshape(-1),
-                        lambda a=a: np.ravel(a, "K"),
-                        lambda a=a, b=b: np.concatenate([a, a], axis=0),
-                        lambda a=a: np.concatenate([a] * 15, axis=None),
-                        lambda a=a, b=b: np.where(a, a, b),
-                        lambda a=a: a @ a.T,
-                        lambda a=a: np.einsum("i...->...", a),
-                        lambda a=a: np.roll(a, 1),
-                        lambda a=a: np.sort(a, axis=-1),
-                        lambda a=a: np.fft.fft(a, axis=0),
-                        lambda a=a, b=b: np.clip(a, 0, b),
-                        lambda a=a, b=b: np.copyto(a, b, casting="unsafe"),
-                        lambda a=a: np.random.default_rng(0).normal(a),
-                    ]
-                )
-            )
-        )
-    return calls
+    axes = st.sampled_from([None, 0, -1, (0,), [0]])
+    one = st.tuples(st.sampled_from(CALLS), st.sampled_from(ones), st.sampled_from(pool), axes)
+    return draw(st.lists(one, min_size=1, max_size=8))
 
 
 def described(core: str, calls: Program) -> list[tuple[Signature, int, int]]:
@@ -106,10 +99,10 @@ def described(core: str, calls: Program) -> list[tuple[Signature, int, int]]:
 
     def program() -> None:
         with np.errstate(all="ignore"):
-            for call in calls:
+            for call, a, b, axis in calls:
                 for _ in range(2):  # the second is recognised, the first described
                     with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
-                        call()
+                        call(a, b, axis)
 
     trace = record(core, program)
     found = Recorded(trace)
