@@ -377,7 +377,8 @@ class PythonHooks:
         They are recorded into memory of our own; the time of the operation itself is subtracted.
         """
         recorder, calls = self._recorder, 500
-        unhooked = next((p.original_call for p in self._patches if isinstance(p, CallPatch)), None)
+        calls_of = {p.cls: p.original_call for p in self._patches if isinstance(p, CallPatch)}
+        unhooked = calls_of.get(type(ufunc))
         before = getattr(recorder.local, "writer", None)
         if unhooked is None or before is None or id(ufunc) not in self._calls:
             return 0

@@ -322,6 +322,12 @@ class Session:
 
     def _op_cost(self) -> int | None:
         """What recording one op takes, in ns, measured here and now; None where it cannot be."""
+        try:
+            return self._measured_op_cost()
+        except Exception:  # an error handler of the program's, say: stopping goes on
+            return None
+
+    def _measured_op_cost(self) -> int | None:
         measure = getattr(self._recorder, "op_cost", None)
         numpy = sys.modules.get("numpy")
         if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "add"):
