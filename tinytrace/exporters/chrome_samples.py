@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -101,6 +101,14 @@ class _Slice:
     lines: set[int] = field(default_factory=set)
 
 
+class _Path(NamedTuple):
+    """Of one stack, outermost first: rows of the frames, their functions, their lines."""
+
+    frames: list[int]
+    functions: list[tuple[int, int]]
+    lines: list[int]
+
+
 @dataclass
 class _Chart:
     """Turns snapshots in order of time into slices; outer ones are written before inner ones."""
@@ -110,24 +118,23 @@ class _Chart:
     open: list[_Slice] = field(default_factory=list)
     end_ns: int = 0
     written: list[bytes] = field(default_factory=list)
-    paths: dict[int, list[int]] = field(default_factory=dict)
+    paths: dict[int, _Path] = field(default_factory=dict)
+    places: dict[int, str] = field(default_factory=dict)
 
     def add(self, start_ns: int, end_ns: int, stack_id: int) -> None:
         """Take the next snapshot: this stack, from start to end."""
-        frames = self.trace.frames
         path = self._path(stack_id)
-        functions = [(int(frames.name_id[f]), int(frames.file_id[f])) for f in path]
         same = 0
         if start_ns == self.end_ns:
-            for old, function in zip(self.open, functions):  # noqa: B905 - as far as both go
+            for old, function in zip(self.open, path.functions):  # noqa: B905 - as far as both go
                 if old.function != function:
                     break
                 same += 1
         self.close(same)
-        for function, frame_id in zip(functions[same:], path[same:], strict=True):
+        for function, frame_id in zip(path.functions[same:], path.frames[same:], strict=True):
             self.open.append(_Slice(function, start_ns, frame_id))
-        for one, frame_id in zip(self.open, path, strict=True):
-            one.lines.add(int(frames.line[frame_id]))
+        for one, line in zip(self.open, path.lines, strict=True):
+            one.lines.add(line)
         self.end_ns = end_ns
 
     def close(self, keep: int) -> None:
@@ -136,8 +143,7 @@ class _Chart:
             self.written.append(self._text(one))
         del self.open[keep:]
 
-    def _path(self, stack_id: int) -> list[int]:
-        """Frames of a stack, outermost first."""
+    def _path(self, stack_id: int) -> _Path:
         if stack_id not in self.paths:
             if len(self.paths) > SLICES_PER_PIECE:
                 self.paths.clear()
@@ -145,13 +151,25 @@ class _Chart:
             while at >= 0:
                 path.append(int(self.trace.stacks.frame_id[at]))
                 at = int(self.trace.stacks.parent[at])
-            self.paths[stack_id] = path[::-1]
+            path.reverse()
+            frames = self.trace.frames
+            name_ids, file_ids = frames.name_id[path].tolist(), frames.file_id[path].tolist()
+            functions = list(zip(name_ids, file_ids, strict=True))
+            self.paths[stack_id] = _Path(path, functions, frames.line[path].tolist())
         return self.paths[stack_id]
+
+    def _place(self, frame_id: int) -> str:
+        if frame_id not in self.places:
+            if len(self.places) > SLICES_PER_PIECE:
+                self.places.clear()
+            strings, frames = self.trace.strings, self.trace.frames
+            self.places[frame_id] = callsite(strings, frames, frame_id, named=False)
+        return self.places[frame_id]
 
     def _text(self, one: _Slice) -> bytes:
         name_id, _ = one.function
         name = shown(self.trace.strings[name_id]) if name_id >= 0 else UNKNOWN
-        place = callsite(self.trace.strings, self.trace.frames, one.first_frame, named=False)
+        place = self._place(one.first_frame)
         last = max(one.lines)
         if last > min(one.lines):
             place = f"{place.rpartition(':')[0]}:{min(one.lines)}-{last}"
