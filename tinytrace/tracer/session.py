@@ -103,6 +103,7 @@ class Session:
     """
 
     _current: Session | None = None
+    _ours = (str(Path(__file__).parents[1]) + os.sep, "<frozen runpy>", "<frozen importlib")
 
     def __init__(
         self, options: Options, command: list[str], run_folder: Path | None = None
@@ -167,6 +168,7 @@ class Session:
             clock="CLOCK_MONOTONIC", format_version=FORMAT_VERSION,
             machine=machine(), options={"rate_hz": self.options.rate_hz, "sampler": self.options.sampler},
         )  # fmt: skip
+        self._recorder.internal(("<__array_function__", "<frozen "), self._ours)
         annotate.set_recorder(self._recorder)
         self._undo.append(lambda: annotate.set_recorder(None))
         if self.options.ops:
@@ -186,9 +188,7 @@ class Session:
         hooks = self._backend()
         adapter = NumpyAdapter(hooks, self._recorder.op)
         after_import = AfterImport()
-        package = str(Path(__file__).parents[1]) + os.sep
-        ours = (package, "<frozen runpy>", "<frozen importlib")
-        self._recorder.internal(("<__array_function__", "<frozen "), ours)
+        ours = self._ours
 
         def numpy_is_here(module: Any) -> None:
             internal = [
