@@ -148,12 +148,13 @@ class Session:
             )
         try:
             self._start_process()
-        except (OSError, TinytraceError) as problem:
+        except BaseException as problem:
             self.stop()
             self.discard()
-            if isinstance(problem, TinytraceError):
-                raise
-            raise StoreError(f"cannot record in {self.run_folder}: {problem.strerror}") from problem
+            if isinstance(problem, OSError):
+                text = f"cannot record in {self.run_folder}: {problem.strerror}"
+                raise StoreError(text) from problem
+            raise
 
     def _start_process(self) -> None:
         self._folder = process_folder(self.run_folder)
@@ -377,6 +378,10 @@ class Session:
         if self._joined:
             return
         remove_run(self.run_folder)
+        self.release()
+
+    def release(self) -> None:
+        """Leave the run folder to ``recover``, while this process lives on."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
