@@ -117,6 +117,8 @@ class span:
             return
         marks = found.marks
         marks.closed(found)
+        if marks.suspendable:
+            marks.note_suspended(frame)
         if found.token and marks is _marks:
             raised = kind is not None and not issubclass(kind, GeneratorExit)
             flags = (Flag.RAISED if raised else 0) | (Flag.DETACHED if found.suspended else 0)
