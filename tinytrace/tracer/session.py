@@ -113,7 +113,7 @@ class Session:
         self._command = command
         self._joined = run_folder is not None
         self._lock = -1
-        self._active = False
+        self._active, self._pid = False, 0
         self._undo: list[Callable[[], None]] = []
         self._sampler: Any = None
         self._tick: Callable[[], None] | None = None
@@ -131,6 +131,14 @@ class Session:
         """A session of a further process in an existing run."""
         return cls(options, [], run_folder)
 
+    def is_alive(self) -> bool:
+        """Whether it goes on here. In a forked child that is not followed it is the parent's, and let go."""
+        if self._active and self._pid != os.getpid():
+            self._active = False
+            Session._current = None
+            annotate.set_recorder(None)
+        return self._active
+
     def start(self) -> None:
         """Begin to record.
 
@@ -138,7 +146,7 @@ class Session:
             StoreError: the run folder cannot be made.
             UsageError: this process is being recorded already, or the core is not there.
         """
-        if Session._current is not None:
+        if Session._current is not None and Session._current.is_alive():
             raise UsageError("this process is being recorded already")
         self._recorder = load_core()
         if not self._joined:
@@ -159,7 +167,7 @@ class Session:
     def _start_process(self) -> None:
         self._folder = process_folder(self.run_folder)
         self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
-        self._active = True
+        self._active, self._pid = True, os.getpid()
         Session._current = self
         self._undo = [self._recorder.close]
         self._started_ns = time.monotonic_ns()
@@ -298,7 +306,7 @@ class Session:
 
     def stop(self) -> None:
         """End the recording and undo every hook, last in first out. Never raises; may be called again."""
-        if not self._active or Session._current is not self:
+        if not self.is_alive() or Session._current is not self:
             return
         if self._tick:
             self._tick()
@@ -375,7 +383,7 @@ class Session:
 
     def discard(self) -> None:
         """Remove the run folder, when its trace has been written. Not for those who joined."""
-        if self._joined:
+        if self._joined or self._pid not in {0, os.getpid()}:
             return
         remove_run(self.run_folder)
         self.release()
