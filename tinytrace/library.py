@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinytrace.errors import OutputError, TinytraceError
+from tinytrace.tracer import children
 from tinytrace.tracer.annotate import wrap
 from tinytrace.tracer.session import Options, Session
 
@@ -61,7 +63,7 @@ class trace:
         self._options = {"children": False, **options}
         self._check()
         self._session: Session | None = None
-        self._depth = 0
+        self._depth = self._pid = 0
         self.result: Trace | None = None
 
     def _check(self) -> None:
@@ -82,8 +84,9 @@ class trace:
             TinytraceError: nothing can be recorded.
         """
         with _lock:
-            if self._depth == 0 and Session._current is None:
-                self._session = self._begin()
+            current = Session._current
+            if self._depth == 0 and (current is None or not current.is_alive()):
+                self._session, self._pid = self._begin(), os.getpid()
             self._depth += 1
         return self
 
@@ -103,6 +106,8 @@ class trace:
             if scratch:
                 shutil.rmtree(scratch, ignore_errors=True)
             raise
+        if session.options.children:
+            children.follow(session, children.describe(session.options, session.run_folder))
         return session
 
     def stop(self) -> None:
@@ -117,6 +122,9 @@ class trace:
                 return
             session, self._session = self._session, None
             session.stop()
+            if self._pid != os.getpid():
+                return  # the child of a fork leaves the block: the trace is its parent's to write
+            children.unfollow()
         try:
             self.result = self._save(session)
         except TinytraceError as problem:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import json
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tinytrace as tt
 from tests.cores import CORES, core
-from tests.perfetto_engine import check_trace_file
+from tests.recorded import Record, recorder
 from tinytrace.tracer import marks
 from tinytrace.tracer.records import Flag, Kind
 
@@ -37,73 +35,11 @@ HOSTILE = (
 )
 
 
-class Row(NamedTuple):
-    """A span as its reader sees it."""
-
-    name: str
-    kind: Kind
-    flags: Flag
-    parent: str | None
-    step: int
-    args: dict[str, Any]
-    thread: str
-    start_ns: int
-    end_ns: int
-    function: str
-
-
-class Recorded(NamedTuple):
-    rows: list[Row]
-    trace: tt.Trace
-
-    def named(self, name: str) -> list[Row]:
-        return [row for row in self.rows if row.name == name]
-
-    def one(self, name: str) -> Row:
-        [row] = self.named(name)
-        return row
-
-
-Record = Callable[..., Recorded]
-
-
-def read(trace: tt.Trace) -> Recorded:
-    s, text = trace.spans, trace.strings
-    rows = []
-    for i in range(len(s)):
-        parent, args, site = int(s.parent[i]), int(s.args_id[i]), int(s.callsite_id[i])
-        rows.append(
-            Row(
-                text[s.name_id[i]], Kind(int(s.kind[i])), Flag(int(s.flags[i])),
-                text[s.name_id[parent]] if parent >= 0 else None, int(s.step[i]),
-                json.loads(text[args]) if args >= 0 else {},
-                text[trace.threads.name_id[s.thread[i]]],
-                int(s.start_ns[i]), int(s.start_ns[i] + s.dur_ns[i]),
-                text[trace.frames.name_id[site]],
-            )
-        )  # fmt: skip
-    return Recorded(rows, trace)
-
-
 @pytest.fixture(params=CORES)
 def record(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Record]:
-    """Record a function on each core; the file is read back, by Perfetto too."""
-
-    def run(program: Callable[[], Any], **options: Any) -> Recorded:
-        path = tmp_path / "trace.json"
-        with tt.trace(path, **{"sampler": "none", **options}) as recording:
-            program()
-        trace = recording.result
-        assert trace is not None
-        assert trace.meta["audit"]["core"] == request.param
-        assert tt.load(path).differences(trace) == []
-        engine = check_trace_file(path)
-        ours = "select count(*) as n from slice where category != 'samples'"
-        assert engine.query(ours) == [{"n": len(trace.spans)}]
-        return read(trace)
-
+    """Record a function on each core."""
     with core(request.param):
-        yield run
+        yield recorder(request.param, tmp_path / "trace.json")
 
 
 def test_marks_have_names_arguments_parents_and_the_step_that_they_began_in(record: Record) -> None:
@@ -189,109 +125,6 @@ def test_an_exception_is_noted_on_all_that_it_ends_and_travels_on(record: Record
     assert found.one("inner").parent == "decorated"
 
 
-def gather() -> None:
-    """Two coroutines on one thread: begin, pause, do an operation, end, in turn."""
-    a = np.ones(3)
-
-    async def worker(name: str) -> None:
-        with tt.span(name):
-            a + a
-            await asyncio.sleep(0)
-            a - a
-
-    async def main() -> None:
-        await asyncio.gather(worker("one"), worker("two"))
-
-    with tt.span("loop"):
-        asyncio.run(main())
-
-
-def test_coroutines_in_turn_are_detached_and_nothing_is_said_to_be_inside_of_them(
-    record: Record,
-) -> None:
-    found = record(gather)
-    assert {found.one(n).flags for n in ("one", "two")} == {DETACHED}
-    assert {found.one(n).parent for n in ("one", "two")} == {None}
-    inside = found.named("add") + found.named("subtract")
-    assert {row.parent for row in inside} == {"loop"}
-    assert found.one("loop").flags == 0
-
-
-def test_a_coroutine_that_runs_while_another_waits_is_not_inside_of_it(record: Record) -> None:
-    async def inner(done: asyncio.Event) -> None:
-        async with tt.span("inner"):
-            pass
-        done.set()
-
-    async def outer() -> None:
-        done = asyncio.Event()
-        async with tt.span("outer"):
-            task = asyncio.ensure_future(inner(done))
-            await done.wait()
-        await task
-
-    found = record(lambda: asyncio.run(outer()), ops=False)
-    assert found.one("inner").parent is None
-    assert found.one("inner").flags == 0
-    assert found.one("outer").flags == DETACHED
-
-
-def test_a_coroutine_alone_nests_as_a_function_does(record: Record) -> None:
-    @tt.span("inner")
-    async def inner() -> None:
-        await asyncio.sleep(0)
-        tt.instant("here")
-
-    async def main() -> None:
-        async with tt.span("outer"):
-            await inner()
-
-    found = record(lambda: asyncio.run(main()), ops=False)
-    assert found.one("inner").parent == "outer"
-    assert found.one("here").parent == "inner"
-    assert {row.flags for row in found.rows} == {0}
-
-
-def test_generators_end_their_spans_when_they_end_or_are_closed_or_collected(
-    record: Record,
-) -> None:
-    @tt.span("batches")
-    def batches(n: int) -> Generator[int, None, None]:
-        yield from range(n)
-
-    @tt.span("stream")
-    async def stream() -> AsyncIterator[int]:
-        for i in range(3):
-            yield i
-
-    async def consume() -> int:
-        return sum([i async for i in stream()])
-
-    def program() -> None:
-        assert list(batches(3)) == [0, 1, 2]
-        closed = batches(3)
-        next(closed)
-        with tt.span("between"):
-            closed.close()
-        dropped = batches(3)
-        next(dropped)
-        del dropped
-        gc.collect()
-        left = batches(3)
-        next(left)
-        program.left = left  # type: ignore[attr-defined]
-        assert asyncio.run(consume()) == 3
-
-    found = record(program, ops=False)
-    program.left.close()  # type: ignore[attr-defined]
-    rows = found.named("batches")
-    assert [bool(row.flags & OPEN) for row in rows] == [False, False, False, True]
-    assert [bool(row.flags & RAISED) for row in rows] == [False] * 4
-    assert rows[1].flags & DETACHED  # it was suspended when "between" began
-    assert found.one("between").parent is None
-    assert found.one("stream").flags & ~DETACHED == 0
-
-
 def test_a_span_may_end_in_another_thread(record: Record) -> None:
     def program() -> None:
         mark = tt.span("handed over")
@@ -346,26 +179,6 @@ def test_one_object_may_be_open_many_times(record: Record) -> None:
         moment = found.one(f"in t{i}")
         assert (moment.parent, moment.thread) == ("again", f"t{i}")
     assert not mark._open
-
-
-def test_coroutines_that_share_one_object_each_end_their_own(record: Record) -> None:
-    mark = tt.span("shared")
-
-    async def worker(number: int) -> None:
-        with mark:
-            tt.instant("began", number=number)
-            await asyncio.sleep(0)
-        tt.instant("ended", number=number)
-
-    async def main() -> None:
-        await asyncio.gather(worker(1), worker(2))
-
-    found = record(lambda: asyncio.run(main()), ops=False)
-    began = {row.args["number"]: row.start_ns for row in found.named("began")}
-    ended = {row.args["number"]: row.start_ns for row in found.named("ended")}
-    one, two = found.named("shared")
-    assert one.start_ns <= began[1] <= two.start_ns <= began[2]
-    assert began[2] <= one.end_ns <= ended[1] <= two.end_ns <= ended[2]
 
 
 def test_steps_of_threads_are_their_own_and_workers_belong_to_the_step_that_goes_on(

@@ -84,8 +84,10 @@ untyped: Any = tt
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: untyped.span(print), lambda: untyped.span(3), lambda: untyped.op(b"name"), lambda: untyped.step(print),
-        lambda: untyped.step("3"), lambda: untyped.step(1.5), lambda: untyped.span("x")(3), lambda: untyped.span("x")(int),
+        lambda: untyped.span(print), lambda: untyped.span(3), lambda: untyped.op(b"name"),
+        lambda: untyped.step(print),
+        lambda: untyped.step("3"), lambda: untyped.step(1.5), lambda: untyped.span("x")(3),
+        lambda: untyped.span("x")(int),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_a_type_error_recording_or_not(wrong: Callable[[], Any]) -> None:
