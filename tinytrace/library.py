@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -34,7 +35,7 @@ class trace:
     Nestable: an inner one belongs to the recording of the outermost, and writes nothing itself; so does one
     in a program that is run by ``python -m tinytrace``, and one that another thread begins meanwhile.
     What is recorded is the process, all of its threads. The same object may be used again; the file then
-    holds the latest recording.
+    holds the latest recording. What was not stopped is when the program ends.
 
     Args:
         output: the file to write (``.json``, ``.json.gz``); None: only ``.result`` is kept.
@@ -87,6 +88,7 @@ class trace:
             current = Session._current
             if self._depth == 0 and (current is None or not current.is_alive()):
                 self._session, self._pid = self._begin(), os.getpid()
+                atexit.register(self._at_exit)
             self._depth += 1
         return self
 
@@ -120,6 +122,7 @@ class trace:
             self._depth = max(0, self._depth - 1)
             if self._depth or self._session is None:
                 return
+            atexit.unregister(self._at_exit)
             session, self._session = self._session, None
             session.stop()
             if self._pid != os.getpid():
@@ -135,6 +138,11 @@ class trace:
         session.discard()
         if self._output is None:
             shutil.rmtree(session.options.output.parent, ignore_errors=True)
+
+    def _at_exit(self) -> None:
+        """The program has ended without a `stop`: nothing is lost."""
+        self._depth = 1
+        self.__exit__(SystemExit, SystemExit(), None)
 
     def _save(self, session: Session) -> Trace:
         from tinytrace.analysis.counting import CONVENTION

@@ -291,8 +291,8 @@ class Session:
             sampler.start()
             self._sampler = sampler.stats
             self._undo.append(sampler.stop)
-        if rate_hz:
-            before = sys.getswitchinterval()
+        before = sys.getswitchinterval()
+        if rate_hz and before > SWITCH_INTERVAL_S:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
 
             def restore() -> None:
