@@ -184,13 +184,14 @@ def test_nothing_is_kept_alive_by_a_sample(recorder: PythonRecorder) -> None:
     gc.disable()
     try:
         places = sampler._look()
+        held_now = sys.getrefcount(frames[0])
     finally:
         gc.enable()
+        go.set()
+        thread.join()
     assert thread.ident in places
     assert threading.get_ident() not in places
-    assert sys.getrefcount(frames[0]) == held
-    go.set()
-    thread.join()
+    assert held_now == held
 
 
 def test_the_cpu_time_of_what_is_no_thread_of_ours_is_not_known() -> None:

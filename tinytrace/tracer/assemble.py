@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinytrace.errors import StoreError
+from tinytrace.tracer.pyspy_merge import as_samples
+from tinytrace.tracer.pyspy_samples import read_samples
 from tinytrace.tracer.records import (
     FORMAT_VERSION,
     RECORD_BYTES,
@@ -207,6 +209,7 @@ class _Process:
         sums = self.read_sums()
         self.read_spans(sums)
         self.read_samples()
+        self.read_pyspy()
         self.read_counters()
         self.parts.warnings += self.tables.warnings
 
@@ -313,6 +316,17 @@ class _Process:
             ).take(order)
         )
 
+    def read_pyspy(self) -> None:
+        """Add what py-spy saw from outside, on the same clock."""
+        found = read_samples(self.folder)
+        if found is None:
+            return
+        self.parts.warnings += found.warnings
+        self.tables.meta["py_spy"] = found.facts()
+        if len(found.tid):
+            self.times += [found.begin_ns, found.end_ns]
+            self.parts.add(as_samples(found, self.tables, self.names, self.thread))
+
     def read_counters(self) -> None:
         segments = _segments(self.folder, Stream.COUNTERS, self.parts).get(0, [])
         r = _written(segments, Stream.COUNTERS)[0] if segments else np.empty(0, COUNTER_DTYPE)
@@ -350,7 +364,10 @@ def _audit(
     audit["samples"] = len(samples)
     audit["unfinished_processes"] = sum("audit" not in p.tables.meta for p in processes)
     first = parts.tables.get(Samples, [None])[0]
-    if first is not None and len(times := np.unique(first.t_ns)) > 1:
+    by_pyspy = processes[0].tables.meta.get("py_spy") if processes else None
+    if by_pyspy:  # it says when stacks changed, not when it looked
+        audit["asked_hz"] = by_pyspy["rate_hz"]
+    elif first is not None and len(times := np.unique(first.t_ns)) > 1:
         seconds = (int(times[-1]) - int((first.t_ns - first.weight_ns).min())) / 1e9
         audit["achieved_hz"] = round(len(times) / seconds, 1)
         audit["largest_gap_ns"] = int(np.diff(times).max())

@@ -260,7 +260,8 @@ class Session:
         try:
             spy.start()
         except StoreError as problem:
-            self._recorder.put(Entry.WARNING, str(problem).encode())
+            text = f"{problem}; the sampling thread took the samples"
+            self._recorder.put(Entry.WARNING, text.encode("utf-8", "replace"))
             self._start_thread(self.options.rate_hz)
             return
         self._undo.append(spy.stop)
