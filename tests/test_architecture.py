@@ -145,6 +145,18 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert loaded & HEAVY == set()
 
 
+def test_importing_the_package_loads_next_to_nothing_of_the_standard_library() -> None:
+    assert loaded_by("import tinytrace") & {"typing", "re", "dataclasses", "contextlib"} == set()
+
+
+def test_what_runs_before_the_program_imports_nothing_heavy() -> None:
+    before = (
+        "from tinytrace.cli import run; from tinytrace.exporters.registry import check_suffix; "
+    )
+    assert loaded_by(before + "check_suffix('trace.json')") & HEAVY == set()
+    assert loaded_by("import tinytrace.cli.recording, tinytrace.tracer.session") & HEAVY == set()
+
+
 def test_record_layouts_are_importable_without_numpy() -> None:
     assert loaded_by("import tinytrace.tracer.records") & HEAVY == set()
 
@@ -196,5 +208,6 @@ def test_every_module_can_be_imported(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
-    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    prose = re.sub(r"`[^`\n]*`", "", path.read_text(encoding="utf-8"))
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose)
     assert [t for t in targets if not (path.parent / t).exists()] == []

@@ -142,6 +142,7 @@ def _traffic(row: Row, sig: Signature) -> Traffic:
 # A whole trace ----------------------------------------------------------------------------------
 
 Figure = Literal["flops", "bytes"]
+FIGURES: tuple[Figure, ...] = ("flops", "bytes")
 Mask = NDArray[np.bool_]
 Figures = NDArray[np.int64]
 
@@ -188,9 +189,27 @@ class TraceCounts:
         result[self.leaf & _unfinished(spans.flags)] = UNCOUNTED
         rows, declared = self._declared(figure)
         if len(rows):
-            inside = _inside(spans.parent, rows)
             result[rows] = declared
-            result[inside] = 0
+            result[_inside(spans.parent, rows)] = 0
+        return result
+
+    def elsewhere(self, figure: Figure) -> Mask:
+        """Return per span whether its 0 in `per_span` means that other spans have its figure.
+
+        Those inside it, or one around it whose figure the user declared.
+        """
+        rows, _ = self._declared(figure)
+        result = ~self.leaf
+        if len(rows):
+            result[rows] = False
+            result |= _inside(self.trace.spans.parent, rows)
+        return np.asarray(result, "?")
+
+    def declared(self) -> Mask:
+        """Return per span whether it has a figure that the user declared."""
+        result = np.zeros(len(self.trace.spans), "?")
+        for figure in FIGURES:
+            result[self._declared(figure)[0]] = True
         return result
 
     def total(self, figure: Figure) -> int:
@@ -218,9 +237,11 @@ def _declared_figure(arguments: str, figure: Figure) -> int | None:
     """Return the figure in the arguments of ``tt.op``; None if there is none that makes sense."""
     try:
         value = json.loads(arguments).get(figure)
-        return None if value is None or isinstance(value, (bool, str)) else max(-1, round(value))
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+            return None
+        return round(value)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
+        return None  # not a number, infinite, no object…
 
 
 def _unfinished(flags: NDArray[np.uint8]) -> Mask:

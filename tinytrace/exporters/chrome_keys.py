@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
-from tinytrace.analysis.counting import TraceCounts, count_trace
+from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts, count_trace
 from tinytrace.exporters.chrome_text import (
     CATEGORIES,
     callsite,
@@ -138,11 +138,8 @@ class Figures:
         """Count a trace."""
         counts = count_trace(trace)
         flops, moved = (
-            _written(per_span, per_signature, counts.leaf, trace.spans.signature_id)
-            for per_span, per_signature in (
-                (counts.per_span("flops"), counts.flops),
-                (counts.per_span("bytes"), counts.bytes),
-            )
+            np.where(counts.elsewhere(figure), UNCOUNTED, counts.per_span(figure))
+            for figure in FIGURES
         )
         state = (
             counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
@@ -172,18 +169,6 @@ class Figures:
             arguments["attributes"] = signature.attributes
         shown_ones: dict[str, Any] = shown_value(arguments)
         return shown_ones
-
-
-def _written(
-    added: NDArray[np.int64],
-    per_signature: NDArray[np.int64],
-    leaf: NDArray[np.bool_],
-    signature_id: NDArray[np.int32],
-) -> NDArray[np.int64]:
-    """Return what is written of what spans add to the sum: −1 for a 0 that means "others have it"."""
-    own = np.append(per_signature, -1)[signature_id]
-    others_have_it = (added == 0) & ~(leaf & (own == 0))
-    return np.where(others_have_it, -1, added)
 
 
 def _distinct(columns: list[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

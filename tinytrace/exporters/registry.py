@@ -11,12 +11,13 @@ import importlib
 import os
 import secrets
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from tinytrace.errors import OutputError, UsageError
-from tinytrace.tracer.trace import Trace
+
+if TYPE_CHECKING:
+    from tinytrace.tracer.trace import Trace
 
 Progress = Callable[[float], None]
 
@@ -25,6 +26,7 @@ BUILT_IN = {
     "chrome": "tinytrace.exporters.chrome:ChromeExporter",
     "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
 }
+BUILT_IN_SUFFIXES = (".json", ".json.gz")  # for `check_suffix`; a test holds them together
 
 
 class Exporter(Protocol):
@@ -46,6 +48,8 @@ class Exporter(Protocol):
 
 def formats() -> dict[str, str]:
     """Return the known formats: name → ``module:Class``. Those built in come first and win."""
+    from importlib.metadata import entry_points
+
     others = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
     return {**BUILT_IN, **{n: where for n, where in others.items() if n not in BUILT_IN}}
 
@@ -56,7 +60,7 @@ def exporter(name: str) -> Exporter:
     Raises:
         UsageError: there is none, or it cannot be imported.
     """
-    known = formats()
+    known = BUILT_IN if name in BUILT_IN else formats()  # looking at all packages takes a while
     if name not in known:
         raise UsageError(f"unknown format {name!r}: known are {', '.join(known)}")
     module, _, attribute = known[name].partition(":")
@@ -80,6 +84,16 @@ def exporter_for(path: str | os.PathLike[str]) -> Exporter:
         known = ", ".join(e.suffix for e in exporters)
         raise OutputError(f"{os.fspath(path)}: unknown format: known file name endings are {known}")
     return max(matching, key=lambda e: len(e.suffix))
+
+
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Find out that no format has this suffix, without importing the exporters (and NumPy) for the usual ones.
+
+    Raises:
+        OutputError: no format has such a suffix.
+    """
+    if not Path(path).name.lower().endswith(BUILT_IN_SUFFIXES):
+        exporter_for(path)
 
 
 def export(

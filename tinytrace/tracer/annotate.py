@@ -10,6 +10,7 @@ import functools
 import inspect
 import itertools
 import json
+import numbers
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -51,12 +52,23 @@ def _label(name: str, arguments: dict[str, Any]) -> int:
 
 
 def _jsonable(value: Any) -> Any:
-    """Arguments are kept as JSON: what is not JSON (NaN, arrays) as its repr."""
+    """Arguments are kept as JSON: NumPy's scalars as numbers, what is not JSON (NaN, arrays) as its repr."""
     try:
+        if isinstance(value, numbers.Real) and not isinstance(
+            value, bool
+        ):  # np.int64(3), which np.prod(shape) returns, is no int
+            value = int(value) if isinstance(value, numbers.Integral) else float(value)
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return repr(value)[:200]
+    except Exception:  # the program's own __int__, __repr__… may do anything
+        return _repr(value)
     return value
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)[:200]
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 class span:

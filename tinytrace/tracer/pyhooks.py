@@ -8,6 +8,7 @@ recorded stacks.
 
 from __future__ import annotations
 
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -42,8 +43,7 @@ from tinytrace.tracer.segments import WORDS_PER_RECORD
 MAX_PLACES = 65536
 PACKAGES = ("numpy", "scipy")  # whose modules hold the functions that are replaced
 # Plain integers: the operators of enumerations take longer than all the rest of a record.
-QUIET, COPIES_ONLY = int(Policy.QUIET), int(Policy.COPIES_ONLY)
-MAYBE_NO_OP = QUIET | COPIES_ONLY
+COPIES_ONLY, OPAQUE = int(Policy.COPIES_ONLY), int(Policy.OPAQUE)
 RAISED = int(Flag.RAISED)
 # Methods that count the references to their object, which a Python function in between would raise.
 COUNTS_REFERENCES = {"resize"}
@@ -63,6 +63,10 @@ class _Builtin(staticmethod):  # type: ignore[type-arg]
 
     def __reduce__(self) -> str:
         return str(self.__wrapped__.__qualname__)  # pickled by name
+
+    def __getattr__(self, name: str) -> Any:
+        hooked: Any = self.__wrapped__
+        return getattr(hooked.__wrapped__, name)  # __self__, __text_signature__
 
 
 class PythonHooks:
@@ -119,7 +123,7 @@ class PythonHooks:
             self._patches.append(CallPatch(cls, traced))
             self._types.add(cls)
         self._objects.append(obj)
-        self._calls[id(obj)] = Hook(op, policy, n_in, True)
+        self._calls[id(obj)] = Hook(op, policy, n_in, self._bare(op), True)
 
     def install_method(self, owner: Any, name: str, op: int, policy: int, /) -> None:
         """See `HookBackend.install_method`.
@@ -144,7 +148,7 @@ class PythonHooks:
         if isinstance(original, FunctionType):
             raise TypeError(f"{name!r} of {owner!r} is not a C method")
         of_ufunc = name if owner is self._ufunc else ""
-        traced = self._traced(original, Hook(op, policy, -1, True, of_ufunc))
+        traced = self._traced(original, Hook(op, policy, -1, self._bare(op), True, of_ufunc))
         self._name(traced, original, owner.__module__, f"{owner.__qualname__}.{name}")
         self._patches.append(DictPatch(entries, name, traced, lambda: modified(owner)))
         for namespace, key, obj in self._by_name.get(name, ()):
@@ -155,13 +159,17 @@ class PythonHooks:
         original = getattr(module, name)
         if type(original) is not BuiltinFunctionType:
             raise TypeError(f"{name!r} of {module!r} is not a builtin function")
-        traced = self._traced(original, Hook(op, policy, -1, False))
+        traced = self._traced(original, Hook(op, policy, -1, self._bare(op), False))
         self._name(traced, original, original.__module__ or module.__name__, original.__qualname__)
         hooked = _Builtin(traced)
         self._replace(vars(module), name, original, hooked)
         for namespace, key, obj in self._by_name.get(name, ()):
             if obj is original:
                 self._replace(namespace, key, obj, hooked)
+
+    def _bare(self, op: int) -> int:
+        """Return the signature of an op without operands."""
+        return self._recorder.tables.signature(struct.pack("<Q", op))
 
     def _replace(self, namespace: dict[str, Any], name: str, original: Any, value: Any) -> None:
         if namespace.get(name) is original:
@@ -174,6 +182,7 @@ class PythonHooks:
         traced.__module__ = module
         traced.__doc__ = original.__doc__
         traced.__wrapped__ = original  # type: ignore[attr-defined]  # for inspect.signature
+        traced.__text_signature__ = original.__text_signature__  # type: ignore[attr-defined]
 
     def _scan(self) -> None:
         """Find the C functions that NumPy's modules hold under names of their own."""
@@ -286,9 +295,12 @@ class PythonHooks:
                 writer = getattr(local, "writer", empty)
                 if writer.next >= writer.end:
                     writer = get_writer()
+            if writer is not None and writer.opaque:
+                writer = None
             if writer is not None:
                 if site < 0:
                     site = call_site(frame)
+                writer.opaque = hook.policy & OPAQUE
                 n = writer.next
                 writer.next = n + 1
                 words, at, stack = writer.words, n * WORDS_PER_RECORD + writer.shift, writer.stack
@@ -296,7 +308,7 @@ class PythonHooks:
                 if up > UINT32_MAX:
                     up = 0
                 stack.append(n)
-                words[at + 2] = site << 32
+                words[at + 2] = hook.bare | site << 32
                 words[at + 3] = up | OPEN
                 words[at] = start = clock()  # last: this makes it a record
             del frame
@@ -304,6 +316,7 @@ class PythonHooks:
                 result = run(original, args, kwargs)
             except BaseException as problem:
                 if writer is not None:
+                    writer.opaque = 0
                     try:
                         self._raised(hook, args, kwargs, (writer, n, words, at, site))
                     except Exception as own:
@@ -313,6 +326,7 @@ class PythonHooks:
             if writer is None:
                 return result
             end = clock()
+            writer.opaque = 0  # inside an opaque op no other began
             try:
                 if not stack or stack[-1] != n:
                     if n in stack:
@@ -321,9 +335,9 @@ class PythonHooks:
                     return result
                 policy = hook.policy
                 if (
-                    policy & MAYBE_NO_OP
+                    policy & COPIES_ONLY
                     and writer.next == n + 1
-                    and (policy & QUIET or shares_memory(hook, args, result))
+                    and shares_memory(hook, args, kwargs, result)
                 ):
                     writer.discard(words, at, n)
                     return result
@@ -357,18 +371,15 @@ class PythonHooks:
         recorder.hidden.add(id(traced.__code__))
         return traced  # type: ignore[return-value]
 
-    def op_cost(self, op: int, *operands: Any) -> int:
-        """Return what recording ``add`` of these operands takes, in ns: the best of five rounds.
+    def op_cost(self, ufunc: Any, *operands: Any) -> int:
+        """Return what recording a call of a ufunc takes, in ns: the best of five rounds.
 
         They are recorded into memory of our own; the time of the operation itself is subtracted.
         """
-        del op  # the hooked ufunc has its own
         recorder, calls = self._recorder, 500
-        numpy = sys.modules[self._ufunc.__module__]
-        a, b = operands
         unhooked = next((p.original_call for p in self._patches if isinstance(p, CallPatch)), None)
         before = getattr(recorder.local, "writer", None)
-        if unhooked is None or before is None or id(numpy.add) not in self._calls:
+        if unhooked is None or before is None or id(ufunc) not in self._calls:
             return 0
         scratch = ThreadWriter(0, 0, 0, before.generation, 0)
         scratch.words = memoryview(bytearray(calls * 8 * WORDS_PER_RECORD)).cast("Q")
@@ -380,10 +391,10 @@ class PythonHooks:
                 scratch.next = 0
                 started = time.perf_counter_ns()
                 for _ in range(calls):
-                    numpy.add(a, b)
+                    ufunc(*operands)
                 hooked = time.perf_counter_ns()
                 for _ in range(calls):
-                    unhooked(numpy.add, a, b)
+                    unhooked(ufunc, *operands)
                 best.append((2 * hooked - started - time.perf_counter_ns()) // calls)
         finally:
             recorder.local.writer = before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ class Hook(NamedTuple):
     op: int
     policy: int
     n_in: int  # ufuncs: positional arguments beyond these are outputs; −1: all are inputs
+    bare: int  # the signature without operands: what a span is while it is open
     bound: bool  # the first positional argument is the object called, or the self of a method
     name: str = ""  # methods of ufuncs: ``reduce``; the op is ``add.reduce``
 
@@ -238,7 +240,7 @@ class ArrayReader:
         self.shape: Callable[[Any], tuple[int, ...]] = get["shape"]
         self.strides: Callable[[Any], tuple[int, ...]] = get["strides"]
         self.base: Callable[[Any], Any] = numpy.ndarray.__dict__["base"].__get__
-        self._flags: Callable[[Any], Any] = numpy.ndarray.__dict__["flags"].__get__
+        self.flags: Callable[[Any], Any] = numpy.ndarray.__dict__["flags"].__get__
         self.scalar_dtype: Callable[[Any], Any] = numpy.generic.__dict__["dtype"].__get__
         self._interface = numpy.ndarray.__dict__["__array_interface__"].__get__
         probe = numpy.ndarray((3,), "u1")
@@ -268,7 +270,7 @@ class ArrayReader:
             layout, kind, itemsize = part
             return [layout << 8 | NO_ALIAS << 16 | ord(kind) << 24 | itemsize << 32]
         dtype, shape, strides, alias = part
-        flags = self._flags(a)
+        flags = self.flags(a)
         layout = Layout.STRIDED
         if flags.c_contiguous:
             layout = Layout.C
@@ -289,6 +291,7 @@ class Signatures:
         self._intern = intern
         self._known: dict[Any, int] = {}
         self._glanced: dict[Any, int] = {}
+        self._references = self._references_alone()
 
     def of(
         self,
@@ -325,7 +328,7 @@ class Signatures:
     ) -> tuple[Any, ...] | None:
         """Return what tells an ordinary call from others with little work; None: it is not ordinary."""
         ndarray, numbers, policy = self.reader.ndarray, self.reader.numbers, hook.policy
-        key: list[Any] = [op]
+        key: list[Any] = [op, hook.n_in, policy, hook.bound]
         arrays: list[Any] = []
         first = 1 if hook.bound and not isinstance(args[0], ndarray) else 0
         for value in (
@@ -384,16 +387,46 @@ class Signatures:
         outputs = [*results, kwargs.get("out"), *args[len(inputs) :]]
         if policy & WRITES_SELF:
             outputs.append(own)
-        if policy & WRITES_FIRST and args:
-            outputs.append(args[0] if isinstance(args[0], self.reader.ndarray) else None)
+        if policy & WRITES_FIRST:  # behind the generator, for its methods
+            arrays = (a for a in args[:2] if isinstance(a, self.reader.ndarray))
+            outputs.append(next(arrays, None))
         for value in outputs:
             call.wrote(value)
         return call
 
-    def shares_memory(self, hook: Hook, args: tuple[Any, ...], result: Any) -> bool:
-        """Whether the result is a view of an argument, or no array at all made of none: no copy."""
+    def shares_memory(
+        self, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> bool:
+        """Whether the result lies in memory that was there before, or is no array at all made of none.
+
+        It may be an argument's, a foreign object's (a buffer), or that of an array which an object
+        handed over (``__array__``) and something else still holds. Nothing was copied then.
+        """
         reader = self.reader
         if not isinstance(result, reader.ndarray):
             return not (hook.bound and args and isinstance(args[0], reader.ndarray))
         home = reader.root(result)
-        return any(isinstance(a, reader.ndarray) and reader.root(a) is home for a in args)
+        if not isinstance(home, reader.ndarray) or not reader.flags(home).owndata:
+            return True
+        given = (*args, *kwargs.values())
+        if any(isinstance(a, reader.ndarray) and reader.root(a) is home for a in given):
+            return True
+        foreign = (a for a in given if not isinstance(a, (reader.ndarray, reader.generic)))
+        if not any("__array__" in vars(cls) for a in foreign for cls in type(a).__mro__):
+            return False
+        alone = self._references[home is result]
+        return sys.getrefcount(result) > alone[0] or sys.getrefcount(home) > alone[1]
+
+    def _references_alone(self) -> dict[bool, tuple[int, int]]:
+        """Return how many references a result and its memory have in `shares_memory` if no one else has any.
+
+        By whether the two are one.
+        """
+
+        def references(result: Any) -> tuple[bool, tuple[int, int]]:
+            home = self.reader.root(result)
+            return home is result, (sys.getrefcount(result), sys.getrefcount(home))
+
+        result = self.reader.ndarray((2,))
+        view = self.reader.ndarray((2,))[:1]
+        return dict([references(result), references(view)])

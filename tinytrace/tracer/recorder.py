@@ -87,12 +87,13 @@ class ThreadWriter:
         end: number of the first record that does not fit in the segment.
         stack: the open spans, outermost first.
         open: those of them that end by a token: their segment and first word.
+        opaque: an op runs whose inside is not recorded (`records.Policy.OPAQUE`).
         sampled_ns, sampled_cpu_ns: the sampler's: when it last saw this thread, its CPU clock then.
     """
 
     __slots__ = (
         "created_ns", "empty", "end", "generation", "ident", "index", "native_id", "next", "number",
-        "open", "rolling", "sampled_cpu_ns", "sampled_ns", "shift", "stack", "words",
+        "opaque", "open", "rolling", "sampled_cpu_ns", "sampled_ns", "shift", "stack", "words",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +108,7 @@ class ThreadWriter:
         self.words = memoryview(b"")
         self.shift = self.next = self.end = self.number = self.empty = 0
         self.rolling = False
+        self.opaque = 0
         self.stack: list[int] = []
         self.open: dict[int, tuple[memoryview, int]] = {}
         self.sampled_ns = self.sampled_cpu_ns = 0
@@ -181,7 +183,7 @@ class PythonRecorder:
         self.clock = clock
         self._native_id = native_id
         self.hidden: set[int] = set()  # ids of the code objects of hooks: in nobody's stack
-        self.op_cost: Callable[..., int] | None = None  # given by hooks: ns to record one op
+        self.op_cost: Callable[..., int] | None = None  # given by hooks: ns to record a call
         self.local = _thread._local()  # .writer: the calling thread's ThreadWriter
         self._generation = 0
         self._prefixes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())

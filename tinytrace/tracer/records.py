@@ -136,8 +136,8 @@ class Policy(IntFlag):
     """How an operation is recorded; given with each hook."""
 
     ATTRIBUTES = 1  # keep int, str, None, bool and tuple-of-int arguments in the signature
-    COPIES_ONLY = 2  # a result that shares memory with an argument is no op: nothing is recorded
+    COPIES_ONLY = 2  # no op inside, and no result in new memory: a view, nothing is recorded
     EXPONENT = 4  # keep the value of a Python scalar second argument (power)
     WRITES_SELF = 8  # the first operand is written as well (sort, fill, put)
     WRITES_FIRST_ARGUMENT = 16  # likewise for functions (copyto, putmask, shuffle)
-    QUIET = 32  # keep the span only when another op ran inside it
+    OPAQUE = 32  # does its own work: what runs inside it (checks of arguments) is not recorded

@@ -35,7 +35,9 @@ UFUNC_METHODS = ("reduce", "accumulate", "reduceat", "outer", "at")
 # Builtins of numpy's multiarray that no dispatcher stands before.
 BUILTINS: dict[str, int] = {
     **dict.fromkeys(("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"), Policy.COPIES_ONLY),
-    **dict.fromkeys(("arange", "zeros", "fromiter", "count_nonzero", "interp", "interp_complex", "_place"), 0),
+    **dict.fromkeys(("arange", "zeros", "fromiter", "count_nonzero", "interp", "interp_complex"), 0),
+    "_place": Policy.WRITES_FIRST_ARGUMENT,
+    "_vec_string": Policy.ATTRIBUTES,
     "c_einsum": Policy.ATTRIBUTES,
     "correlate": Policy.ATTRIBUTES,
     "correlate2": Policy.ATTRIBUTES,
@@ -61,6 +63,16 @@ NOT_OPS = frozenset(
     ]
 )
 WRITES_FIRST = frozenset({"copyto", "putmask", "place", "put", "put_along_axis", "fill_diagonal"})
+
+# Python functions that work on elements where no hook is: through ``.flat``.
+WORK_UNSEEN = frozenset({"fill_diagonal"})
+
+# Draws that are made of other draws and of array operations, which are recorded as what runs inside. The
+# others check their arguments by array operations; the work is their own.
+COMPOSED_DRAWS = frozenset(
+    {"choice", "permutation", "permuted", "shuffle", "multivariate_normal", "rand", "randn", "random",
+     "ranf", "sample", "random_integers"}
+)  # fmt: skip
 
 # Methods of random generators that are not draws.
 NOT_DRAWS = frozenset(
@@ -149,7 +161,9 @@ class NumpyAdapter:
             for name, obj in list(vars(cls).items()):
                 if name.startswith("_") or name in NOT_DRAWS or not callable(obj):
                     continue
-                policy = Policy.WRITES_FIRST_ARGUMENT if name == "shuffle" else Policy(0)
+                policy = Policy(0) if name in COMPOSED_DRAWS else Policy.OPAQUE
+                if name == "shuffle":
+                    policy = Policy.WRITES_FIRST_ARGUMENT
                 self._draw(cls, name, obj, policy)
 
     def install_scipy_special(self, special: ModuleType) -> None:
@@ -184,8 +198,8 @@ class NumpyAdapter:
                 continue
             implementation = getattr(obj, "_implementation", None)
             policy = Policy.ATTRIBUTES
-            if isinstance(implementation, FunctionType):
-                policy = Policy.QUIET  # Python: its work shows as the ops inside
+            if isinstance(implementation, FunctionType) and name not in WORK_UNSEEN:
+                policy = Policy.COPIES_ONLY  # Python: its work shows as the ops inside
             elif name in WRITES_FIRST:
                 policy = Policy.WRITES_FIRST_ARGUMENT
             elif name in {"where", "concatenate", "searchsorted", "bincount"}:

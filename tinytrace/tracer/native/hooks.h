@@ -7,7 +7,14 @@
 enum { UFUNC_METHODS = 8 };
 
 /* What the last call of a hook was, since the next is likely to be the same; void after a new recording began. */
-typedef struct { site_hint site; uint32_t signature, generation; } call_hint;
+enum { ORDINARY_OPERANDS = 4 };
+typedef struct { PyObject *descr; int ndim, contiguity, alias; } operand_hint; /* a reference to its dtype */
+typedef struct {
+    site_hint site; signature_hint signature; uint32_t generation;
+    uint32_t bare;           /* the signature without operands: what a span is while it is open */
+    int ordinary;            /* the call was one that `operands` can describe */
+    operand_hint operands[ORDINARY_OPERANDS];
+} call_hint;
 
 typedef struct {
     uint32_t op, policy;

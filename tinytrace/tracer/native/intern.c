@@ -1,4 +1,5 @@
 /* Ids for call sites, signatures and stacks: open-addressed tables, written to the store on first sight. Guarded by the GIL. */
+#include "frames.h"
 #include "tt.h"
 #include <string.h>
 
@@ -191,10 +192,10 @@ static inline int same_key(const signature_entry *s, const uint64_t *key, uint32
     return !differ;
 }
 
-uint32_t signature_id(const uint64_t *key, uint32_t words, uint32_t *hint) {
-    if (hint && *hint && same_key(&signatures[*hint - 1], key, words)) return *hint;
+uint32_t signature_id(const uint64_t *key, uint32_t words, signature_hint *hint) {
+    if (hint && hint->id && same_key(&signatures[hint->id - 1], key, words)) return hint->id;
     uint32_t id = signature_find(key, words);
-    if (hint) *hint = id;
+    if (hint) *hint = (signature_hint){id ? signatures[id - 1].key : NULL, id};
     return id;
 }
 

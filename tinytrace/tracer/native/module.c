@@ -42,6 +42,12 @@ static PyObject *record_stats(PyObject *module, PyObject *unused) {
                          "signatures_left_out", rec.signatures_left_out, "stacks_left_out", rec.stacks_left_out, "errno", rec.error, "threads", rec.n_threads);
 }
 
+/* The clock of spans between two readings of the system's. */
+static PyObject *record_clock(PyObject *module, PyObject *unused) {
+    uint64_t before = now_ns(), span = span_now_ns(), after = now_ns();
+    return Py_BuildValue("KKKi", before, span, after, span_clock.on);
+}
+
 static PyObject *record_put(PyObject *module, PyObject *args) {
     int entry;
     Py_buffer payload;
@@ -95,7 +101,7 @@ static PyObject *record_begin(PyObject *module, PyObject *args) {
     thread_state *t = rec.active ? thread_current() : NULL;
     site_hint hint = {NULL, 0, 0};
     uint32_t site = t ? site_of_caller(&hint) : 0;
-    open_span *o = t ? span_begin(t, (int)kind, what, site, now_ns()) : NULL;
+    open_span *o = t ? span_begin(t, (int)kind, what, site, span_now_ns()) : NULL;
     return PyLong_FromUnsignedLongLong(o ? TOKEN(t, o->index) + 1 : 0); /* 0 = not recorded */
 }
 static PyObject *record_end(PyObject *module, PyObject *args) {
@@ -111,7 +117,7 @@ static PyObject *record_instant(PyObject *module, PyObject *label) {
     thread_state *t = rec.active ? thread_current() : NULL;
     site_hint hint = {NULL, 0, 0};
     uint32_t site = t ? site_of_caller(&hint) : 0;
-    uint64_t at = now_ns();
+    uint64_t at = span_now_ns();
     open_span *o = t ? span_begin(t, KIND_INSTANT, (uint32_t)what, site, at) : NULL;
     if (o) span_end(t, o->record, at, 0);
     Py_RETURN_NONE;
@@ -160,6 +166,7 @@ PyMethodDef tt_record_methods[] = {
     {"open", record_open, METH_VARARGS, "open(folder, disk_limit_bytes): begin recording into an empty folder."},
     {"close", record_close, METH_NOARGS, "End recording; nothing is recorded afterwards."},
     {"stats", record_stats, METH_NOARGS, "What was recorded and what was not, as numbers."},
+    {"clock", record_clock, METH_NOARGS, "clock() -> CLOCK_MONOTONIC, the clock of spans, CLOCK_MONOTONIC, whether the second is the counter."},
     {"put", record_put, METH_VARARGS, "put(entry, payload): append an entry to the tables."},
     {"op", record_op, METH_O, "op(name) -> id"},
     {"label", record_label, METH_VARARGS, "label(name, args_json) -> id"},

@@ -218,6 +218,33 @@ static uint32_t finish(signature_key *k, uint32_t op, call_hint *hint) {
     return signature_id(k->words, k->used, hint ? &hint->signature : NULL);
 }
 
+/* ---- ordinary calls: those that `same_as_last` (operands.h) can recognise ---- */
+/* What `same_as_last` compares the next call with. References to dtypes keep their addresses meaningful. */
+static void remember(const op_call *c, PyObject *result) {
+    call_hint *h = c->hint;
+    int n = c->n_in;
+    h->ordinary = 0;
+    if (!result || c->policy & ~(uint32_t)POLICY_ATTRIBUTES || c->kwnames || n < 1 || n >= ORDINARY_OPERANDS || !h->signature.key) return;
+    if (c->n_args != n && (c->n_args != n + 1 || c->args[n] != result)) return;
+    for (int i = 0; i <= n; i++) {
+        operand_hint *x = &h->operands[i];
+        PyObject *o = i < n ? c->args[i] : result;
+        Py_CLEAR(x->descr);
+        if (Py_IS_TYPE(o, &PyArray_Type)) {
+            PyArrayObject *a = (PyArrayObject *)o;
+            *x = (operand_hint){Py_NewRef((PyObject *)PyArray_DESCR(a)), PyArray_NDIM(a), PyArray_FLAGS(a) & CONTIGUITY, -1};
+            for (int k = 0; k < i && x->alias < 0; k++) {
+                PyObject *before = c->args[k];
+                if (before == o) x->alias = k;
+                else if (Py_IS_TYPE(before, &PyArray_Type) && PyArray_DATA((PyArrayObject *)before) == PyArray_DATA(a)) return;
+            }
+        } else if (i < n && PyFloat_CheckExact(o)) x->ndim = A_FLOAT;
+        else if (i < n && PyLong_CheckExact(o) && !c->policy) x->ndim = AN_INT; /* else an int may be an attribute */
+        else return;
+    }
+    h->ordinary = (h->signature.key[0] & 0xFFFFFFFFu) == c->op; /* not where signatures ran out */
+}
+
 uint32_t operands_signature(const op_call *c, PyObject *result) {
     signature_key k;
     k.used = 1;
@@ -249,8 +276,11 @@ uint32_t operands_signature(const op_call *c, PyObject *result) {
     if (out) add_output(&k, out);
     for (Py_ssize_t i = n_in; i < c->n_args; i++) add_output(&k, c->args[i]);
     if (c->policy & POLICY_WRITES_SELF && c->self) add_output(&k, c->self);
-    if (c->policy & POLICY_WRITES_FIRST_ARGUMENT && c->n_args && PyArray_Check(c->args[0])) add_output(&k, c->args[0]);
-    return finish(&k, c->op, c->hint);
+    for (Py_ssize_t i = 0; c->policy & POLICY_WRITES_FIRST_ARGUMENT && i < c->n_args && i < 2; i++)
+        if (PyArray_Check(c->args[i])) { add_output(&k, c->args[i]); break; } /* behind the generator, for its methods */
+    uint32_t id = finish(&k, c->op, c->hint);
+    remember(c, result);
+    return id;
 }
 
 /* ---- views ---- */
@@ -258,13 +288,12 @@ static PyObject *root(PyObject *o) {
     while (PyArray_Check(o) && PyArray_BASE((PyArrayObject *)o)) o = PyArray_BASE((PyArrayObject *)o);
     return o;
 }
-/* Whether the result is a view of an argument, or no array at all made of none: nothing was copied. */
+/* Whether the result lies in memory that was there before: an argument's, a foreign object's (a buffer), or that of an array which
+   an object handed over (`__array__`) and something else still holds; or is no array at all made of none. Nothing was copied. */
 int shares_memory(const op_call *c, PyObject *result) {
     if (!PyArray_Check(result)) return c->self == NULL;
     PyObject *home = root(result);
-    if (c->self && root(c->self) == home) return 1;
-    for (Py_ssize_t i = 0; i < c->n_args; i++) if (PyArray_Check(c->args[i]) && root(c->args[i]) == home) return 1;
-    return 0;
+    return !PyArray_Check(home) || !PyArray_CHKFLAGS((PyArrayObject *)home, NPY_ARRAY_OWNDATA) || Py_REFCNT(home) > 1 || Py_REFCNT(result) > 1;
 }
 
 /* ---- index keys ---- */
@@ -283,27 +312,63 @@ int key_is_element(PyObject *array, PyObject *key) {
     return 1;
 }
 
-/* The shape that a basic key selects; -1 if it is not basic. Errors of the key itself were raised by the assignment before. */
-static int basic_shape(PyArrayObject *a, PyObject *key, npy_intp *shape) {
+/* An index array of integers, or a slice's or an integer's place in a key. */
+static inline int is_integer_array(PyObject *o) { return PyArray_Check(o) && PyArray_ISINTEGER((PyArrayObject *)o); }
+
+/* Broadcasts `dims` into shape[0..*ndim): index arrays select together. 0 = they do not fit (the assignment has failed then). */
+static int broadcast(npy_intp *shape, int *ndim, const npy_intp *dims, int n) {
+    while (*ndim < n) {
+        memmove(shape + 1, shape, (size_t)(*ndim)++ * sizeof *shape);
+        shape[0] = 1;
+    }
+    for (int i = 1; i <= n; i++) {
+        npy_intp *at = &shape[*ndim - i], size = dims[n - i];
+        if (*at == 1) *at = size;
+        else if (size != 1 && size != *at) return 0;
+    }
+    return 1;
+}
+
+/* The shape that a key of integers, slices, None, ... and arrays of integers selects; -1: of another key (masks, lists).
+   What index arrays select stands where they stand, or first if something else stands between them. Errors of the key itself
+   were raised by the assignment before. */
+static int selected_shape(PyArrayObject *a, PyObject *key, npy_intp *shape) {
     PyObject *one[1] = {key};
     PyObject **items = PyTuple_Check(key) ? &PyTuple_GET_ITEM(key, 0) : one;
     Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1, used = 0;
-    int ndim = 0, dim = 0, rank = PyArray_NDIM(a);
-    for (Py_ssize_t i = 0; i < n; i++) used += items[i] != Py_None && items[i] != Py_Ellipsis;
+    int ndim = 0, dim = 0, rank = PyArray_NDIM(a), arrays = 0, together = 0, at = -1, last = -1, apart = 0;
+    npy_intp index_shape[MAX_NDIM], rest[2 * MAX_NDIM];
+    for (Py_ssize_t i = 0; i < n; i++) {
+        used += items[i] != Py_None && items[i] != Py_Ellipsis;
+        arrays += is_integer_array(items[i]);
+    }
     for (Py_ssize_t i = 0; i < n; i++) {
         PyObject *o = items[i];
-        if (!item_is_basic(o) || ndim >= MAX_NDIM || used > rank) return -1;
-        if (o == Py_None) shape[ndim++] = 1;
-        else if (o == Py_Ellipsis) for (Py_ssize_t left = rank - used; left > 0 && dim < rank; left--) shape[ndim++] = PyArray_DIM(a, dim++);
+        int picks = arrays && (is_integer_array(o) || is_index(o)); /* beside arrays integers are index arrays too */
+        if ((!item_is_basic(o) && !picks) || ndim >= MAX_NDIM || used > rank) return -1;
+        if (picks) {
+            PyArrayObject *index = PyArray_Check(o) ? (PyArrayObject *)o : NULL;
+            if (index && !broadcast(index_shape, &together, PyArray_DIMS(index), PyArray_NDIM(index))) return -1;
+            if (at < 0) at = ndim;
+            else if (last != i - 1) apart = 1;
+            last = (int)i;
+            dim++;
+        } else if (o == Py_None) rest[ndim++] = 1;
+        else if (o == Py_Ellipsis) for (Py_ssize_t left = rank - used; left > 0 && dim < rank; left--) rest[ndim++] = PyArray_DIM(a, dim++);
         else if (PySlice_Check(o)) {
             Py_ssize_t start, stop, step;
             if (PySlice_Unpack(o, &start, &stop, &step) < 0) { PyErr_Clear(); return -1; }
-            shape[ndim++] = PySlice_AdjustIndices(PyArray_DIM(a, dim), &start, &stop, step);
+            rest[ndim++] = PySlice_AdjustIndices(PyArray_DIM(a, dim), &start, &stop, step);
             dim++;
         } else dim++;
     }
-    while (dim < rank && ndim < MAX_NDIM) shape[ndim++] = PyArray_DIM(a, dim++);
-    return ndim;
+    while (dim < rank && ndim < MAX_NDIM) rest[ndim++] = PyArray_DIM(a, dim++);
+    if (ndim + together > MAX_NDIM) return -1;
+    if (at < 0 || apart) at = 0;
+    memcpy(shape, rest, (size_t)at * sizeof *shape);
+    memcpy(shape + at, index_shape, (size_t)together * sizeof *shape);
+    memcpy(shape + at + together, rest + at, (size_t)(ndim - at) * sizeof *shape);
+    return ndim + together;
 }
 
 /* Inputs: the value where it is an array, then index arrays. Output: the part that was written (OTHER: size not known). */
@@ -316,19 +381,11 @@ uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObj
     npy_intp shape[MAX_NDIM];
     if (PyErr_Occurred()) return finish(&k, op, NULL); /* it failed: nothing was written */
     add_input(&k, value, 1);
-    int ndim = basic_shape(a, key, shape);
-    if (ndim < 0) {
-        Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1;
-        for (Py_ssize_t i = 0; i < n; i++) {
-            PyObject *o = PyTuple_Check(key) ? PyTuple_GET_ITEM(key, i) : key;
-            if (PyArray_Check(o)) add_input(&k, o, 0);
-        }
-        PyArrayObject *index = PyArray_Check(key) ? (PyArrayObject *)key : NULL;
-        if (index && PyArray_TYPE(index) != NPY_BOOL && PyArray_NDIM(index) + PyArray_NDIM(a) - 1 <= MAX_NDIM && PyArray_NDIM(a)) {
-            ndim = PyArray_NDIM(index); /* rows picked by one array of integers */
-            memcpy(shape, PyArray_DIMS(index), (size_t)ndim * sizeof *shape);
-            for (int i = 1; i < PyArray_NDIM(a); i++) shape[ndim++] = PyArray_DIM(a, i);
-        }
+    int ndim = selected_shape(a, key, shape);
+    Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *o = PyTuple_Check(key) ? PyTuple_GET_ITEM(key, i) : key;
+        if (PyArray_Check(o)) add_input(&k, o, 0);
     }
     if (count(&k) < MAX_OPERANDS) {
         if (ndim < 0) add_bare(&k, LAYOUT_OTHER, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));

@@ -82,6 +82,7 @@ static void *sample(void *unused) {
         sampler.late_ns += t > due ? t - due : 0;
         sampler.last_ns = t;
         sampler.rounds++;
+        span_clock_sync();
         for (PyThreadState *o = sampler.counters_only ? NULL : PyInterpreterState_ThreadHead(sampler.interpreter); o; o = PyThreadState_Next(o))
             if (o != me) sample_thread(o, t);
         if (sampler.tick_ns && t >= next_tick) {

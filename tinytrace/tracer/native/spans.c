@@ -100,10 +100,14 @@ static void unhome(thread_state *t, segment *home) {
     if (--home->open == 0 && home->retired && home != t->spans.current) segment_release(home);
 }
 
-/* Position in the stack of open spans; the innermost first, since that is nearly always it. */
+/* Position in the stack of open spans. */
 static int find_open(const thread_state *t, const span_record *r) {
     for (int i = (int)t->depth - 1; i >= 0; i--) if (t->stack[i].record == r) return i;
     return -1;
+}
+
+int span_is_open(const thread_state *t, const span_record *r) {
+    return t->generation == rec.generation && find_open(t, r) >= 0;
 }
 
 static void take_off(thread_state *t, int at) {
@@ -112,9 +116,18 @@ static void take_off(thread_state *t, int at) {
 }
 
 void span_end(thread_state *t, span_record *r, uint64_t end_ns, int flags) {
+    if (span_is_top(t, r)) { /* nearly always */
+        open_span *top = &t->stack[t->depth - 1];
+        segment *home = top->home;
+        r->dur_ns = end_ns > r->start_ns ? end_ns - r->start_ns : 0;
+        r->flags = (uint8_t)flags;
+        if (--t->depth) top[-1].children++;
+        unhome(t, home);
+        return;
+    }
+    if (!span_is_open(t, r)) return;
     int at = find_open(t, r);
-    if (at < 0) return; /* recording was stopped and started inside it */
-    if (at != (int)t->depth - 1) flags |= FLAG_DETACHED; /* spans that began inside it are still open */
+    flags |= FLAG_DETACHED; /* spans that began inside it are still open */
     segment *home = t->stack[at].home;
     r->dur_ns = end_ns > r->start_ns ? end_ns - r->start_ns : 0;
     r->flags = (uint8_t)flags;
@@ -141,7 +154,7 @@ void span_discard(thread_state *t, span_record *r) {
 /* End a span by its token, from whichever thread. -1 = not open any more. */
 int span_end_token(uint64_t token, int flags) {
     uint32_t thread = (uint32_t)(token >> 40);
-    uint64_t index = token & ((1ull << 40) - 1), end = now_ns();
+    uint64_t index = token & ((1ull << 40) - 1), end = span_now_ns();
     for (thread_state *t = rec.threads; t; t = t->next) {
         if (t->index != thread) continue;
         for (int i = (int)t->depth - 1; i >= 0; i--)

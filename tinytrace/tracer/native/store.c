@@ -129,6 +129,7 @@ int store_open(const char *folder, uint64_t disk_limit_bytes) {
     rec.samples.stream = STREAM_SAMPLES;
     rec.counters.stream = STREAM_COUNTERS;
     intern_reset();
+    span_clock_start();
     rec.active = 1;
     return keeper_start();
 }

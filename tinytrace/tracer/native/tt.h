@@ -18,7 +18,7 @@ enum kind { KIND_OP = 0, KIND_SPAN = 1, KIND_STEP = 2, KIND_INSTANT = 8, KIND_LA
 enum flag { FLAG_OPEN = 1, FLAG_RAISED = 2, FLAG_DETACHED = 4 };
 enum entry { ENTRY_META = 1, ENTRY_THREAD, ENTRY_OP, ENTRY_SIGNATURE, ENTRY_SITE, ENTRY_STACK, ENTRY_LABEL, ENTRY_SERIES, ENTRY_WARNING };
 enum layout { LAYOUT_C = 0, LAYOUT_F, LAYOUT_STRIDED, LAYOUT_NUMPY_SCALAR, LAYOUT_PYTHON_SCALAR, LAYOUT_OTHER, LAYOUT_SWAPPED = 128 };
-enum policy { POLICY_ATTRIBUTES = 1, POLICY_COPIES_ONLY = 2, POLICY_EXPONENT = 4, POLICY_WRITES_SELF = 8, POLICY_WRITES_FIRST_ARGUMENT = 16, POLICY_QUIET = 32 };
+enum policy { POLICY_ATTRIBUTES = 1, POLICY_COPIES_ONLY = 2, POLICY_EXPONENT = 4, POLICY_WRITES_SELF = 8, POLICY_WRITES_FIRST_ARGUMENT = 16, POLICY_OPAQUE = 32 };
 enum { LATER_SPANS = 65536, SPARE_BYTES = SEGMENT_HEADER_BYTES + LATER_SPANS * RECORD_BYTES };
 enum { NO_ALIAS = 255, MAX_OPERANDS = 12, MAX_NDIM = 64, MAX_ATTRIBUTE_BYTES = 120, MAX_DEPTH = 512 };
 
@@ -46,7 +46,7 @@ typedef struct { uint32_t stream, thread, number, position; segment *current; ui
 typedef struct { span_record *record; segment *home; uint64_t index; uint32_t children; } open_span;
 
 typedef struct thread_state {
-    uint32_t index, generation, depth; uint64_t tid, ident, created_ns;
+    uint32_t index, generation, depth, opaque; uint64_t tid, ident, created_ns;
     stream_writer spans;
     uint64_t sampled_ns, sampled_cpu_ns;  /* the sampler's: when it last saw this thread, its CPU clock then */
     open_span stack[MAX_DEPTH];
@@ -72,6 +72,29 @@ static inline uint64_t now_ns(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
+
+/* clock.c: the clock of spans, which is CLOCK_MONOTONIC read in a cheaper way where there is one. With the GIL. */
+#if defined(__x86_64__) && defined(__linux__)
+#define HAVE_COUNTER 1
+#include <x86intrin.h>
+static inline uint64_t counter_ticks(void) { return __rdtsc(); }
+#endif
+typedef struct { uint64_t base_ticks, base_ns, per_tick; int on; } span_clock_state; /* per_tick: ns, 32.32 bits */
+extern span_clock_state span_clock;
+void span_clock_start(void);
+void span_clock_sync(void);
+static inline uint64_t span_clock_at(uint64_t ticks) {
+    return span_clock.base_ns + (uint64_t)((unsigned __int128)(ticks - span_clock.base_ticks) * span_clock.per_tick >> 32);
+}
+static inline uint64_t span_now_ns(void) {
+#ifdef HAVE_COUNTER
+    uint64_t ticks = counter_ticks();
+    /* Long after the last sync (the GIL was held, the machine slept) the counter is not trusted. */
+    if (span_clock.on && ticks - span_clock.base_ticks < 1ull << 33) return span_clock_at(ticks);
+#endif
+    return now_ns();
+}
+
 static inline uint64_t mix(uint64_t h, uint64_t v) {
     h = (h ^ v) * 0x9E3779B97F4A7C15ull;
     return h ^ (h >> 29);
@@ -108,6 +131,11 @@ static inline thread_state *thread_current(void) {
     return t && t->generation == rec.generation ? t : thread_create();
 }
 open_span *span_begin(thread_state *t, int kind, uint32_t what, uint32_t site, uint64_t start_ns);
+/* Whether a span may be written to: meanwhile recording may have ended, its map be gone, or this be the child of a fork. */
+int span_is_open(const thread_state *t, const span_record *record);
+static inline int span_is_top(const thread_state *t, const span_record *record) {
+    return t->depth && t->stack[t->depth - 1].record == record && t->generation == rec.generation;
+}
 void span_end(thread_state *t, span_record *record, uint64_t end_ns, int flags);
 void span_discard(thread_state *t, span_record *record);
 int span_end_token(uint64_t token, int flags);
@@ -117,18 +145,13 @@ int span_end_token(uint64_t token, int flags);
 typedef struct { PyCodeObject *code; int lasti; uint32_t id; } site_hint; /* where the same hook was called from last */
 uint32_t site_of_caller(site_hint *hint);
 uint32_t stack_of(PyThreadState *tstate);
-uint32_t signature_id(const uint64_t *key, uint32_t words, uint32_t *hint); /* hint: the id that is likely, or NULL */
+typedef struct { const uint64_t *key; uint32_t id; } signature_hint; /* the last one; NULL: there was none yet */
+uint32_t signature_id(const uint64_t *key, uint32_t words, signature_hint *hint); /* hint: may be NULL */
 int intern_internal_prefixes(PyObject *prefixes, PyObject *ours);
 void intern_reset(void);
 typedef struct { uint32_t id, flags; } site;
 enum { SITE_INTERNAL = 1, SITE_OURS = 2 };
 site site_intern(PyCodeObject *code, int lasti);
-
-/* frames.c: walking interpreter frames; differs with every Python version */
-typedef struct frame_cursor frame_cursor;
-void *frame_top(PyThreadState *tstate);
-void *frame_next(void *frame);
-PyCodeObject *frame_code(void *frame, int *lasti); /* NULL for frames without code */
 
 extern PyMethodDef tt_hook_methods[];    /* hooks.c, NumPy */
 extern PyMethodDef tt_sampler_methods[]; /* sampler.c */

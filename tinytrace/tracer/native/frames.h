@@ -1,9 +1,13 @@
-/* Walking interpreter frames without creating frame objects: the only file that knows the layouts of each Python version. */
+/* Walking interpreter frames without creating frame objects: the only file that knows the layouts of each Python version.
+   It comes before all other headers. */
+#ifndef TINYTRACE_FRAMES_H
+#define TINYTRACE_FRAMES_H
 #if defined(__has_include)
 #if __has_include(<internal/pycore_frame.h>)
 #define HAVE_INTERNAL_FRAMES 1
 #endif
 #endif
+#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000 && defined(HAVE_INTERNAL_FRAMES)
 #define Py_BUILD_CORE 1
@@ -11,19 +15,18 @@
 #undef Py_BUILD_CORE
 #define FAST_FRAMES 1
 #endif
-#include "tt.h"
 
 #if defined(FAST_FRAMES)
 
-void *frame_top(PyThreadState *tstate) {
+static inline void *frame_top(PyThreadState *tstate) {
 #if PY_VERSION_HEX >= 0x030D0000
     return tstate->current_frame;
 #else
     return tstate->cframe->current_frame;
 #endif
 }
-void *frame_next(void *frame) { return ((_PyInterpreterFrame *)frame)->previous; }
-PyCodeObject *frame_code(void *frame, int *lasti) {
+static inline void *frame_next(void *frame) { return ((_PyInterpreterFrame *)frame)->previous; }
+static inline PyCodeObject *frame_code(void *frame, int *lasti) {
     _PyInterpreterFrame *f = frame;
 #if PY_VERSION_HEX >= 0x030C0000
     if (f->owner == FRAME_OWNED_BY_CSTACK) return NULL;
@@ -42,9 +45,9 @@ PyCodeObject *frame_code(void *frame, int *lasti) {
 #elif PY_VERSION_HEX < 0x030B0000
 
 #include <frameobject.h>
-void *frame_top(PyThreadState *tstate) { return tstate->frame; }
-void *frame_next(void *frame) { return ((PyFrameObject *)frame)->f_back; }
-PyCodeObject *frame_code(void *frame, int *lasti) {
+static inline void *frame_top(PyThreadState *tstate) { return tstate->frame; }
+static inline void *frame_next(void *frame) { return ((PyFrameObject *)frame)->f_back; }
+static inline PyCodeObject *frame_code(void *frame, int *lasti) {
     PyFrameObject *f = frame;
     *lasti = f->f_lasti * 2; /* counted in instructions of two bytes */
     return f->f_code;
@@ -52,20 +55,21 @@ PyCodeObject *frame_code(void *frame, int *lasti) {
 
 #else
 /* The public interface: frame objects, kept alive by their frames while those run. */
-void *frame_top(PyThreadState *tstate) {
+static inline void *frame_top(PyThreadState *tstate) {
     PyFrameObject *f = PyThreadState_GetFrame(tstate);
     Py_XDECREF(f);
     return f;
 }
-void *frame_next(void *frame) {
+static inline void *frame_next(void *frame) {
     PyFrameObject *f = PyFrame_GetBack((PyFrameObject *)frame);
     Py_XDECREF(f);
     return f;
 }
-PyCodeObject *frame_code(void *frame, int *lasti) {
+static inline PyCodeObject *frame_code(void *frame, int *lasti) {
     PyCodeObject *code = PyFrame_GetCode((PyFrameObject *)frame);
     *lasti = PyFrame_GetLasti((PyFrameObject *)frame);
     Py_XDECREF(code);
     return code;
 }
+#endif
 #endif
