@@ -291,7 +291,7 @@ class _Process:
         r = _written(segments, Stream.SAMPLES)[0] if segments else np.empty(0, SAMPLE_DTYPE)
         if not len(r):
             return
-        rows = {int(i): self.thread(int(i)) for i in np.unique(r["thread"])}
+        rows = {int(i): self.thread(int(i)) for i in sorted(set(r["thread"].tolist()))}
         thread = _lookup(rows, r["thread"])
         cpu = r["cpu_ns"].astype(np.int64)
         cpu[cpu == CPU_NOT_KNOWN] = -1
@@ -333,7 +333,7 @@ def _steps(spans: Spans, process_of: Column) -> Column:
     """The step that each span began in: its own number for a step, else the enclosing one's, or −1."""
     step: Column = spans.step.copy()
     process = process_of[spans.thread] if len(spans) else np.empty(0, np.int64)
-    for p in np.unique(process[spans.kind == Kind.STEP]):
+    for p in set(process[spans.kind == Kind.STEP].tolist()):
         rows = np.flatnonzero((spans.kind == Kind.STEP) & (process == p))
         rows = rows[np.argsort(spans.start_ns[rows], kind="stable")]
         start, end = spans.start_ns[rows], spans.start_ns[rows] + spans.dur_ns[rows]
@@ -359,7 +359,9 @@ def _audit(
     audit["samples"] = len(samples)
     audit["unfinished_processes"] = sum("audit" not in p.tables.meta for p in processes)
     first = parts.tables.get(Samples, [None])[0]
-    if first is not None and len(times := np.unique(first.t_ns)) > 1:
+    times = np.sort(first.t_ns if first is not None else np.empty(0, np.int64))
+    times = times[np.diff(times, prepend=times[:1] - 1) > 0]  # once each
+    if first is not None and len(times) > 1:
         seconds = (int(times[-1]) - int((first.t_ns - first.weight_ns).min())) / 1e9
         audit["achieved_hz"] = round(len(times) / seconds, 1)
         audit["largest_gap_ns"] = int(np.diff(times).max())
