@@ -95,7 +95,7 @@ add.reduce        0.1   500 us      1    0.00200   0.0160   0.125  ?
 mean              0.0   400 us      1     inside   inside  inside  train.py:42 forward
 (+N): called from N more places; the one shown took most time.
 T: 10^9 evaluations of exp, log, sqrt... per second; they are not FLOPs.
-inside: counted with the ops that ran inside it.
+inside: the figure is that of the ops that ran inside it.
 
 Top lines by samples (2 of 2)
 line         % wall     self  % on CPU  % function  function
@@ -133,7 +133,7 @@ mean              0.0   400 us      1     inside   inside  inside
     train.py:42 forward
 (+N): called from N more places; the one shown took most time.
 T: 10^9 evaluations of exp, log, sqrt... per second; they are not FLOPs.
-inside: counted with the ops that ran inside it.
+inside: the figure is that of the ops that ran inside it.
 
 Top lines by samples (2 of 2)
 line         % wall     self  % on CPU  % function  function

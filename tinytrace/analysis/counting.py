@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
-from tinytrace.analysis.spans import leaf_ops, self_ns, sums
+from tinytrace.analysis.spans import leaf_ops, numbered, self_ns, sums
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
 from tinytrace.tracer.records import Flag, Kind
@@ -228,7 +228,8 @@ class TraceCounts:
         spans = self.trace.spans
         given = (spans.kind == Kind.OP) & (spans.args_id >= 0) & ~_unfinished(spans.flags)
         rows = np.flatnonzero(given)
-        ids, index = np.unique(spans.args_id[rows], return_inverse=True)
+        first, index = numbered(spans.args_id[rows])
+        ids = spans.args_id[rows[first]].tolist()
         values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
         return rows[values >= 0], values[values >= 0]
 
@@ -306,7 +307,7 @@ class Uncounted(NamedTuple):
 
 def uncounted(trace: Trace, figure: Figure = "flops") -> list[Uncounted]:
     """Return the operations without this figure, those that took longest first."""
-    return _Times(count_trace(trace), figure).uncounted()
+    return OpTimes(count_trace(trace), figure).uncounted()
 
 
 def coverage(trace: Trace, figure: Figure = "flops") -> float | None:
@@ -314,11 +315,11 @@ def coverage(trace: Trace, figure: Figure = "flops") -> float | None:
 
     Op time is the self time of leaves; aggregated ops are in it with that of the whole group.
     """
-    return _Times(count_trace(trace), figure).coverage()
+    return OpTimes(count_trace(trace), figure).coverage()
 
 
-class _Times:
-    """Time in leaves, and in those of them without a figure."""
+class OpTimes:
+    """Time in leaves, and in those of them without a figure: `coverage` and `uncounted` of one count."""
 
     def __init__(self, counts: TraceCounts, figure: Figure) -> None:
         self.counts = counts
@@ -330,19 +331,22 @@ class _Times:
         self.folded_missing = self.folded & (np.append(values, UNCOUNTED)[folded.signature_id] < 0)
 
     def coverage(self) -> float | None:
+        """See the function of this name."""
         folded_ns = self.counts.trace.aggregates.self_ns
         total_ns = int(self.own_ns[self.counts.leaf].sum() + folded_ns[self.folded].sum())
         lost_ns = int(self.own_ns[self.missing].sum() + folded_ns[self.folded_missing].sum())
         return 1 - lost_ns / total_ns if total_ns else None
 
     def uncounted(self) -> list[Uncounted]:
+        """See the function of this name."""
         trace = self.counts.trace
         spans, folded = trace.spans, trace.aggregates
         names = np.concatenate([spans.name_id[self.missing], folded.name_id[self.folded_missing]])
         once = np.ones(int(self.missing.sum()), "i8")
         calls = np.concatenate([once, folded.leaves[self.folded_missing]])
         spent_ns = np.concatenate([self.own_ns[self.missing], folded.self_ns[self.folded_missing]])
-        ids, index = np.unique(names, return_inverse=True)
+        first, index = numbered(names)
+        ids = names[first].tolist()
         rows = zip(ids, sums(index, len(ids), calls), sums(index, len(ids), spent_ns), strict=True)
         found = [Uncounted(trace.strings[i], int(n), int(ns)) for i, n, ns in rows]
         return sorted(found, key=lambda u: (-u.total_ns, u.op))

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from tinytrace.analysis.counting import (
     UNCOUNTED,
     Figure,
+    OpTimes,
     TraceCounts,
     count_trace,
-    coverage,
-    uncounted,
 )
 from tinytrace.analysis.spans import first_rows, group_ids, self_ns, sums
 from tinytrace.analysis.stack_times import StackTimes
@@ -178,7 +177,8 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
         ()
     """
     wall_ns = max(0, trace.end_ns - trace.start_ns)
-    ops = _Ops(trace, count_trace(trace))
+    counts = count_trace(trace)
+    ops = _Ops(trace, counts)
     stacks = StackTimes(trace)
     lines = tuple(
         LineRow(
@@ -204,7 +204,7 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
         import_ns=stacks.import_ns,
         tinytrace_ns=stacks.tinytrace_ns,
         memory=_memory(trace),
-        audit=_audit(trace),
+        audit=_audit(trace, OpTimes(counts, "flops")),
         warnings=tuple(dict.fromkeys(trace.warnings)),
     )
 
@@ -359,10 +359,10 @@ def _memory(trace: Trace) -> tuple[MemoryPeak, ...]:
     return tuple(sorted(found, key=lambda p: -(p.rss_mb or 0)))
 
 
-def _audit(trace: Trace) -> Audit:
+def _audit(trace: Trace, times: OpTimes) -> Audit:
     told = trace.meta.get("audit")
     told = told if isinstance(told, dict) else {}
-    share = coverage(trace)
+    share = times.coverage()
     gap = _number(told, "largest_gap_ns")
     core = told.get("core")
     return Audit(
@@ -374,7 +374,7 @@ def _audit(trace: Trace) -> Audit:
         kept_spans=len(trace.spans),
         skipped_elements=_whole(told, "skipped_elements"),
         dropped=_whole(told, "dropped"),
-        uncounted_ops=tuple(one.op for one in uncounted(trace)),
+        uncounted_ops=tuple(one.op for one in times.uncounted()),
         coverage_percent=None if share is None else 100 * share,
         overhead_ns_per_op=_number(told, "overhead_ns_per_op"),
         own_overhead_percent=_number(told, "own_overhead_percent"),

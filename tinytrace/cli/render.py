@@ -225,7 +225,7 @@ def _notes(summary: Summary) -> list[str]:
     if any(_gflops(row).endswith(" T") for row in summary.ops):
         notes.append("T: 10^9 evaluations of exp, log, sqrt... per second; they are not FLOPs.")
     if any(row.only_outer for row in summary.ops):
-        notes.append("inside: counted with the ops that ran inside it.")
+        notes.append("inside: the figure is that of the ops that ran inside it.")
     partly = [row for row in summary.ops if row.gflops is not None and row.uncounted_calls]
     if partly:
         notes.append("GFLOP/s are those of counted calls; some calls in the table are uncounted.")

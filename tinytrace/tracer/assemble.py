@@ -300,7 +300,7 @@ class _Process:
         r = _written(segments, Stream.SAMPLES)[0] if segments else np.empty(0, SAMPLE_DTYPE)
         if not len(r):
             return
-        rows = {int(i): self.thread(int(i)) for i in np.unique(r["thread"])}
+        rows = {int(i): self.thread(int(i)) for i in sorted(set(r["thread"].tolist()))}
         thread = _lookup(rows, r["thread"])
         cpu = r["cpu_ns"].astype(np.int64)
         cpu[cpu == CPU_NOT_KNOWN] = -1
