@@ -26,6 +26,7 @@ from tinytrace.tracer.records import (
     Kind,
     Stream,
 )
+from tinytrace.tracer.step_numbers import step_numbers
 from tinytrace.tracer.store import RUN_NAME, process_folders
 from tinytrace.tracer.tables import Tables, read_tables
 from tinytrace.tracer.trace import (
@@ -154,17 +155,22 @@ def _shown(kind: Column) -> Column:
     return np.where(kind == Kind.LABELLED_OP, Kind.OP, kind).astype(np.uint8)
 
 
-def _nest(start: Column, end: Column, parent: Column, flags: Column) -> None:
-    """Spans that outlive their parent are detached from it, in place."""
-    has = parent >= 0
-    late = has.copy()
-    late[has] = end[has] > end[parent[has]]
-    flags[late] |= np.uint8(Flag.DETACHED)
-    loose = (flags & np.uint8(Flag.DETACHED)) != 0
-    parent[loose] = -1
-    inner = (parent >= 0) & loose[parent]
-    outside = inner & (end > end[parent])
-    parent[outside] = -1
+def _nest(end: Column, parent: Column, flags: Column) -> None:
+    """Detach spans that outlive their parent, in place. A detached span has no children.
+
+    What its thread did meanwhile may have been done by others (a coroutine, a generator).
+    """
+    up = parent.copy()
+    while True:
+        loose = (flags & np.uint8(Flag.DETACHED)) != 0
+        parent[loose] = -1
+        while (inner := (parent >= 0) & loose[parent]).any():
+            parent[inner] = up[parent[inner]]
+        late = parent >= 0
+        late[late] = end[late] > end[parent[late]]
+        if not late.any():
+            return
+        flags[late] |= np.uint8(Flag.DETACHED)
 
 
 class _Process:
@@ -241,7 +247,7 @@ class _Process:
             found = (r["parent"] != 0) & (parent < len(position))
             found[found] = position[parent[found]] == up[found]
             parent = np.where(found, parent, -1)
-            _nest(start, start + dur, parent, flags)
+            _nest(start + dur, parent, flags)
             name, arguments, signature = self.name_ids(r["what"], r["kind"])
             base = sum(len(s) for s in self.parts.tables.get(Spans, []))
             self.times += [int(start[0]), int((start + dur).max())]
@@ -329,21 +335,6 @@ class _Process:
         )
 
 
-def _steps(spans: Spans, process_of: Column) -> Column:
-    """The step that each span began in: its own number for a step, else the enclosing one's, or −1."""
-    step: Column = spans.step.copy()
-    process = process_of[spans.thread] if len(spans) else np.empty(0, np.int64)
-    for p in np.unique(process[spans.kind == Kind.STEP]):
-        rows = np.flatnonzero((spans.kind == Kind.STEP) & (process == p))
-        rows = rows[np.argsort(spans.start_ns[rows], kind="stable")]
-        start, end = spans.start_ns[rows], spans.start_ns[rows] + spans.dur_ns[rows]
-        mine = np.flatnonzero((process == p) & (spans.kind != Kind.STEP))
-        at = np.searchsorted(start, spans.start_ns[mine], "right") - 1
-        inside = (at >= 0) & (spans.start_ns[mine] < end[at])
-        step[mine[inside]] = spans.step[rows][at[inside]]
-    return step
-
-
 def _audit(
     processes: list[_Process], parts: _Parts, spans: Spans, samples: Samples
 ) -> dict[str, Any]:
@@ -408,7 +399,7 @@ def read_run(run: Path) -> Trace:
         rank[order] = np.arange(len(order))
         moved = np.where(spans.parent >= 0, rank[spans.parent], -1)
         spans = Spans(**{**dict(spans.columns()), "parent": moved}).take(order)
-    spans = Spans(**{**dict(spans.columns()), "step": _steps(spans, threads.process)})
+    spans = Spans(**{**dict(spans.columns()), "step": step_numbers(spans, threads.process)})
     samples = parts.joined(Samples)
     meta = {k: v for k, v in processes[0].tables.meta.items() if k != "audit"}
     try:

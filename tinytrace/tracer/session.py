@@ -103,6 +103,7 @@ class Session:
     """
 
     _current: Session | None = None
+    _ours = (str(Path(__file__).parents[1]) + os.sep, "<frozen runpy>", "<frozen importlib")
 
     def __init__(
         self, options: Options, command: list[str], run_folder: Path | None = None
@@ -147,12 +148,13 @@ class Session:
             )
         try:
             self._start_process()
-        except (OSError, TinytraceError) as problem:
+        except BaseException as problem:
             self.stop()
             self.discard()
-            if isinstance(problem, TinytraceError):
-                raise
-            raise StoreError(f"cannot record in {self.run_folder}: {problem.strerror}") from problem
+            if isinstance(problem, OSError):
+                text = f"cannot record in {self.run_folder}: {problem.strerror}"
+                raise StoreError(text) from problem
+            raise
 
     def _start_process(self) -> None:
         self._folder = process_folder(self.run_folder)
@@ -167,6 +169,7 @@ class Session:
             clock="CLOCK_MONOTONIC", format_version=FORMAT_VERSION,
             machine=machine(), options={"rate_hz": self.options.rate_hz, "sampler": self.options.sampler},
         )  # fmt: skip
+        self._recorder.internal(("<__array_function__", "<frozen "), self._ours)
         annotate.set_recorder(self._recorder)
         self._undo.append(lambda: annotate.set_recorder(None))
         if self.options.ops:
@@ -186,9 +189,7 @@ class Session:
         hooks = self._backend()
         adapter = NumpyAdapter(hooks, self._recorder.op)
         after_import = AfterImport()
-        package = str(Path(__file__).parents[1]) + os.sep
-        ours = (package, "<frozen runpy>", "<frozen importlib")
-        self._recorder.internal(("<__array_function__", "<frozen "), ours)
+        ours = self._ours
 
         def numpy_is_here(module: Any) -> None:
             internal = [
@@ -377,6 +378,10 @@ class Session:
         if self._joined:
             return
         remove_run(self.run_folder)
+        self.release()
+
+    def release(self) -> None:
+        """Leave the run folder to ``recover``, while this process lives on."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
