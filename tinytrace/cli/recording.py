@@ -56,6 +56,10 @@ class Ending:
         if os.getpid() != self._pid:
             self._session.stop()
             return  # a forked child: its store is all it leaves
+        with signals.interrupt_kept():
+            self._end()
+
+    def _end(self) -> None:
         signals.begin_saving()
         if not self._quiet and sys.stdout is not None:
             with contextlib.suppress(Exception):  # the interpreter tries again, and complains

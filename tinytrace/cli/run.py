@@ -21,6 +21,8 @@ examples:
 other commands (each has its own -h):
 """
 USAGE = "python -m tinytrace [options] (script.py | folder | file.zip | -m module | -c code | -) …"
+# Written by the formats that are built in; other endings are looked up, which takes NumPy's whole import.
+USUAL_ENDINGS = (".json", ".json.gz")
 # The options that are followed by a value; a test holds them together with the parser.
 TAKES_VALUE = {"-o", "--output", "--rate", "--sampler", "--budget", "--disk-limit"}
 
@@ -42,9 +44,10 @@ def main(argv: list[str]) -> int:
     _check_program(program)
     output = Path(os.path.abspath(arguments.output))  # noqa: PTH100 - a link stays a link
     check_writable(output)
-    from tinytrace.exporters.registry import exporter_for
+    if not output.name.lower().endswith(USUAL_ENDINGS):
+        from tinytrace.exporters.registry import exporter_for
 
-    exporter_for(output)
+        exporter_for(output)
     options = {
         "output": str(output),
         "rate_hz": arguments.rate,
