@@ -14,12 +14,10 @@ from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.json_size import (
     AGGREGATE_BYTES,
     COUNTER_BYTES,
-    FLOW_BYTES,
     KEY_BYTES,
-    STRING_BYTES,
     SampleSizes,
+    SpanSizes,
     counter_bytes,
-    span_bytes,
     table_bytes,
     text_bytes,
 )
@@ -30,6 +28,7 @@ from tinytrace.analysis.thinning import merge_samples, thin_counters
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Aggregates, Counters, Flows, Series, Spans, Table, Trace
 
+RATE_BYTES = 45  # time, value, name and process of a rate's point
 NOTE_BYTES = 1_000  # the warning and the figures of the audit that `fit` adds
 # Spans, samples, counters: shares when all of them are too large; what one does not need, the
 # others get.
@@ -92,12 +91,16 @@ def fit(trace: Trace, budget_bytes: int, seed: int = 0) -> Trace:
 
 def json_bytes(trace: Trace) -> int:
     """Return about how many bytes the JSON of a trace takes, rates that will be derived included."""
-    return _Needs(_with_rates(trace)).total_bytes
+    full = _with_rates(trace)
+    rates = replace(full, counters=full.counters.take(slice(len(trace.counters), None)))
+    rates_bytes = counter_bytes(rates, text_bytes(full.strings), in_table=False)
+    return _Needs(trace).total_bytes + int(rates_bytes.sum())
 
 
 def _rates_bytes(trace: Trace) -> int:
+    """Bytes of the derived rates, at most."""
     points = min(MAX_POINTS, (trace.end_ns - trace.start_ns) // MIN_BIN_NS + 2)
-    return 2 * COUNTER_BYTES * points * len(trace.processes)
+    return 2 * (COUNTER_BYTES + RATE_BYTES) * points * len(trace.processes)
 
 
 class _Needs:
@@ -105,31 +108,15 @@ class _Needs:
 
     def __init__(self, trace: Trace) -> None:
         strings = text_bytes(trace.strings)
-        self.spans, arguments = self._spans(trace, strings)
-        self.sample_sizes = SampleSizes(trace)
+        spans = SpanSizes(trace, strings)
+        self.spans = spans.bytes
+        self.sample_sizes = SampleSizes(trace, strings)
         self.samples_bytes = self.sample_sizes.bytes(trace.samples)
         self.counters = counter_bytes(trace, strings)
-        self.fixed_bytes = table_bytes(trace, strings) - arguments
+        self.fixed_bytes = table_bytes(trace, strings) - spans.arguments_bytes + spans.keys_bytes
         self.total_bytes = (
-            self.fixed_bytes
-            + AGGREGATE_BYTES * len(trace.aggregates)
-            + int(self.spans.sum())
-            + self.samples_bytes
-            + int(self.counters.sum())
+            self.fixed_bytes + int(self.spans.sum()) + self.samples_bytes + int(self.counters.sum())
         )
-
-    @staticmethod
-    def _spans(trace: Trace, strings: Ints) -> tuple[Ints, int]:
-        """Bytes per span, with flows and a share of its arguments' text; bytes of those texts."""
-        spans = trace.spans
-        size = span_bytes(trace, spans, strings)
-        with_arguments = spans.args_id >= 0
-        args_id = spans.args_id[with_arguments].astype("i8")
-        times = np.bincount(args_id, minlength=len(strings))
-        stored = strings + STRING_BYTES
-        size[with_arguments] += -(-stored[args_id] // times[args_id]) + KEY_BYTES
-        np.add.at(size, trace.flows.from_span.astype("i8"), FLOW_BYTES)
-        return size, int(stored[times > 0].sum())
 
 
 def _shares(available: int, needs: Sequence[int]) -> list[int]:
