@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import UNCOUNTED, TraceCounts, count_trace, coverage, uncounted
+from tinytrace.analysis.counting import (
+    UNCOUNTED,
+    Figure,
+    TraceCounts,
+    count_trace,
+    coverage,
+    uncounted,
+)
 from tinytrace.analysis.spans import first_rows, group_ids, self_ns, sums
 from tinytrace.analysis.stack_times import StackTimes
 from tinytrace.tracer.records import Kind
@@ -239,26 +246,28 @@ class _Ops:
         self.calls = np.concatenate([np.ones(len(rows), "i8"), folded.count[folds]])
         self.leaves = np.concatenate([counts.leaf[rows].astype("i8"), folded.leaves[folds]])
         # An op with figures of its own stands for what ran inside it: its whole time is theirs.
-        whole_ns = np.concatenate([spans.dur_ns[rows], folded.self_ns[folds]])
+        whole_ns = np.concatenate([spans.dur_ns[rows], folded.total_ns[folds]])
         self.work_ns = np.where(self.leaves > 0, self.self_ns, whole_ns)
-        self.flops = self._figure(counts.per_span("flops")[rows], counts.flops, folds)
-        self.bytes = self._figure(counts.per_span("bytes")[rows], counts.bytes, folds)
+        self.flops = self._figure(counts, "flops", rows, folds)
+        self.bytes = self._figure(counts, "bytes", rows, folds)
         evaluations = np.append(counts.transcendentals, UNCOUNTED)[self.signature_id]
         self.transcendentals = np.where(
             evaluations < 0, np.nan, evaluations.astype("f8") * self.leaves
         )
         self.ids, self.count = group_ids([self.name_id])
 
-    def _figure(self, of_spans: Ints, of_signatures: Ints, folds: Ints) -> Floats:
+    def _figure(self, counts: TraceCounts, figure: Figure, rows: Ints, folds: Ints) -> Floats:
         """Work per row; NaN: uncounted, or counted in an op around or inside."""
+        of_signatures = counts.flops if figure == "flops" else counts.bytes
         own = np.append(of_signatures, UNCOUNTED)[self.signature_id]
-        n = len(of_spans)
-        work = np.empty(len(own))
-        in_outer = (of_spans == 0) & (own[:n] != 0)
-        work[:n] = np.where((of_spans < 0) | in_outer, np.nan, of_spans)
-        leaves = self.leaves[n:]
-        work[n:] = np.where((own[n:] < 0) | (leaves == 0), np.nan, own[n:].astype("f8") * leaves)
-        return work
+        of_folded = counts.per_aggregate(figure)
+        work = np.concatenate([
+            counts.per_span(figure)[rows].astype("f8"),
+            np.array([UNCOUNTED if of_folded[i] is None else of_folded[i] for i in folds], "f8"),
+        ])  # fmt: skip
+        is_fold = np.arange(len(work)) >= len(rows)
+        elsewhere = (work == 0) & ((own != 0) | (is_fold & (self.leaves == 0)))
+        return np.where((work < 0) | elsewhere, np.nan, work)
 
     def top(self, top: int, wall_ns: int) -> tuple[OpRow, ...]:
         """The ops that took most time, with their figures."""
