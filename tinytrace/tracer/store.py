@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tinytrace.errors import StoreError
 STORE_NAME = ".tinytrace"
 LOCK_NAME = "lock"
 RUN_NAME = "run.json"
+PROCESS_NAME = re.compile(r"p\d+-\d+")
 
 
 def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[Path, int]:
@@ -86,14 +88,18 @@ def unfinished_runs(folder: Path) -> list[Path]:
 
 
 def process_folders(run: Path) -> list[Path]:
-    """The process folders of a run, in order of their making.
+    """The folders of the processes that recorded something in a run.
 
     Raises:
-        StoreError: there is no such run, or nothing was recorded in it.
+        StoreError: there is no such run, nothing was recorded in it, or it cannot be read.
     """
-    if not run.is_dir():
-        raise StoreError(f"no run folder: {run}")
-    folders = [f for f in run.iterdir() if f.name.startswith("p") and (f / "tables.tt").is_file()]
+    try:
+        if not run.is_dir():
+            raise StoreError(f"no run folder: {run}")
+        named = [f for f in run.iterdir() if PROCESS_NAME.fullmatch(f.name) and f.is_dir()]
+        folders = [f for f in named if any(f.iterdir())]
+    except OSError as problem:
+        raise StoreError(f"cannot read {run}: {problem.strerror}") from problem
     if not folders:
         raise StoreError(f"nothing was recorded in {run}")
-    return sorted(folders, key=lambda f: ((f / "tables.tt").stat().st_ctime_ns, f.name))
+    return sorted(folders)
