@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinytrace.tracer.records import (
     FORMAT_VERSION,
@@ -201,8 +203,9 @@ class ProcessRecords:
         self._damaged += len(records) - int(may_be.sum())
         return may_be
 
-    def _in_run(self, t_ns: Column) -> Column:
-        return (t_ns >= np.uint64(self._first_ns)) & (t_ns <= np.uint64(self._last_ns))
+    def _in_run(self, t_ns: Column) -> NDArray[np.bool_]:
+        after, before = t_ns >= np.uint64(self._first_ns), t_ns <= np.uint64(self._last_ns)
+        return np.asarray(after & before, "?")
 
     def _read_spans(self, thread: int, segments: list[_Segment]) -> None:
         records, index, end = [], [], 0
@@ -224,7 +227,8 @@ class ProcessRecords:
 
     def _read_samples(self, segments: list[_Segment]) -> tuple[Column, Column]:
         r = np.concatenate([np.empty(0, SAMPLE_DTYPE), *(s.records for s in segments)])
-        folded = np.repeat([s.folded > 0 for s in segments], [len(s.records) for s in segments])
+        parts = [np.full(len(s.records), s.folded > 0) for s in segments]
+        folded = np.concatenate([np.empty(0, "?"), *parts])
         written = r["t_ns"] != 0
         r, folded = r[written], folded[written]
         keep = self._in_run(r["t_ns"]) & (r["weight_ns"] <= r["t_ns"] - np.uint64(self._first_ns))
@@ -234,8 +238,8 @@ class ProcessRecords:
     def _read_counters(self, parts: list[Column]) -> Column:
         r = np.concatenate([np.empty(0, COUNTER_DTYPE), *parts])
         r = r[r["t_ns"] != 0]
-        keep = (r["t_ns"] <= np.uint64(self._last_ns)) & (r["zero"] == 0) & (r["zero2"] == 0)
-        return r[self._true(r, keep & self._in_run(r["t_ns"]))]
+        r = r[self._true(r, self._in_run(r["t_ns"]) & (r["zero"] == 0) & (r["zero2"] == 0))]
+        return np.asarray(r)
 
     def _true_sums(self, r: Column) -> Column:
         keep = (r["kind"] < len(Kind)) & self._in_run(r["start_ns"]) & self._in_run(r["end_ns"])
@@ -245,7 +249,7 @@ class ProcessRecords:
             ("start_ns", "end_ns"),
         )
         for names in ascending:
-            for less, more in zip(names, names[1:], strict=False):
+            for less, more in pairwise(names):
                 keep &= r[less] <= r[more]
         for name in ("count", "total_ns", "self_ns"):
             keep &= r[name] < LATEST_NS

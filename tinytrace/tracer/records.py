@@ -24,6 +24,8 @@ from enum import IntEnum, IntFlag
 FORMAT_VERSION = 1
 
 TABLES_NAME = "tables.tt"
+RESERVE_NAME = "reserve"  # space for the last entries of the tables, should the disk be full
+RESERVE_BYTES = 65536
 TABLES_MAGIC = b"TTTABLE1"
 ENTRY = struct.Struct("<IHH")  # bytes in all (with this head), Entry, 0; then the payload
 

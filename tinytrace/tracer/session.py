@@ -336,16 +336,17 @@ class Session:
         for key in (
             "dropped",
             "folded_spans",
+            "folded_samples",
+            "folded_counters",
             "skipped_elements",
             "sites_left_out",
             "signatures_left_out",
             "stacks_left_out",
+            "names_left_out",
         ):
             audit[key] = stats.get(key, 0)
         if stats.get("errno"):
             audit["error"] = os.strerror(stats["errno"])
-            text = f"recording ended early: {audit['error']}"
-            self._recorder.put(Entry.WARNING, text.encode())
         if self.options.sampler == "thread":
             audit["asked_hz"] = self.options.rate_hz
         busy_ns = 0

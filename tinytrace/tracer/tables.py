@@ -75,7 +75,7 @@ def read_signature(key: bytes, ops: dict[int, str]) -> Signature:
     op, n_in, n_out, size = (
         words[0] & 0xFFFFFFFF, words[0] >> 32 & 255, words[0] >> 40 & 255, words[0] >> 48,
     )  # fmt: skip
-    at, operands = 1, []
+    at, operands = 1, list[Operand]()
     for _ in range(n_in + n_out):
         head = words[at]
         ndim, layout, alias, kind = (head >> shift & 255 for shift in (0, 8, 16, 24))
