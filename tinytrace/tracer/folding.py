@@ -106,8 +106,8 @@ class DiskLimit:
     def _fold_spans(self, segment: Closed) -> None:
         path = f"{self._folder}/{segment_name(segment.stream, segment.thread, segment.number)}"
         with open(path, "rb") as file:
-            records = file.read()[SEGMENT_HEADER_BYTES:]
-        spans, grown = fold_into_sums(self._folder, segment.thread, segment.number, records)
+            data = file.read()
+        spans, grown = fold_into_sums(self._folder, segment.thread, segment.number, data)
         self._closed.remove(segment)
         self._bytes += grown - segment.size
         self.folded_spans += spans
@@ -175,7 +175,7 @@ def _replace(path: str, data: bytes) -> None:
 # ---- spans ----
 
 
-def fold_into_sums(folder: str, thread: int, number: int, records: bytes) -> tuple[int, int]:
+def fold_into_sums(folder: str, thread: int, number: int, segment: bytes) -> tuple[int, int]:
     """Add the records of a segment to the sums of its thread; returns how many, and bytes more on disk.
 
     Raises:
@@ -194,7 +194,9 @@ def fold_into_sums(folder: str, thread: int, number: int, records: bytes) -> tup
         segments = SUMS_HEADER.unpack_from(data)[5]
         for row in SUM.iter_unpack(data[SUMS_HEADER_BYTES:]):
             groups[row[:4]] = list(row[4:])
-    spans = _sum_up(groups, list(SPAN.iter_unpack(records)))
+    told = SEGMENT_HEADER.unpack_from(segment)
+    rows = list(SPAN.iter_unpack(segment[SEGMENT_HEADER_BYTES:]))
+    spans = _sum_up(groups, rows, told[11], told[12] - told[8])
     head = SUMS_HEADER.pack(
         SUMS_MAGIC, FORMAT_VERSION, number, thread, len(groups), segments + 1, 0
     )
@@ -203,15 +205,27 @@ def fold_into_sums(folder: str, thread: int, number: int, records: bytes) -> tup
     return spans, len(data) - size
 
 
-def _sum_up(groups: dict[tuple[int, int, int, int], list[int]], rows: list[tuple[int, ...]]) -> int:
-    """Sum up spans. A parent in an earlier segment keeps its whole time there, and has no figures here."""
-    outer, child_ns, has_op = _nested(rows)
+def _sum_up(
+    groups: dict[tuple[int, int, int, int], list[int]],
+    rows: list[tuple[int, ...]],
+    label: int,
+    since: int,
+) -> int:
+    """Sum up spans. A parent in an earlier segment keeps its whole time there.
+
+    Args:
+        groups: what to add to.
+        rows: the records of a segment.
+        label: of the op with arguments that was open when the segment was made, 0 = none.
+        since: its index, counted from the segment's first record: negative.
+    """
+    outer, child_ns, has_op = _nested(rows, label, since)
     spans = 0
     for i, (start, dur, what, site, _, kind, flags, _) in enumerate(rows):
         if not start:
             continue
         spans += 1
-        key = what, site, kind, outer[i]
+        key = what if kind != Kind.STEP else 0, site, kind, outer[i]
         if key not in groups and len(groups) >= MAX_SUMS - len(Kind):
             key = 0, 0, kind, 0
         group = groups.setdefault(key, [0, 0, 0, 0, 0, dur, 0, start, 0])
@@ -228,7 +242,9 @@ def _sum_up(groups: dict[tuple[int, int, int, int], list[int]], rows: list[tuple
     return spans
 
 
-def _nested(rows: list[tuple[int, ...]]) -> tuple[list[int], list[int], bytearray]:
+def _nested(
+    rows: list[tuple[int, ...]], label: int, since: int
+) -> tuple[list[int], list[int], bytearray]:
     """Per span: the op with arguments around it, the time of its children, whether an op ran inside.
 
     A span that outlives its parent is detached; a detached one has no children.
@@ -246,6 +262,8 @@ def _nested(rows: list[tuple[int, ...]]) -> tuple[list[int], list[int], bytearra
         if above >= 0 and not detached[i]:
             child_ns[above] += dur
             outer[i] = rows[above][2] if rows[above][5] == Kind.LABELLED_OP else outer[above]
+        elif not detached[i] and distance > i and i - distance >= since:
+            outer[i] = label
     for i in range(count - 1, -1, -1):
         above = up[i]
         if (

@@ -92,6 +92,7 @@ class ProcessRecords:
         self.warnings: list[str] = []
         sums = self._read_sums()
         found = {stream: self._segments(stream) for stream in Stream}
+        self._note_missing(found, sums)
         every = [s for threads in found.values() for segments in threads.values() for s in segments]
         self._first_ns, self._last_ns = plausible_times(meta, [s.created_ns for s in every])
         self.spans: dict[int, Column] = {}
@@ -105,7 +106,7 @@ class ProcessRecords:
         self.counters = self._read_counters([s.records for s in counters])
         self.folded_samples = sum(s.folded for s in samples)
         self.folded_counters = sum(s.folded for s in counters)
-        self.sums = {thread: self._true_sums(rows) for thread, (_, rows) in sorted(sums.items())}
+        self.sums = {thread: self._true_sums(rows) for thread, (_, _, rows) in sorted(sums.items())}
         if self._damaged:
             self._warn(f"{self._damaged} damaged records were left out")
 
@@ -137,6 +138,21 @@ class ProcessRecords:
                     f"{count - len(segments)} segments are in a folded one already: left out"
                 )
         return found
+
+    def _note_missing(
+        self,
+        found: dict[Stream, dict[int, list[_Segment]]],
+        sums: dict[int, tuple[int, int, Column]],
+    ) -> None:
+        for stream, threads in found.items():
+            for thread, segments in threads.items():
+                held = sum(s.number - s.first_number + 1 for s in segments)
+                if stream == Stream.SPANS and thread in sums:
+                    last, folded, _ = sums[thread]
+                    held += folded - any(s.number == last for s in segments)
+                if held <= segments[-1].number:
+                    count = segments[-1].number + 1 - held
+                    self._warn(f"{count} segments of {STREAM_NAMES[stream]} are missing")
 
     def _segment(self, path: Path, stream: Stream, thread: int, number: int) -> _Segment | None:
         try:
@@ -170,9 +186,9 @@ class ProcessRecords:
             data[SEGMENT_HEADER_BYTES:end].view(DTYPES[stream]),
         )  # fmt: skip
 
-    def _read_sums(self) -> dict[int, tuple[int, Column]]:
-        """Return per thread the number of the segment folded last, and the sums."""
-        found: dict[int, tuple[int, Column]] = {}
+    def _read_sums(self) -> dict[int, tuple[int, int, Column]]:
+        """Return per thread the number of the segment folded last, how many were, and the sums."""
+        found: dict[int, tuple[int, int, Column]] = {}
         for path in sorted(self._folder.iterdir()):
             match = re.fullmatch(r"sums-(\d{1,9})\.tt", path.name)
             if not match:
@@ -185,7 +201,7 @@ class ProcessRecords:
             if len(data) < SUMS_HEADER_BYTES or data[:8] != SUMS_MAGIC:
                 self._warn(f"{path.name} is not readable: folded spans are lost")
                 continue
-            _, version, number, _, count, _, _ = SUMS_HEADER.unpack_from(data)
+            _, version, number, _, count, segments, _ = SUMS_HEADER.unpack_from(data)
             if version > FORMAT_VERSION:
                 self._warn(f"{path.name} has a layout that is not known here: left out")
                 continue
@@ -193,7 +209,7 @@ class ProcessRecords:
             if whole < count:
                 self._warn(f"{path.name} is cut off: {count - whole} of {count} sums are lost")
             rows = np.frombuffer(data, SUM_DTYPE, min(count, whole), SUMS_HEADER_BYTES)
-            found[int(match[1])] = number, rows
+            found[int(match[1])] = number, segments, rows
         return found
 
     # ---- records ----

@@ -136,6 +136,14 @@ class ThreadWriter:
         else:
             self.empty += 1
 
+    def around(self) -> tuple[int, int]:
+        """Return label and number of the innermost open span that is an op with arguments; 0, 0: none."""
+        for n in reversed(self.stack):
+            words, at = self.open.get(n, (None, 0))
+            if words is not None and words[at + 3] >> KIND_SHIFT & 0xFF == Kind.LABELLED_OP:
+                return words[at + 2] & UINT32_MAX, n
+        return 0, 0
+
     def let_go(self) -> None:
         """Write nothing any more, not even ends of open spans; the map goes with its last user."""
         self.end = 0
@@ -363,7 +371,13 @@ class PythonRecorder:
     def _roll(self, writer: ThreadWriter) -> None:
         first = writer.next
         mapped, capacity = make_segment(
-            self._folder, Stream.SPANS, writer.index, writer.number, first, self.clock()
+            self._folder,
+            Stream.SPANS,
+            writer.index,
+            writer.number,
+            first,
+            self.clock(),
+            writer.around(),
         )
         full = Closed(Stream.SPANS, writer.index, writer.number - 1, writer.words.nbytes)
         if full.size:

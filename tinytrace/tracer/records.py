@@ -32,7 +32,8 @@ ENTRY = struct.Struct("<IHH")  # bytes in all (with this head), Entry, 0; then t
 SEGMENT_MAGIC = b"TTSEGMT1"
 # magic, format version, stream, record size, capacity (records), thread index, segment number, pid,
 # index in its thread of the first record, time of creation; then, in a segment that was folded and else 0:
-# 1, number of the first segment that went into it (this one is the last), records that went into it
+# 1, number of the first segment that went into it (this one is the last), records that went into it. In a
+# segment of spans: 0, label of the innermost LABELLED_OP that was open at its creation, index of that span
 SEGMENT_HEADER = struct.Struct("<8sHHIIIIIQQIIQ")
 SEGMENT_HEADER_BYTES = 64
 
@@ -69,7 +70,7 @@ SUMS_MAGIC = b"TTSUMMA1"
 # magic, format version, segment number folded last, thread index, number of records, segments folded, 0
 SUMS_HEADER = struct.Struct("<8sIIIIII")
 SUMS_HEADER_BYTES = 32
-# signature or label, site, Kind, label of the nearest LABELLED_OP around it (0 = none), count, ended
+# signature or label (0 for steps), site, Kind, label of the nearest LABELLED_OP around it (0 = none), count, ended
 # normally, leaves, total_ns, self_ns, min_ns, max_ns, start_ns, end_ns: `trace.Aggregates` says what they mean
 SUM = struct.Struct("<IIIIQQQQQQQQQ")
 SUM_BYTES = 88

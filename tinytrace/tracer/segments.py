@@ -40,7 +40,13 @@ def segment_bytes(capacity: int) -> int:
 
 
 def make_segment(  # noqa: PLR0917
-    folder: str, stream: Stream, thread: int, number: int, first_index: int, created_ns: int
+    folder: str,
+    stream: Stream,
+    thread: int,
+    number: int,
+    first_index: int,
+    created_ns: int,
+    around: tuple[int, int] = (0, 0),
 ) -> tuple[mmap.mmap, int]:
     """Create a segment and map it; returns the map and how many records it holds.
 
@@ -64,7 +70,7 @@ def make_segment(  # noqa: PLR0917
         os.close(fd)
     SEGMENT_HEADER.pack_into(
         mapped, 0, SEGMENT_MAGIC, FORMAT_VERSION, stream, RECORD_BYTES, capacity, thread, number,
-        os.getpid(), first_index, created_ns, 0, 0, 0,
+        os.getpid(), first_index, created_ns, 0, *around,
     )  # fmt: skip
     return mapped, capacity
 

@@ -86,14 +86,16 @@ typedef struct { uint64_t child_ns; int32_t up; uint32_t outer; uint8_t detached
 static int is_op(const span_record *x) { return x->kind == KIND_OP || x->kind == KIND_LABELLED_OP; }
 
 /* A span that outlives its parent is detached; a detached one has no children. A parent in an earlier segment keeps its whole time. */
-static void nest(const span_record *x, uint32_t n, nested *t) {
+static void nest(const segment_header *head, const span_record *x, uint32_t n, nested *t) {
     for (uint32_t i = 0; i < n; i++) {
         int32_t above = x[i].start_ns && x[i].parent && x[i].parent <= i ? (int32_t)(i - x[i].parent) : -1;
         while (above >= 0 && t[above].detached) above = t[above].up;
         t[i] = (nested){.up = above};
         int outlives = above >= 0 && x[i].start_ns + x[i].dur_ns > x[above].start_ns + x[above].dur_ns;
         t[i].detached = outlives || (x[i].flags & FLAG_DETACHED);
-        if (above < 0 || t[i].detached) continue;
+        if (t[i].detached) continue;
+        if (above < 0 && x[i].parent > i && head->first_number && head->first_index + i - x[i].parent >= head->folded_records) t[i].outer = head->first_number;
+        if (above < 0) continue;
         t[above].child_ns += x[i].dur_ns;
         t[i].outer = x[above].kind == KIND_LABELLED_OP ? x[above].what : t[above].outer;
     }
@@ -106,7 +108,7 @@ static uint32_t sum_up(sums *s, const span_record *spans, uint32_t n, const nest
     for (uint32_t i = 0; i < n; i++) {
         const span_record *x = &spans[i];
         if (!x->start_ns) continue;
-        sum_record *r = sum_of(s, x->what, x->site, x->kind, t[i].outer, x);
+        sum_record *r = sum_of(s, x->kind == KIND_STEP ? 0 : x->what, x->site, x->kind, t[i].outer, x);
         int ended = !(x->flags & (FLAG_RAISED | FLAG_OPEN));
         r->count++;
         r->ended += (uint64_t)ended;
@@ -136,7 +138,7 @@ int64_t fold_spans(closed *c) {
     size_t after = 0;
     if (done) {
         const span_record *spans = (const span_record *)(data + SEGMENT_HEADER_BYTES);
-        nest(spans, n, t);
+        nest((const segment_header *)data, spans, n, t);
         uint32_t count = sum_up(&s, spans, n, t);
         sums_header head = {.version = FORMAT_VERSION, .last = c->number, .thread = c->thread, .count = s.count, .segments = segments + 1};
         memcpy(head.magic, "TTSUMMA1", 8);

@@ -3,6 +3,7 @@
 #include "tt.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -62,6 +63,17 @@ static size_t segment_bytes(const stream_writer *w) {
 
 void segment_release(segment *s) { keeper_close(s); }
 
+/* The op with figures of its own that goes on: what begins in this segment may lie inside it. */
+static void around(stream_writer *w, segment_header *header) {
+    const thread_state *t = (const thread_state *)((const char *)w - offsetof(thread_state, spans));
+    for (uint32_t i = t->depth; i-- > 0;) {
+        if (t->stack[i].record->kind != KIND_LABELLED_OP) continue;
+        header->first_number = t->stack[i].record->what;
+        header->folded_records = t->stack[i].index;
+        return;
+    }
+}
+
 /* The current segment is full (or there is none yet): take the next. 0 = done, -1 = recording has ended. */
 int writer_roll(stream_writer *w) {
     if (!rec.active) return -1;
@@ -88,6 +100,7 @@ int writer_roll(stream_writer *w) {
                              .capacity = s->capacity, .thread = w->thread, .number = s->number, .pid = (uint32_t)getpid(),
                              .first_index = s->first_index, .created_ns = now_ns()};
     memcpy(header.magic, "TTSEGMT1", 8);
+    if (w->stream == STREAM_SPANS) around(w, &header);
     memcpy(s->map, &header, sizeof header);
     if (w->current) {
         w->current->retired = 1;

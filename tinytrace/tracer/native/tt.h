@@ -27,7 +27,7 @@ typedef struct { uint64_t t_ns, weight_ns; uint32_t cpu_ns, thread, stack, cpu_h
 typedef struct { uint64_t t_ns; double value; uint32_t series, zero; uint64_t zero2; } counter_record;
 typedef struct {
     char magic[8]; uint16_t version, stream; uint32_t record_bytes, capacity, thread, number, pid;
-    uint64_t first_index, created_ns; uint32_t folded, first_number; uint64_t folded_records;
+    uint64_t first_index, created_ns; uint32_t folded, first_number; uint64_t folded_records; /* spans: 0, outer label, its index */
 } segment_header;
 typedef struct {
     uint32_t what, site, kind, outer; uint64_t count, ended, leaves, total_ns, self_ns, min_ns, max_ns, start_ns, end_ns;
