@@ -16,6 +16,7 @@ from tinytrace.tracer.records import (
     TABLES_NAME,
     Entry,
 )
+from tinytrace.tracer.segments import out_of_the_way
 
 MAX_SITES = 65536
 MAX_SIGNATURES = 65536
@@ -64,7 +65,7 @@ class Interning:
         """
         path = f"{folder}/{TABLES_NAME}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        self._fd = out_of_the_way(os.open(path, flags, 0o600))
         try:
             self._write(TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0))
         except OSError:

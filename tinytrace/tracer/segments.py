@@ -5,6 +5,7 @@ The layouts are those of `tinytrace.tracer.records`.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -27,6 +28,8 @@ HEADER_WORDS = SEGMENT_HEADER_BYTES // 8
 # The first segment of a thread is small, so that many short threads cost little.
 FIRST_CAPACITY = {Stream.SPANS: 4096, Stream.SAMPLES: 2048, Stream.COUNTERS: 2048}
 CAPACITY = {Stream.SPANS: 65536, Stream.SAMPLES: 16384, Stream.COUNTERS: 16384}
+
+LOWEST_FD = 500
 
 
 def segment_name(stream: Stream, thread: int, number: int) -> str:
@@ -73,6 +76,20 @@ def make_segment(  # noqa: PLR0917
         os.getpid(), first_index, created_ns, 0, *around,
     )  # fmt: skip
     return mapped, capacity
+
+
+def out_of_the_way(fd: int) -> int:
+    """Return the same open file under a high number.
+
+    A program may close files that it does not know (daemons do) and open others, which get the lowest free
+    numbers: ours are not among those, so that nothing of ours is ever written to a file of the program's.
+    """
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_FD)
+    except OSError:  # more than may be open
+        return fd
+    os.close(fd)
+    return high
 
 
 def keep_reserve(folder: str) -> None:

@@ -18,7 +18,7 @@ from tinytrace.tracer import annotate
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
 from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
-from tinytrace.tracer.store import create_run, process_folder, remove_run
+from tinytrace.tracer.store import create_run, join_run, process_folder, remove_run
 
 if TYPE_CHECKING:
     from tinytrace.tracer.trace import Trace
@@ -146,6 +146,8 @@ class Session:
             _, self._lock = create_run(
                 self.options.output.parent, self.run_folder.name, description
             )
+        else:
+            self._lock = join_run(self.run_folder)
         try:
             self._start_process()
         except BaseException as problem:

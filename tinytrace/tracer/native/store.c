@@ -15,7 +15,7 @@
 recording rec = {.tables_fd = -1, .folder_fd = -1};
 
 static const char *const STREAM_NAME[] = {"", "spans", "samples", "counters"};
-enum { FIRST_SPANS = 4096, OTHER_RECORDS = 16384, FIRST_OTHERS = 2048 };
+enum { FIRST_SPANS = 4096, OTHER_RECORDS = 16384, FIRST_OTHERS = 2048, LOWEST_FD = 500 };
 
 /* Recording ends here; the program goes on, and the reason is kept: on file, if need be in the space that was reserved for it. */
 void store_fail(int error) {
@@ -136,6 +136,15 @@ void store_put(int entry, const void *head, size_t head_bytes, const void *tail,
     store_fail(error);
 }
 
+/* A program may close files that it does not know (daemons do) and open others, which get the lowest free numbers: ours are not
+   among those, so that nothing of ours is ever written to a file of the program's. */
+static int out_of_the_way(int fd) {
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, LOWEST_FD);
+    if (high < 0) return fd;
+    close(fd);
+    return high;
+}
+
 static int keep_reserve(int folder_fd) {
     int fd = openat(folder_fd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     int error = fd < 0 ? errno : posix_fallocate(fd, 0, RESERVE_BYTES);
@@ -147,8 +156,10 @@ static int keep_reserve(int folder_fd) {
 int store_open(const char *folder, uint64_t disk_limit_bytes) {
     int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder_fd < 0) return -1;
+    folder_fd = out_of_the_way(folder_fd);
     int fd = openat(folder_fd, "tables.tt", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) { int e = errno; close(folder_fd); errno = e; return -1; }
+    fd = out_of_the_way(fd);
     struct { char magic[8]; uint32_t version, zero; } head = {.version = FORMAT_VERSION};
     memcpy(head.magic, "TTTABLE1", 8);
     struct iovec part = {&head, sizeof head};
