@@ -217,12 +217,33 @@ class TraceCounts:
         per_span = self.per_span(figure)
         per_span = per_span[per_span > 0]
         high, low = int((per_span >> 32).sum()), int((per_span & 0xFFFFFFFF).sum())
+        return (high << 32) + low + sum(work or 0 for work in self.per_aggregate(figure))
+
+    def per_aggregate(self, figure: Figure) -> list[int | None]:
+        """Return what each row of the aggregates contributes to the sum, exact; None where uncounted.
+
+        As `per_span`: a figure declared by the user counts for every span that ended normally, and what lies
+        inside contributes 0; else the leaves count.
+        """
         folded = self.trace.aggregates
+        ids = np.unique(np.concatenate([folded.args_id, folded.outer_args_id])).tolist()
+        declared = {i: _declared_figure(self.trace.strings[i], figure) for i in ids if i >= 0}
         exact: list[int | None] = [getattr(c, figure) for c in self.signatures] + [None]
-        pairs: list[tuple[int, int]] = list(
-            zip(folded.signature_id.tolist(), folded.leaves.tolist(), strict=True)
-        )
-        return (high << 32) + low + sum((exact[i] or 0) * leaves for i, leaves in pairs)
+        columns = ("kind", "signature_id", "args_id", "outer_args_id", "ended", "leaves")
+        rows = zip(*(getattr(folded, name).tolist() for name in columns), strict=True)
+        found: list[int | None] = []
+        for kind, signature, arguments, outer, ended, leaves in rows:
+            own, around = declared.get(arguments), declared.get(outer)
+            each = exact[signature]
+            if around is not None and around >= 0:
+                found.append(0)
+            elif kind == Kind.OP and own is not None and own >= 0:
+                found.append(own * ended)
+            elif not leaves or kind != Kind.OP:
+                found.append(0)
+            else:
+                found.append(None if each is None else each * leaves)
+        return found
 
     def _declared(self, figure: Figure) -> tuple[NDArray[np.intp], Figures]:
         spans = self.trace.spans
@@ -232,6 +253,12 @@ class TraceCounts:
         ids = spans.args_id[rows[first]].tolist()
         values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
         return rows[values >= 0], values[values >= 0]
+
+
+def declares(arguments: str) -> bool:
+    """Whether the arguments of an op give FLOPs or bytes of their own."""
+    figures = (_declared_figure(arguments, "flops"), _declared_figure(arguments, "bytes"))
+    return any(figure is not None and figure >= 0 for figure in figures)
 
 
 def _declared_figure(arguments: str, figure: Figure) -> int | None:
@@ -324,11 +351,11 @@ class OpTimes:
     def __init__(self, counts: TraceCounts, figure: Figure) -> None:
         self.counts = counts
         spans, folded = counts.trace.spans, counts.trace.aggregates
-        values = counts.flops if figure == "flops" else counts.bytes
         self.own_ns = self_ns(spans)
         self.missing = counts.leaf & (counts.per_span(figure) < 0)
         self.folded = (folded.kind == Kind.OP) & (folded.leaves > 0)
-        self.folded_missing = self.folded & (np.append(values, UNCOUNTED)[folded.signature_id] < 0)
+        unknown = np.array([work is None for work in counts.per_aggregate(figure)], "?")
+        self.folded_missing = self.folded & unknown
 
     def coverage(self) -> float | None:
         """See the function of this name."""

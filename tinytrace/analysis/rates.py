@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import UNCOUNTED, count_trace
+from tinytrace.analysis.counting import UNCOUNTED, Figure, count_trace
 from tinytrace.analysis.spans import distinct
 from tinytrace.tracer.trace import Trace
 
@@ -38,25 +38,24 @@ class RateCounter(NamedTuple):
 def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
     """Return GFLOP/s and GB/s over time of each process that ran counted ops.
 
-        The work of each op (in which no other op ran: nothing is counted twice) is spread evenly over
-        its duration; the value of a bin is the work in it, over its length: nothing is lost at the
-        edges of bins. The work of aggregated ops is spread over the time in which they lie. Uncounted
-        ops are not in it: a rate is that of the ops that can be counted. A rate that the trace holds
-        already as a counter is not derived again.
+    The work of each op (in which no other op ran: nothing is counted twice) is spread evenly over
+    its duration; the value of a bin is the work in it, over its length: nothing is lost at the
+    edges of bins. The work of aggregated ops is spread over the time in which they lie. Uncounted
+    ops are not in it: a rate is that of the ops that can be counted. A rate that the trace holds
+    already as a counter is not derived again.
 
     Args:
-            trace: any trace.
-            bin_ns: length of a bin; by default such that there are at most 2,000 points, and at least 1
-                ms.
+        trace: any trace.
+        bin_ns: length of a bin; by default such that there are at most 2,000 points, and at least 1
+            ms.
 
     Raises:
-            ValueError: ``bin_ns`` is not positive.
+        ValueError: ``bin_ns`` is not positive.
 
     Example:
-            >>> from tinytrace.analysis.spans import distinct
-    from tinytrace.tracer.trace import Trace
-            >>> rate_counters(Trace())
-            []
+        >>> from tinytrace.tracer.trace import Trace
+        >>> rate_counters(Trace())
+        []
     """
     if bin_ns is not None and bin_ns <= 0:
         raise ValueError(f"bin_ns must be positive, not {bin_ns}")
@@ -88,13 +87,11 @@ def _work(trace: Trace) -> tuple[Ints, Ints, Ints, Floats, Floats]:
     spans, folded = trace.spans, trace.aggregates
     counts = count_trace(trace)
     figures: list[Floats] = []
-    for each, per_signature in (
-        (counts.per_span("flops"), counts.flops), (counts.per_span("bytes"), counts.bytes),
-    ):  # fmt: skip
-        of_folded = np.append(per_signature, UNCOUNTED)[folded.signature_id] * folded.leaves.astype(
-            "f8"
-        )
-        figures.append(np.concatenate([each.astype("f8"), of_folded]))
+    names: tuple[Figure, Figure] = ("flops", "bytes")
+    for name in names:
+        of_folded = [UNCOUNTED if work is None else work for work in counts.per_aggregate(name)]
+        each = counts.per_span(name).astype("f8")
+        figures.append(np.concatenate([each, np.array(of_folded, "f8")]))
     start_ns = np.concatenate([spans.start_ns, folded.start_ns])
     end_ns = np.concatenate([spans.start_ns + spans.dur_ns, folded.end_ns])
     process = trace.threads.process[np.concatenate([spans.thread, folded.thread])].astype("i8")

@@ -252,13 +252,14 @@ class _Ops:
         self.calls = np.concatenate([np.ones(len(rows), "i8"), folded.count[folds]])
         self.leaves = np.concatenate([counts.leaf[rows].astype("i8"), folded.leaves[folds]])
         # An op with figures of its own stands for all that ran inside it: its whole time is theirs.
-        whole_ns = np.concatenate([spans.dur_ns[rows], folded.self_ns[folds]])
+        whole_ns = np.concatenate([spans.dur_ns[rows], folded.total_ns[folds]])
         declared = np.concatenate([counts.declared()[rows], np.zeros(len(folds), "?")])
         self.work_ns = np.where((self.leaves > 0) & ~declared, self.self_ns, whole_ns)
-        self.flops = self._figure(counts, "flops", rows)
-        self.bytes = self._figure(counts, "bytes", rows)
+        self.flops = self._figure(counts, "flops", rows, folds)
+        self.bytes = self._figure(counts, "bytes", rows, folds)
         uncounted_spans = counts.leaf[rows] & (counts.per_span("flops")[rows] < 0)
-        uncounted_folds = np.isnan(self.flops[len(rows) :]) * folded.leaves[folds]
+        unknown = np.array([work is None for work in counts.per_aggregate("flops")], "?")
+        uncounted_folds = np.where(unknown[folds], folded.leaves[folds], 0)
         self.uncounted = np.concatenate([uncounted_spans.astype("i8"), uncounted_folds])
         evaluations = np.append(counts.transcendentals, UNCOUNTED)[self.signature_id]
         self.transcendentals = np.where(
@@ -266,17 +267,18 @@ class _Ops:
         )
         self.ids, self.count = group_ids([self.name_id])
 
-    def _figure(self, counts: TraceCounts, figure: Figure, rows: Ints) -> Floats:
+    def _figure(self, counts: TraceCounts, figure: Figure, rows: Ints, folds: Ints) -> Floats:
         """Work per row; NaN: uncounted, or counted in an op around or inside."""
-        of_spans = counts.per_span(figure)[rows]
-        elsewhere = counts.elsewhere(figure)[rows]
+        of_spans = counts.per_span(figure)[rows].astype("f8")
+        of_spans[(of_spans < 0) | counts.elsewhere(figure)[rows]] = np.nan
+        of_folded = np.array(
+            [np.nan if w is None else w for w in counts.per_aggregate(figure)], "f8"
+        )
         per_signature = counts.flops if figure == "flops" else counts.bytes
-        leaves = self.leaves[len(rows) :]
         own = np.append(per_signature, UNCOUNTED)[self.signature_id[len(rows) :]]
-        return np.concatenate([
-            np.where((of_spans < 0) | elsewhere, np.nan, of_spans),
-            np.where((own < 0) | (leaves == 0), np.nan, own.astype("f8") * leaves),
-        ])  # fmt: skip
+        of_folded = of_folded[folds]
+        of_folded[(of_folded == 0) & ((own != 0) | (self.leaves[len(rows) :] == 0))] = np.nan
+        return np.concatenate([of_spans, of_folded])
 
     def top(self, top: int, wall_ns: int) -> tuple[OpRow, ...]:
         """The ops that took most time, with their figures."""

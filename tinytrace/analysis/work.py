@@ -285,7 +285,8 @@ def matrices(formula: Callable[[int, int], Work]) -> WorkRule:
     def rule(sig: Signature) -> Work:
         matrix = sig.inputs[0]
         batch = math.prod(matrix.shape[:-2]) * (4 if holds_complex(matrix) else 1)
-        return formula(*matrix.shape[-2:]).times(batch)
+        rows, columns = matrix.shape[-2:]
+        return formula(rows, columns).times(batch)
 
     return rule
 

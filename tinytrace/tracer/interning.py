@@ -16,11 +16,14 @@ from tinytrace.tracer.records import (
     TABLES_NAME,
     Entry,
 )
+from tinytrace.tracer.segments import out_of_the_way
 
 MAX_SITES = 65536
 MAX_SIGNATURES = 65536
 MAX_BARE_SIGNATURES = 4096  # beyond that: ops without operands
 MAX_STACKS = 1 << 20
+MAX_NAME_BYTES = 64_000_000  # of ops, labels and series; further ones are one name
+FURTHER_NAMES = "(further names)"
 MAX_FRAMES = 512  # a deeper stack loses its outer part
 SITE_INTERNAL, SITE_OURS = 1, 2  # flags of Entry.SITE
 
@@ -48,7 +51,9 @@ class Interning:
         self._sites: dict[tuple[int, int], tuple[int, int]] = {}
         self._codes: dict[int, CodeType] = {}  # keeps the ids of code objects meaningful
         self._stacks: dict[tuple[int, int], int] = {}
+        self.bytes = self._name_bytes = 0  # of the file; of names
         self.sites_left_out = self.signatures_left_out = self.stacks_left_out = 0
+        self.names_left_out = 0
 
     # ---- the file ----
 
@@ -60,7 +65,7 @@ class Interning:
         """
         path = f"{folder}/{TABLES_NAME}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        self._fd = out_of_the_way(os.open(path, flags, 0o600))
         try:
             self._write(TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0))
         except OSError:
@@ -80,10 +85,17 @@ class Interning:
 
     def _write(self, data: bytes) -> None:
         if os.write(self._fd, data) != len(data):
+            os.ftruncate(
+                self._fd, self.bytes
+            )  # no torn entry, should there be room for another one
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.bytes += len(data)
 
     def put(self, entry: int, payload: bytes) -> None:
-        """Append one entry, by one write: a torn one can only be the last. Nothing when closed."""
+        """Append one entry, by one write: a torn one can only be the last. Nothing when closed.
+
+        Once writing has failed it is tried still: the reason, and how the recording went, may find room.
+        """
         if self._fd < 0:
             return
         try:
@@ -105,9 +117,13 @@ class Interning:
             return found
         if self._fd < 0:
             return 0
+        if self._name_bytes > MAX_NAME_BYTES and first != FURTHER_NAMES:
+            self.names_left_out += 1
+            return 0 if entry == Entry.SERIES else self.name(entry, FURTHER_NAMES, "")
         with self._lock:
             if key not in self._names:
                 number = self._next(entry)
+                self._name_bytes += len(first) + len(second)
                 text = first.encode("utf-8", "surrogatepass")
                 size = b"" if entry == Entry.OP else struct.pack("<I", len(text))
                 rest = second.encode("utf-8", "surrogatepass")

@@ -15,20 +15,23 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from tinytrace.tracer.folding import Closed, DiskLimit
 from tinytrace.tracer.interning import Interning
 from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream
 from tinytrace.tracer.segments import (
     HEADER_WORDS,
     WORDS_PER_RECORD,
-    DiskLimit,
     RecordWriter,
+    keep_reserve,
     make_segment,
+    release_reserve,
 )
 
 # The last word of a span: distance to the parent (32 bits) | kind (8) | flags (8).
 KIND_SHIFT, FLAGS_SHIFT = 32, 40
 OPEN = Flag.OPEN << FLAGS_SHIFT
 UINT32_MAX = 0xFFFFFFFF
+MAX_DEPTH = 512  # open spans of one thread; deeper ones are dropped
 
 
 class Recorder(Protocol):
@@ -135,6 +138,14 @@ class ThreadWriter:
         else:
             self.empty += 1
 
+    def around(self) -> tuple[int, int]:
+        """Return label and number of the innermost open span that is an op with arguments; 0, 0: none."""
+        for n in reversed(self.stack):
+            words, at = self.open.get(n, (None, 0))
+            if words is not None and words[at + 3] >> KIND_SHIFT & 0xFF == Kind.LABELLED_OP:
+                return words[at + 2] & UINT32_MAX, n
+        return 0, 0
+
     def let_go(self) -> None:
         """Write nothing any more, not even ends of open spans; the map goes with its last user."""
         self.end = 0
@@ -216,8 +227,14 @@ class PythonRecorder:
             raise RuntimeError("recording needs a little-endian machine")
         self._forget()
         self._folder = os.fspath(folder)
-        self._disk = DiskLimit(self._folder, disk_limit_bytes)
-        self.tables.open(self._folder)
+        tables = self.tables
+        self._disk = DiskLimit(self._folder, disk_limit_bytes, lambda: tables.bytes)
+        tables.open(self._folder)
+        try:
+            keep_reserve(self._folder)
+        except OSError:
+            tables.close()
+            raise
         self.tables.internal(*self._prefixes)
         self.active = True
         _recording.append(self)
@@ -229,16 +246,23 @@ class PythonRecorder:
             writer.let_go()
         self._samples.let_go()
         self._counters.let_go()
+        if self.tables.is_open:
+            release_reserve(self._folder)
         self.tables.close()
         if self in _recording:
             _recording.remove(self)
 
     def fail(self, problem: BaseException) -> None:
         """End recording, keep the reason; the program goes on."""
-        self._error = self._error or getattr(problem, "errno", None) or errno.EIO
         self.active = False
         for writer in self.writers:
             writer.end = 0  # the next span asks for a segment, and is refused
+        if self._error:
+            return
+        memory = errno.ENOMEM if isinstance(problem, MemoryError) else errno.EIO
+        self._error = getattr(problem, "errno", None) or memory
+        release_reserve(self._folder)
+        self.put(Entry.WARNING, f"recording ended early: {os.strerror(self._error)}".encode())
 
     def stats(self) -> dict[str, int]:
         """See `Recorder.stats`."""
@@ -248,9 +272,12 @@ class PythonRecorder:
             "skipped_elements": 0,
             "folded_spans": self._disk.folded_spans,
             "folded_segments": self._disk.folded_segments,
+            "folded_samples": self._disk.folded_samples,
+            "folded_counters": self._disk.folded_counters,
             "sites_left_out": self.tables.sites_left_out,
             "signatures_left_out": self.tables.signatures_left_out,
             "stacks_left_out": self.tables.stacks_left_out,
+            "names_left_out": self.tables.names_left_out,
             "errno": self._error,
             "threads": len(self.writers),
         }
@@ -344,25 +371,36 @@ class PythonRecorder:
         return writer
 
     def _roll(self, writer: ThreadWriter) -> None:
-        first, full = writer.next, writer.number - 1
+        first = writer.next
         mapped, capacity = make_segment(
-            self._folder, Stream.SPANS, writer.index, writer.number, first, self.clock()
+            self._folder,
+            Stream.SPANS,
+            writer.index,
+            writer.number,
+            first,
+            self.clock(),
+            writer.around(),
         )
-        if len(writer.words):
-            size, stack = writer.words.nbytes, writer.stack
-            began = (HEADER_WORDS - writer.shift) // WORDS_PER_RECORD
-            self._disk.closed_spans(
-                writer.index, full, size, lambda: not any(began <= n < first for n in stack)
-            )
-            if self._folding.acquire(blocking=False):
-                try:
-                    self._disk.hold()
-                finally:
-                    self._folding.release()
+        full = Closed(Stream.SPANS, writer.index, writer.number - 1, writer.words.nbytes)
+        if full.size:
+            stack, began = writer.stack, (HEADER_WORDS - writer.shift) // WORDS_PER_RECORD
+            full.ended = lambda: not any(began <= n < first for n in stack)
+            self._disk.closed(full)
         writer.words = memoryview(mapped).cast("Q")
         writer.shift = HEADER_WORDS - first * WORDS_PER_RECORD
         writer.number += 1
         writer.end = first + capacity
+        self._hold()
+
+    def _hold(self) -> None:
+        """Keep the disk limit. Where that fails now, the next full segment is another chance."""
+        if self._folding.acquire(blocking=False):
+            try:
+                self._disk.hold()
+            except (OSError, MemoryError):
+                return
+            finally:
+                self._folding.release()
 
     def _begin(self, kind: int, what: int) -> tuple[ThreadWriter, int, memoryview, int] | None:
         """Begin a span of the caller's caller: writer, number, segment, first word; None: not."""
@@ -372,12 +410,15 @@ class PythonRecorder:
         writer = self.writer()
         if writer is None:
             return None
+        if len(writer.stack) >= MAX_DEPTH:
+            self._dropped += 1
+            return None
         n = writer.next
         writer.next = n + 1
         words, at = writer.words, n * WORDS_PER_RECORD + writer.shift
         up = n - writer.stack[-1] if writer.stack else 0
         writer.stack.append(n)
-        words[at + 2] = what | site << 32
+        words[at + 2] = what & UINT32_MAX | site << 32
         words[at + 3] = (up if up <= UINT32_MAX else 0) | kind << KIND_SHIFT | OPEN
         words[at] = self.clock()  # last: this makes it a record
         return writer, n, words, at
@@ -418,13 +459,19 @@ class PythonRecorder:
             return
         try:
             with self._lock:
-                self._disk.closed(stream.write(self._folder, self.clock, values))
+                closed = stream.write(self._folder, self.clock, values)
+                if closed is not None:
+                    self._disk.closed(Closed(stream.stream, 0, *closed))
         except (OSError, MemoryError) as problem:
             self.fail(problem)
+            return
+        if closed is not None:
+            self._hold()
 
     def counter(self, series: int, value: float, t_ns: int = 0, /) -> None:
         """See `Recorder.counter`."""
-        self._record(self._counters, (t_ns or self.clock(), value, series, 0, 0))
+        if series:
+            self._record(self._counters, (t_ns or self.clock(), value, series, 0, 0))
 
     def sample(self, t_ns: int, weight_ns: int, cpu_ns: int, thread: int, stack: int) -> None:
         """Record a stack sample; CPU time −1: not known."""

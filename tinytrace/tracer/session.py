@@ -18,7 +18,7 @@ from tinytrace.tracer import annotate
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
 from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
-from tinytrace.tracer.store import create_run, process_folder, remove_run
+from tinytrace.tracer.store import create_run, join_run, process_folder, remove_run
 
 if TYPE_CHECKING:
     from tinytrace.tracer.trace import Trace
@@ -154,6 +154,8 @@ class Session:
             _, self._lock = create_run(
                 self.options.output.parent, self.run_folder.name, description
             )
+        else:
+            self._lock = join_run(self.run_folder)
         try:
             self._start_process()
         except BaseException as problem:
@@ -354,16 +356,17 @@ class Session:
         for key in (
             "dropped",
             "folded_spans",
+            "folded_samples",
+            "folded_counters",
             "skipped_elements",
             "sites_left_out",
             "signatures_left_out",
             "stacks_left_out",
+            "names_left_out",
         ):
             audit[key] = stats.get(key, 0)
         if stats.get("errno"):
             audit["error"] = os.strerror(stats["errno"])
-            text = f"recording ended early: {audit['error']}"
-            self._recorder.put(Entry.WARNING, text.encode())
         if self.options.sampler == "thread":
             audit["asked_hz"] = self.options.rate_hz
         busy_ns = 0

@@ -21,7 +21,7 @@ def step_numbers(spans: Spans, process_of: Column) -> Column:
     is_step = spans.kind == Kind.STEP
     if not is_step.any():
         return spans.step
-    number = _inherited(spans.step, spans.parent)
+    number = inherited(spans.step, spans.parent)
     with_steps = np.unique(spans.thread[is_step])
     for thread in with_steps:
         _by_time(spans, number, spans.thread == thread, is_step & (spans.thread == thread))
@@ -32,7 +32,7 @@ def step_numbers(spans: Spans, process_of: Column) -> Column:
     return number
 
 
-def _inherited(own: Column, parent: Column) -> Column:
+def inherited(own: Column, parent: Column) -> Column:
     """Return the number of the nearest span upwards that has one; each round looks twice as far up."""
     number = np.append(own, -1)  # the last one is above the roots
     up = np.append(parent, -1).astype(np.int64)
