@@ -226,6 +226,8 @@ def test_in_a_program_that_is_recorded_it_belongs_to_that_recording(tmp_path: Pa
     assert {p.name for p in tmp_path.iterdir()} == {"program.py", "outer.json"}
 
 
+# Since Python 3.12 a fork warns where there are other threads: of BLAS, and ours.
+NO_FORK_WARNING = ("-W", "ignore:This process:DeprecationWarning")
 FORKING = """
 import json, os, sys
 import numpy as np
@@ -255,12 +257,13 @@ print("left", sorted(os.listdir()))
 def test_a_forked_child_that_leaves_the_block_does_no_harm(tmp_path: Path, follow: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(FORKING, encoding="utf-8")
-    done = python(str(program), follow, cwd=tmp_path)
+    done = python(*NO_FORK_WARNING, str(program), follow, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     trace = tt.load(tmp_path / "trace.json")
     found = set(names(trace))
     assert {"parent", "add"} <= found
-    assert trace.warnings == () or "compiled core" in trace.warnings[0]
+    assert len(trace.processes) == (2 if follow == "children" else 1)
+    assert trace.meta["audit"]["unfinished_processes"] == 0
     assert ("child" in found) == ("subtract" in found) == (follow == "children")
     if follow == "alone":
         own = tt.load(tmp_path / "child.json")

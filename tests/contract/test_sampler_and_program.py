@@ -161,6 +161,8 @@ def test_a_recording_that_is_never_stopped_is_written_when_the_program_ends(
     check_trace_file(tmp_path / "own.json")
 
 
+# Since Python 3.12 a fork warns where there are other threads: ours, too.
+NO_FORK_WARNING = ("-W", "ignore:This process:DeprecationWarning")
 FORKS = """
 import os, sys
 from tinytrace.tracer.session import Session
@@ -183,7 +185,7 @@ wait_for_rounds(10)
 
 
 def test_after_a_fork_each_process_samples_itself(which_core: str, tmp_path: Path) -> None:
-    done = python(tmp_path, *RECORDED, "--rate", "5000", "-c", FORKS)
+    done = python(tmp_path, *NO_FORK_WARNING, *RECORDED, "--rate", "5000", "-c", FORKS)
     assert (done.returncode, done.stderr) == (0, "")
     trace = tt.load(tmp_path / "trace.json")
     assert len(trace.processes) == 4

@@ -98,6 +98,7 @@ class PythonSampler:
         self._wake = _thread.allocate_lock()
         self._ended = _thread.allocate_lock()
         self._ident = 0
+        self._task = ""  # what the kernel shows of our thread
         self._started_ns = self._last_ns = 0
         self._starter: dict[int, int] = {}  # native id by ident: `threading` may never be imported
         self._cut_said = False
@@ -142,9 +143,14 @@ class PythonSampler:
         self._stopping = True
         if self._wake.locked():
             self._wake.release()
-        if self._ident != _thread.get_ident():
-            with self._ended:
+        if self._ident == _thread.get_ident():
+            return  # from a finalizer that runs in our thread: it ends when it returns
+        with self._ended:
+            task, self._task = self._task, ""
+        for _ in range(1000):  # it has nothing left to do but to end
+            if not task or not os.path.exists(task):  # noqa: PTH110 - pathlib is not loaded for this
                 return
+            time.sleep(0.0001)
 
     def stats(self) -> dict[str, int]:
         """Return how it went: counts, times in ns, and the rate that was achieved."""
@@ -172,6 +178,7 @@ class PythonSampler:
         pid = os.getpid()
         try:
             self._ident = _thread.get_ident()
+            self._task = f"/proc/self/task/{_thread.get_native_id()}"
             _name_thread()
             self._tick(self._clock())
             due_ns = self._clock()
