@@ -126,7 +126,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--core", choices=("c", "python"), help="this recorder alone")
     options = arguments.parse_args()
-    rounds = rounds_of(options, full=100, quick=7)
+    rounds = rounds_of(options, full=100, quick=1)
     if options.core:
         publish(measure(options.core, rounds), options.json)
         return

@@ -170,16 +170,41 @@ def goal_text(figure: Figure) -> str:
     if figure.goal is None:
         return ""
     sign = "≥" if figure.at_least else "≤"
-    return f"{sign} {number(figure.goal).rstrip('0').rstrip('.')} {figure.unit}".rstrip()
+    return f"{sign} {figure.goal:,.10g} {figure.unit}".rstrip()
+
+
+def measured_text(figure: Figure) -> tuple[str, str]:
+    """Return the median with its unit, and the interval with the number of values; "" for one value."""
+    e = figure.estimate
+    spread = f"{number(e.low)} … {number(e.high)}, n = {e.n}" if e.n > 1 else ""
+    return f"{number(e.median)} {figure.unit}".rstrip(), spread
 
 
 def line(figure: Figure) -> str:
     """Return a figure as a line of text."""
-    e = figure.estimate
-    measured = f"{number(e.median)} {figure.unit}".rstrip()
-    spread = f"({number(e.low)} … {number(e.high)}, n = {e.n})" if e.n > 1 else ""
+    measured, interval = measured_text(figure)
+    spread = f"({interval})" if interval else ""
     goal = f"goal {goal_text(figure)}: {figure.verdict}" if figure.goal is not None else ""
-    return f"{figure.name:<66} {measured:>12}  {spread:<30} {goal}".rstrip()
+    return f"{figure.name:<76} {measured:>14}  {spread:<34} {goal}".rstrip()
+
+
+def markdown_table(figures: Sequence[Figure]) -> str:
+    """Return figures as a table of Markdown; what has a goal stands out."""
+    rows = ["| figure | measured | interval | goal | |", "|---|--:|---|---|---|"]
+    for figure in figures:
+        measured, interval = measured_text(figure)
+        name = figure.name.strip().replace("|", "\\|")
+        if figure.goal is None:
+            rows.append(f"| {name} | {measured} | {interval} | | |")
+        else:
+            cells = (f"**{measured}**", interval, goal_text(figure), f"**{figure.verdict}**")
+            rows.append(f"| **{name}** | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def exactly(value: float) -> Estimate:
+    """Return what was counted, or measured once."""
+    return Estimate(value, value, value, 1)
 
 
 def publish(figures: Sequence[Figure], as_json: bool) -> None:
@@ -230,10 +255,14 @@ class Run:
 def run(command: Sequence[str | Path], cwd: Path, **environment: str) -> Run:
     """Run a process to its end; it sees this tree, and its lines arrive as they are printed.
 
+    Compiled modules are kept on disk, as they are for everybody who has not forbidden it: the warm-up
+    round writes them.
+
     Raises:
         SystemExit: it failed; with what it wrote to stderr.
     """
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     lines = []
     with tempfile.TemporaryFile("w+") as errors:
         begin = time.perf_counter()

@@ -145,6 +145,18 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert loaded & HEAVY == set()
 
 
+def test_importing_the_package_loads_next_to_nothing_of_the_standard_library() -> None:
+    assert loaded_by("import tinytrace") & {"typing", "re", "dataclasses", "contextlib"} == set()
+
+
+def test_what_runs_before_the_program_imports_nothing_heavy() -> None:
+    before = (
+        "from tinytrace.cli import run; from tinytrace.exporters.registry import check_suffix; "
+    )
+    assert loaded_by(before + "check_suffix('trace.json')") & HEAVY == set()
+    assert loaded_by("import tinytrace.cli.recording, tinytrace.tracer.session") & HEAVY == set()
+
+
 def test_record_layouts_are_importable_without_numpy() -> None:
     assert loaded_by("import tinytrace.tracer.records") & HEAVY == set()
 

@@ -14,17 +14,20 @@ Run a program and record it: ``python -m tinytrace train.py``. Or, from inside a
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any
+# As type checkers take it. `typing` is not loaded: it costs more than all else here, and a program that
+# is recorded must find nothing loaded that it has not imported (`tinytrace.tracer.launcher`).
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-if _TYPE_CHECKING:
     from tinytrace.analysis.reader import load
     from tinytrace.errors import TinytraceError
     from tinytrace.exporters.registry import export
     from tinytrace.library import trace
     from tinytrace.tracer.annotate import counter, instant, op, span, step
     from tinytrace.tracer.trace import Trace
+
+del TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,6 +57,8 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -22,6 +22,16 @@ def test_the_file_name_chooses_the_format_and_the_longest_ending_wins() -> None:
     assert registry.exporter_for("a.JSON.GZ").name == "chrome-gz"
 
 
+def test_an_ending_is_known_beforehand_exactly_when_it_can_be_written_later() -> None:
+    built_in = [registry.exporter(name).suffix for name in registry.BUILT_IN]
+    assert sorted(built_in) == sorted(registry.BUILT_IN_SUFFIXES)
+    for suffix in built_in:
+        registry.check_suffix(f"A{suffix.upper()}")
+    for path in ("trace", "trace.jso", "trace.json.bz2"):
+        with pytest.raises(OutputError, match="unknown format"):
+            registry.check_suffix(path)
+
+
 def test_every_format_has_a_name_an_ending_and_a_line_of_help() -> None:
     for name in registry.formats():
         exporter = registry.exporter(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,12 +13,10 @@ from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.json_size import (
     AGGREGATE_BYTES,
     COUNTER_BYTES,
-    FLOW_BYTES,
     KEY_BYTES,
-    STRING_BYTES,
     SampleSizes,
+    SpanSizes,
     counter_bytes,
-    span_bytes,
     table_bytes,
     text_bytes,
 )
@@ -27,9 +24,10 @@ from tinytrace.analysis.rates import MAX_POINTS, MIN_BIN_NS, rate_counters
 from tinytrace.analysis.spans import first_rows, group_ids, kept_parent, op_tree, self_ns, sums
 from tinytrace.analysis.steps import Choice, choose
 from tinytrace.analysis.thinning import merge_samples, thin_counters
-from tinytrace.tracer.records import Flag, Kind
+from tinytrace.tracer.records import Flag
 from tinytrace.tracer.trace import Aggregates, Counters, Flows, Series, Spans, Table, Trace
 
+RATE_BYTES = 45  # time, value, name and process of a rate's point
 NOTE_BYTES = 1_000  # the warning and the figures of the audit that `fit` adds
 # Spans, samples, counters: shares when all of them are too large; what one does not need, the
 # others get.
@@ -92,12 +90,16 @@ def fit(trace: Trace, budget_bytes: int, seed: int = 0) -> Trace:
 
 def json_bytes(trace: Trace) -> int:
     """Return about how many bytes the JSON of a trace takes, rates that will be derived included."""
-    return _Needs(_with_rates(trace)).total_bytes
+    full = _with_rates(trace)
+    rates = replace(full, counters=full.counters.take(slice(len(trace.counters), None)))
+    rates_bytes = counter_bytes(rates, text_bytes(full.strings), in_table=False)
+    return _Needs(trace).total_bytes + int(rates_bytes.sum())
 
 
 def _rates_bytes(trace: Trace) -> int:
+    """Bytes of the derived rates, at most."""
     points = min(MAX_POINTS, (trace.end_ns - trace.start_ns) // MIN_BIN_NS + 2)
-    return 2 * COUNTER_BYTES * points * len(trace.processes)
+    return 2 * (COUNTER_BYTES + RATE_BYTES) * points * len(trace.processes)
 
 
 class _Needs:
@@ -105,31 +107,15 @@ class _Needs:
 
     def __init__(self, trace: Trace) -> None:
         strings = text_bytes(trace.strings)
-        self.spans, arguments = self._spans(trace, strings)
-        self.sample_sizes = SampleSizes(trace)
+        spans = SpanSizes(trace, strings)
+        self.spans = spans.bytes
+        self.sample_sizes = SampleSizes(trace, strings)
         self.samples_bytes = self.sample_sizes.bytes(trace.samples)
         self.counters = counter_bytes(trace, strings)
-        self.fixed_bytes = table_bytes(trace, strings) - arguments
+        self.fixed_bytes = table_bytes(trace, strings) - spans.arguments_bytes + spans.keys_bytes
         self.total_bytes = (
-            self.fixed_bytes
-            + AGGREGATE_BYTES * len(trace.aggregates)
-            + int(self.spans.sum())
-            + self.samples_bytes
-            + int(self.counters.sum())
+            self.fixed_bytes + int(self.spans.sum()) + self.samples_bytes + int(self.counters.sum())
         )
-
-    @staticmethod
-    def _spans(trace: Trace, strings: Ints) -> tuple[Ints, int]:
-        """Bytes per span, with flows and a share of its arguments' text; bytes of those texts."""
-        spans = trace.spans
-        size = span_bytes(trace, spans, strings)
-        with_arguments = spans.args_id >= 0
-        args_id = spans.args_id[with_arguments].astype("i8")
-        times = np.bincount(args_id, minlength=len(strings))
-        stored = strings + STRING_BYTES
-        size[with_arguments] += -(-stored[args_id] // times[args_id]) + KEY_BYTES
-        np.add.at(size, trace.flows.from_span.astype("i8"), FLOW_BYTES)
-        return size, int(stored[times > 0].sum())
 
 
 def _shares(available: int, needs: Sequence[int]) -> list[int]:
@@ -182,22 +168,15 @@ def _preferred(trace: Trace) -> Mask:
     """Spans to keep before others: those in no op, and all in ops whose figures the user gave."""
     spans = trace.spans
     tree = op_tree(spans)
-    given_ids = [i for i in np.unique(spans.args_id[spans.kind == Kind.OP]) if i >= 0]
-    figures = [i for i in given_ids if _gives_figures(trace.strings[i])]
     preferred = tree < 0
-    if figures:
-        given = np.zeros(len(spans), "?")
-        given[tree[(spans.kind == Kind.OP) & np.isin(spans.args_id, figures)]] = True
-        preferred |= given[tree] & (tree >= 0)
+    given = np.zeros(len(spans), "?")
+    given[tree[count_trace(trace).declared()]] = True
+    preferred |= given[tree] & (tree >= 0)
     return preferred
 
 
-def _gives_figures(arguments: str) -> bool:
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and ("flops" in value or "bytes" in value)
+def _declared_calls(trace: Trace) -> int:
+    return int(count_trace(trace).declared().sum())
 
 
 def _folded(trace: Trace, kept: Mask, ids: Ints, n_groups: int) -> Trace:
@@ -293,6 +272,7 @@ def _noted(smaller: Trace, full: Trace, budget_bytes: int, choice: Choice | None
         "thinned_counters": len(full.counters) - len(smaller.counters),
         "dropped_flows": len(full.flows) - len(smaller.flows),
         "dropped_samples_ns": int(full.samples.weight_ns.sum() - smaller.samples.weight_ns.sum()),
+        "dropped_figures": _declared_calls(full) - _declared_calls(smaller),
     }
     said = []
     if lost["aggregated_spans"]:
@@ -302,6 +282,11 @@ def _noted(smaller: Trace, full: Trace, budget_bytes: int, choice: Choice | None
         )
         if choice is not None and choice.text:
             said.append(choice.text)
+    if lost["dropped_figures"]:
+        said.append(
+            f"the figures given to {lost['dropped_figures']:,} calls by tt.op were dropped: what ran "
+            "inside them is counted instead"
+        )
     if lost["aggregated_samples"]:
         lost_s = lost["dropped_samples_ns"] / 1e9
         how = f"the lightest, {lost_s:.3g} s in all, dropped" if lost_s else "weights are exact"

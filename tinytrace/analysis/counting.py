@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
-from tinytrace.analysis.spans import leaf_ops, self_ns, sums
+from tinytrace.analysis.spans import leaf_ops, numbered, self_ns, sums
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
 from tinytrace.tracer.records import Flag, Kind
@@ -142,6 +142,7 @@ def _traffic(row: Row, sig: Signature) -> Traffic:
 # A whole trace ----------------------------------------------------------------------------------
 
 Figure = Literal["flops", "bytes"]
+FIGURES: tuple[Figure, ...] = ("flops", "bytes")
 Mask = NDArray[np.bool_]
 Figures = NDArray[np.int64]
 
@@ -188,9 +189,27 @@ class TraceCounts:
         result[self.leaf & _unfinished(spans.flags)] = UNCOUNTED
         rows, declared = self._declared(figure)
         if len(rows):
-            inside = _inside(spans.parent, rows)
             result[rows] = declared
-            result[inside] = 0
+            result[_inside(spans.parent, rows)] = 0
+        return result
+
+    def elsewhere(self, figure: Figure) -> Mask:
+        """Return per span whether its 0 in `per_span` means that other spans have its figure.
+
+        Those inside it, or one around it whose figure the user declared.
+        """
+        rows, _ = self._declared(figure)
+        result = ~self.leaf
+        if len(rows):
+            result[rows] = False
+            result |= _inside(self.trace.spans.parent, rows)
+        return np.asarray(result, "?")
+
+    def declared(self) -> Mask:
+        """Return per span whether it has a figure that the user declared."""
+        result = np.zeros(len(self.trace.spans), "?")
+        for figure in FIGURES:
+            result[self._declared(figure)[0]] = True
         return result
 
     def total(self, figure: Figure) -> int:
@@ -209,7 +228,8 @@ class TraceCounts:
         spans = self.trace.spans
         given = (spans.kind == Kind.OP) & (spans.args_id >= 0) & ~_unfinished(spans.flags)
         rows = np.flatnonzero(given)
-        ids, index = np.unique(spans.args_id[rows], return_inverse=True)
+        first, index = numbered(spans.args_id[rows])
+        ids = spans.args_id[rows[first]].tolist()
         values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
         return rows[values >= 0], values[values >= 0]
 
@@ -218,9 +238,11 @@ def _declared_figure(arguments: str, figure: Figure) -> int | None:
     """Return the figure in the arguments of ``tt.op``; None if there is none that makes sense."""
     try:
         value = json.loads(arguments).get(figure)
-        return None if value is None or isinstance(value, (bool, str)) else max(-1, round(value))
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+            return None
+        return round(value)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
+        return None  # not a number, infinite, no object…
 
 
 def _unfinished(flags: NDArray[np.uint8]) -> Mask:
@@ -285,7 +307,7 @@ class Uncounted(NamedTuple):
 
 def uncounted(trace: Trace, figure: Figure = "flops") -> list[Uncounted]:
     """Return the operations without this figure, those that took longest first."""
-    return _Times(count_trace(trace), figure).uncounted()
+    return OpTimes(count_trace(trace), figure).uncounted()
 
 
 def coverage(trace: Trace, figure: Figure = "flops") -> float | None:
@@ -293,11 +315,11 @@ def coverage(trace: Trace, figure: Figure = "flops") -> float | None:
 
     Op time is the self time of leaves; aggregated ops are in it with that of the whole group.
     """
-    return _Times(count_trace(trace), figure).coverage()
+    return OpTimes(count_trace(trace), figure).coverage()
 
 
-class _Times:
-    """Time in leaves, and in those of them without a figure."""
+class OpTimes:
+    """Time in leaves, and in those of them without a figure: `coverage` and `uncounted` of one count."""
 
     def __init__(self, counts: TraceCounts, figure: Figure) -> None:
         self.counts = counts
@@ -309,19 +331,22 @@ class _Times:
         self.folded_missing = self.folded & (np.append(values, UNCOUNTED)[folded.signature_id] < 0)
 
     def coverage(self) -> float | None:
+        """See the function of this name."""
         folded_ns = self.counts.trace.aggregates.self_ns
         total_ns = int(self.own_ns[self.counts.leaf].sum() + folded_ns[self.folded].sum())
         lost_ns = int(self.own_ns[self.missing].sum() + folded_ns[self.folded_missing].sum())
         return 1 - lost_ns / total_ns if total_ns else None
 
     def uncounted(self) -> list[Uncounted]:
+        """See the function of this name."""
         trace = self.counts.trace
         spans, folded = trace.spans, trace.aggregates
         names = np.concatenate([spans.name_id[self.missing], folded.name_id[self.folded_missing]])
         once = np.ones(int(self.missing.sum()), "i8")
         calls = np.concatenate([once, folded.leaves[self.folded_missing]])
         spent_ns = np.concatenate([self.own_ns[self.missing], folded.self_ns[self.folded_missing]])
-        ids, index = np.unique(names, return_inverse=True)
+        first, index = numbered(names)
+        ids = names[first].tolist()
         rows = zip(ids, sums(index, len(ids), calls), sums(index, len(ids), spent_ns), strict=True)
         found = [Uncounted(trace.strings[i], int(n), int(ns)) for i, n, ns in rows]
         return sorted(found, key=lambda u: (-u.total_ns, u.op))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import UNCOUNTED, count_trace
+from tinytrace.analysis.spans import distinct
 from tinytrace.tracer.trace import Trace
 
 MAX_POINTS = 2_000  # finer than a screen is wide
@@ -37,24 +38,25 @@ class RateCounter(NamedTuple):
 def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
     """Return GFLOP/s and GB/s over time of each process that ran counted ops.
 
-    The work of each op (in which no other op ran: nothing is counted twice) is spread evenly over
-    its duration; the value of a bin is the work in it, over its length: nothing is lost at the
-    edges of bins. The work of aggregated ops is spread over the time in which they lie. Uncounted
-    ops are not in it: a rate is that of the ops that can be counted. A rate that the trace holds
-    already as a counter is not derived again.
+        The work of each op (in which no other op ran: nothing is counted twice) is spread evenly over
+        its duration; the value of a bin is the work in it, over its length: nothing is lost at the
+        edges of bins. The work of aggregated ops is spread over the time in which they lie. Uncounted
+        ops are not in it: a rate is that of the ops that can be counted. A rate that the trace holds
+        already as a counter is not derived again.
 
     Args:
-        trace: any trace.
-        bin_ns: length of a bin; by default such that there are at most 2,000 points, and at least 1
-            ms.
+            trace: any trace.
+            bin_ns: length of a bin; by default such that there are at most 2,000 points, and at least 1
+                ms.
 
     Raises:
-        ValueError: ``bin_ns`` is not positive.
+            ValueError: ``bin_ns`` is not positive.
 
     Example:
-        >>> from tinytrace.tracer.trace import Trace
-        >>> rate_counters(Trace())
-        []
+            >>> from tinytrace.analysis.spans import distinct
+    from tinytrace.tracer.trace import Trace
+            >>> rate_counters(Trace())
+            []
     """
     if bin_ns is not None and bin_ns <= 0:
         raise ValueError(f"bin_ns must be positive, not {bin_ns}")
@@ -63,7 +65,7 @@ def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
     process, start_ns, end_ns, flops, bytes_moved = _work(trace)
     there = _present(trace)
     found = []
-    for number in np.unique(process).tolist():
+    for number in distinct(process).tolist():
         mine = process == number
         for name, unit, work in (("gflops", "GFLOP/s", flops), ("gbps", "GB/s", bytes_moved)):
             rows = mine & (work > 0)

@@ -19,6 +19,9 @@ from tinytrace.tracer.trace import Trace
 
 BLOCK_BYTES = 8 << 20
 GZIP_MAGIC = b"\x1f\x8b"
+# Traces are packed 10 to 60 times smaller; nothing but a file made to fill the memory exceeds this.
+MOST_PACKED = 300
+SURELY_HARMLESS_BYTES = 64 << 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -57,15 +60,16 @@ def _load(file: BinaryIO, where: str) -> Trace:
     start = content.take(BLOCK_BYTES)
     if start.startswith(OPENING):
         reader = ChromeReader(where)
-        text = start
-        while text:
-            at = text.rfind(b"\n") + 1
-            reader.lines(memoryview(text)[:at])
-            more = content.take(BLOCK_BYTES)
-            text = text[at:] + more
-            if not more:
-                reader.last_line(text)
-                break
+        begun: list[bytes] = []  # a line whose end has not come yet
+        block = start
+        while block:
+            at = block.rfind(b"\n") + 1
+            if at:
+                reader.lines(memoryview(b"".join([*begun, block[:at]])))
+                begun = []
+            begun.append(block[at:])
+            block = content.take(BLOCK_BYTES)
+        reader.last_line(b"".join(begun))
         return reader.trace(cut_off=content.cut_off)
     head = start.removeprefix(BYTE_ORDER_MARK).lstrip(b" \t\r\n")
     if not head:
@@ -147,20 +151,27 @@ class _Content:
     def _members(self, start: bytes) -> Iterator[bytes]:
         member = zlib.decompressobj(wbits=31)
         data = start
+        packed, unpacked = len(start), 0
         while True:
             try:
                 text = member.decompress(data, BLOCK_BYTES)
             except zlib.error as e:
                 raise TraceFormatError(f"{self._where}: damaged gzip file: {e}") from e
+            unpacked += len(text)
+            if unpacked > max(SURELY_HARMLESS_BYTES, MOST_PACKED * packed):
+                raise TraceFormatError(
+                    f"{self._where}: not a trace: unpacks to more than {MOST_PACKED} times its size"
+                )
             if text:
                 yield text
+            data = member.unused_data if member.eof else member.unconsumed_tail
+            if not data:
+                data = self._file.read(1 << 20)
+                packed += len(data)
             if member.eof:
-                data = member.unused_data or self._file.read(1 << 20)
                 if not data:
                     return
                 member = zlib.decompressobj(wbits=31)
-                continue
-            data = member.unconsumed_tail or self._file.read(1 << 20)
-            if not data:
+            elif not data:
                 self.cut_off = True
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,22 @@ from tinytrace.analysis.spans import first_rows, group_ids, sums
 from tinytrace.tracer.trace import Trace
 
 Ints = NDArray[np.int64]
+
+
+PACKAGE = "/tinytrace/"  # the folder that our own files are in
+LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3")
+IMPORTERS = ("<frozen importlib", "<frozen zipimport")
+
+
+class Whose(IntEnum):
+    """What a stack was doing, by its innermost frame that tells."""
+
+    PROGRAM = 0  # the program's own code, and libraries that it called
+    IMPORT = 1  # loading a module that is no file of the program
+    TINYTRACE = 2
+
+
+_LIBRARY = -1  # does whatever its caller does
 
 
 class LineTime(NamedTuple):
@@ -25,8 +42,14 @@ class LineTime(NamedTuple):
 class StackTimes:
     """Sums of the weights of samples. Samples without a stack are in none.
 
+    Lines are those of the program: samples that were taken while a module was being imported, or in
+    tinytrace itself, are in ``import_ns`` and ``tinytrace_ns`` instead. A module of the program that is
+    imported and does the work counts as the program.
+
     Attributes:
         n_lines: how many lines were the innermost one of a sample.
+        import_ns: weight of samples in imports.
+        tinytrace_ns: weight of samples in tinytrace.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -41,7 +64,11 @@ class StackTimes:
         known_ns = sums(stack_id[known], n, weight_ns[known])
         ran_ns = sums(stack_id[ran], n, weight_ns[ran])
         self._function, _ = group_ids([frames.name_id, frames.file_id])
-        seen = np.flatnonzero(np.bincount(stack_id, minlength=n))
+        whose = _whose(trace)
+        self.import_ns = int(self._weight_ns[whose == Whose.IMPORT].sum())
+        self.tinytrace_ns = int(self._weight_ns[whose == Whose.TINYTRACE].sum())
+        mine = whose == Whose.PROGRAM
+        seen = np.flatnonzero((np.bincount(stack_id, minlength=n) > 0) & mine)
         innermost = self._stacks.frame_id[seen]
         lines, self.n_lines = group_ids([self._function[innermost], frames.line[innermost]])
         self._frame_id = innermost[first_rows(lines, self.n_lines)]
@@ -103,3 +130,30 @@ class StackTimes:
             rows = order[ends[level - 1] : ends[level]]
             np.add.at(below_ns, parent[rows], below_ns[rows])
         return below_ns
+
+
+def _whose(trace: Trace) -> Ints:
+    """Per stack a `Whose`. Frames of libraries tell nothing: what counts is who called them."""
+    of_file = np.array([_of_file(file) for file in trace.strings] + [_LIBRARY], "i8")
+    stacks = trace.stacks
+    whose: Ints = of_file[trace.frames.file_id[stacks.frame_id]]
+    up = stacks.parent.astype("i8")
+    rows = np.flatnonzero((whose == _LIBRARY) & (up >= 0))
+    while len(rows):
+        above = up[rows]
+        found, farther = whose[above], up[above]  # both read before either is written
+        whose[rows] = found
+        up[rows] = farther
+        rows = rows[(found == _LIBRARY) & (farther >= 0)]
+    whose[whose == _LIBRARY] = Whose.PROGRAM
+    return whose
+
+
+def _of_file(path: str) -> int:
+    path = path.replace("\\", "/")
+    if path.startswith(IMPORTERS):
+        return Whose.IMPORT
+    if path.rpartition(PACKAGE)[2].startswith(("tracer/", "cli/")) and PACKAGE in path:
+        return Whose.TINYTRACE
+    is_library = path.startswith("<frozen ") or any(part in path for part in LIBRARIES)
+    return _LIBRARY if is_library else Whose.PROGRAM

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import UNCOUNTED, TraceCounts, count_trace, coverage, uncounted
+from tinytrace.analysis.counting import (
+    UNCOUNTED,
+    Figure,
+    OpTimes,
+    TraceCounts,
+    count_trace,
+)
 from tinytrace.analysis.spans import first_rows, group_ids, self_ns, sums
 from tinytrace.analysis.stack_times import StackTimes
 from tinytrace.tracer.records import Kind
@@ -37,7 +43,7 @@ class OpRow:
         flops_per_byte: of the calls for which both are known; None: none, or no bytes.
         gtranscendentals: 10⁹ evaluations of exp, log… per second; None: not known.
         uncounted_calls: calls without a formula, or that did not end normally.
-        only_outer: other ops ran inside all of its calls, and have the figures.
+        only_outer: other ops ran inside all of its calls, and have the figures that are None.
     """
 
     name: str
@@ -130,8 +136,10 @@ class Summary:
         sampled_ns: weight of all samples, summed over threads.
         ops: top ops by self time.
         n_ops: how many different ops ran.
-        lines: top lines by weight of samples.
+        lines: top lines of the program by weight of samples, those of imports and of tinytrace left out.
         n_lines: how many different lines were seen.
+        import_ns: weight of the samples taken while modules that are not the program's were imported.
+        tinytrace_ns: weight of the samples taken in tinytrace itself.
         memory: per process in which it was recorded, largest RSS first.
         audit: how well the run was seen.
         warnings: of the trace, each once.
@@ -146,6 +154,8 @@ class Summary:
     n_ops: int
     lines: tuple[LineRow, ...]
     n_lines: int
+    import_ns: int
+    tinytrace_ns: int
     memory: tuple[MemoryPeak, ...]
     audit: Audit
     warnings: tuple[str, ...]
@@ -167,7 +177,8 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
         ()
     """
     wall_ns = max(0, trace.end_ns - trace.start_ns)
-    ops = _Ops(trace, count_trace(trace))
+    counts = count_trace(trace)
+    ops = _Ops(trace, counts)
     stacks = StackTimes(trace)
     lines = tuple(
         LineRow(
@@ -190,8 +201,10 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
         n_ops=ops.count,
         lines=lines,
         n_lines=stacks.n_lines,
+        import_ns=stacks.import_ns,
+        tinytrace_ns=stacks.tinytrace_ns,
         memory=_memory(trace),
-        audit=_audit(trace),
+        audit=_audit(trace, OpTimes(counts, "flops")),
         warnings=tuple(dict.fromkeys(trace.warnings)),
     )
 
@@ -238,27 +251,32 @@ class _Ops:
         self.self_ns = np.concatenate([own_ns[rows], folded.self_ns[folds]])
         self.calls = np.concatenate([np.ones(len(rows), "i8"), folded.count[folds]])
         self.leaves = np.concatenate([counts.leaf[rows].astype("i8"), folded.leaves[folds]])
-        # An op with figures of its own stands for what ran inside it: its whole time is theirs.
+        # An op with figures of its own stands for all that ran inside it: its whole time is theirs.
         whole_ns = np.concatenate([spans.dur_ns[rows], folded.self_ns[folds]])
-        self.work_ns = np.where(self.leaves > 0, self.self_ns, whole_ns)
-        self.flops = self._figure(counts.per_span("flops")[rows], counts.flops, folds)
-        self.bytes = self._figure(counts.per_span("bytes")[rows], counts.bytes, folds)
+        declared = np.concatenate([counts.declared()[rows], np.zeros(len(folds), "?")])
+        self.work_ns = np.where((self.leaves > 0) & ~declared, self.self_ns, whole_ns)
+        self.flops = self._figure(counts, "flops", rows)
+        self.bytes = self._figure(counts, "bytes", rows)
+        uncounted_spans = counts.leaf[rows] & (counts.per_span("flops")[rows] < 0)
+        uncounted_folds = np.isnan(self.flops[len(rows) :]) * folded.leaves[folds]
+        self.uncounted = np.concatenate([uncounted_spans.astype("i8"), uncounted_folds])
         evaluations = np.append(counts.transcendentals, UNCOUNTED)[self.signature_id]
         self.transcendentals = np.where(
             evaluations < 0, np.nan, evaluations.astype("f8") * self.leaves
         )
         self.ids, self.count = group_ids([self.name_id])
 
-    def _figure(self, of_spans: Ints, of_signatures: Ints, folds: Ints) -> Floats:
+    def _figure(self, counts: TraceCounts, figure: Figure, rows: Ints) -> Floats:
         """Work per row; NaN: uncounted, or counted in an op around or inside."""
-        own = np.append(of_signatures, UNCOUNTED)[self.signature_id]
-        n = len(of_spans)
-        work = np.empty(len(own))
-        in_outer = (of_spans == 0) & (own[:n] != 0)
-        work[:n] = np.where((of_spans < 0) | in_outer, np.nan, of_spans)
-        leaves = self.leaves[n:]
-        work[n:] = np.where((own[n:] < 0) | (leaves == 0), np.nan, own[n:].astype("f8") * leaves)
-        return work
+        of_spans = counts.per_span(figure)[rows]
+        elsewhere = counts.elsewhere(figure)[rows]
+        per_signature = counts.flops if figure == "flops" else counts.bytes
+        leaves = self.leaves[len(rows) :]
+        own = np.append(per_signature, UNCOUNTED)[self.signature_id[len(rows) :]]
+        return np.concatenate([
+            np.where((of_spans < 0) | elsewhere, np.nan, of_spans),
+            np.where((own < 0) | (leaves == 0), np.nan, own.astype("f8") * leaves),
+        ])  # fmt: skip
 
     def top(self, top: int, wall_ns: int) -> tuple[OpRow, ...]:
         """The ops that took most time, with their figures."""
@@ -267,9 +285,7 @@ class _Ops:
         first = first_rows(self.ids, self.count)
         calls = sums(self.ids, self.count, self.calls)
         leaves = sums(self.ids, self.count, self.leaves)
-        uncounted_leaves = sums(
-            self.ids, self.count, np.where(np.isnan(self.flops), self.leaves, 0)
-        )
+        uncounted_calls = sums(self.ids, self.count, self.uncounted)
         sites = self._sites()
         gflops = self._ratio(self.flops, self.work_ns)
         gbps = self._ratio(self.bytes, self.work_ns)
@@ -287,8 +303,8 @@ class _Ops:
                 gbps=_known(gbps[i]),
                 flops_per_byte=_known(intensity[i]),
                 gtranscendentals=_known(evaluations[i]),
-                uncounted_calls=int(uncounted_leaves[i]),
-                only_outer=not leaves[i] and math.isnan(gflops[i]),
+                uncounted_calls=int(uncounted_calls[i]),
+                only_outer=not leaves[i],
             )
             for i in chosen.tolist()
         )
@@ -343,10 +359,10 @@ def _memory(trace: Trace) -> tuple[MemoryPeak, ...]:
     return tuple(sorted(found, key=lambda p: -(p.rss_mb or 0)))
 
 
-def _audit(trace: Trace) -> Audit:
+def _audit(trace: Trace, times: OpTimes) -> Audit:
     told = trace.meta.get("audit")
     told = told if isinstance(told, dict) else {}
-    share = coverage(trace)
+    share = times.coverage()
     gap = _number(told, "largest_gap_ns")
     core = told.get("core")
     return Audit(
@@ -358,7 +374,7 @@ def _audit(trace: Trace) -> Audit:
         kept_spans=len(trace.spans),
         skipped_elements=_whole(told, "skipped_elements"),
         dropped=_whole(told, "dropped"),
-        uncounted_ops=tuple(one.op for one in uncounted(trace)),
+        uncounted_ops=tuple(one.op for one in times.uncounted()),
         coverage_percent=None if share is None else 100 * share,
         overhead_ns_per_op=_number(told, "overhead_ns_per_op"),
         own_overhead_percent=_number(told, "own_overhead_percent"),

@@ -6,13 +6,12 @@ import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.cli.messages import say
 from tinytrace.errors import TinytraceError
-from tinytrace.tracer import children, launcher, signals
+from tinytrace.tracer import children, launcher, modules, signals
 
 if TYPE_CHECKING:
     from tinytrace.tracer.session import Session
@@ -56,6 +55,10 @@ class Ending:
         if os.getpid() != self._pid:
             self._session.stop()
             return  # a forked child: its store is all it leaves
+        with signals.interrupt_kept():
+            self._end()
+
+    def _end(self) -> None:
         signals.begin_saving()
         if not self._quiet and sys.stdout is not None:
             with contextlib.suppress(Exception):  # the interpreter tries again, and complains
@@ -79,7 +82,7 @@ class Ending:
         self._session.stop()
         children.unfollow()
         try:
-            with self._import_path():
+            with modules.as_before(self._path):
                 self._write()
         except signals.Terminated:
             raise
@@ -100,16 +103,6 @@ class Ending:
 
     def _kept(self) -> str:
         return f"it is kept: python -m tinytrace recover {self._session.run_folder}"
-
-    @contextlib.contextmanager
-    def _import_path(self) -> Iterator[None]:
-        """Look for modules where they were before the program: its own json.py is not ours."""
-        programs = list(sys.path)
-        sys.path[:] = self._path + [folder for folder in programs if folder not in self._path]
-        try:
-            yield
-        finally:
-            sys.path[:] = programs
 
 
 def _session(given: dict[str, Any]) -> Session:

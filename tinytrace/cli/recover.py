@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from tinytrace.cli.messages import say
@@ -37,6 +36,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     from tinytrace.cli.saving import mention_unfinished, save, summarise
     from tinytrace.tracer.assemble import read_run
+    from tinytrace.tracer.store import remove_run
 
     run = _latest_run() if arguments.run_folder is None else Path(arguments.run_folder)
     if not run.is_dir():
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     output = Path(arguments.output or f"trace-{run.name}.json")
     check_writable(output)
     trace = save(read_run(run), output, arguments.budget)
-    shutil.rmtree(run)
+    remove_run(run)
     if arguments.quiet:
         return 0
     summarise(trace, output)

@@ -42,9 +42,9 @@ def main(argv: list[str]) -> int:
     _check_program(program)
     output = Path(os.path.abspath(arguments.output))  # noqa: PTH100 - a link stays a link
     check_writable(output)
-    from tinytrace.exporters.registry import exporter_for
+    from tinytrace.exporters.registry import check_suffix
 
-    exporter_for(output)
+    check_suffix(output)
     options = {
         "output": str(output),
         "rate_hz": arguments.rate,

@@ -14,7 +14,8 @@ import orjson
 from numpy.typing import NDArray
 
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
-from tinytrace.analysis.counting import TraceCounts, count_trace
+from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts, count_trace
+from tinytrace.analysis.spans import numbered
 from tinytrace.exporters.chrome_text import (
     CATEGORIES,
     callsite,
@@ -138,11 +139,8 @@ class Figures:
         """Count a trace."""
         counts = count_trace(trace)
         flops, moved = (
-            _written(per_span, per_signature, counts.leaf, trace.spans.signature_id)
-            for per_span, per_signature in (
-                (counts.per_span("flops"), counts.flops),
-                (counts.per_span("bytes"), counts.bytes),
-            )
+            np.where(counts.elsewhere(figure), UNCOUNTED, counts.per_span(figure))
+            for figure in FIGURES
         )
         state = (
             counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
@@ -174,18 +172,6 @@ class Figures:
         return shown_ones
 
 
-def _written(
-    added: NDArray[np.int64],
-    per_signature: NDArray[np.int64],
-    leaf: NDArray[np.bool_],
-    signature_id: NDArray[np.int32],
-) -> NDArray[np.int64]:
-    """Return what is written of what spans add to the sum: −1 for a 0 that means "others have it"."""
-    own = np.append(per_signature, -1)[signature_id]
-    others_have_it = (added == 0) & ~(leaf & (own == 0))
-    return np.where(others_have_it, -1, added)
-
-
 def _distinct(columns: list[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Distinct rows: where each occurs first, in that order, and per row its index in them."""
     code = np.zeros(len(columns[0]), "i8")
@@ -194,13 +180,13 @@ def _distinct(columns: list[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[n
         lowest, highest = int(column.min()), int(column.max())
         width = highest - lowest + 1
         if values * width > 2**62:
-            code = np.unique(code, return_inverse=True)[1].astype("i8")
+            code = numbered(code)[1]
             values = int(code.max()) + 1
         if width > 1:
             code = code * width + (column.astype("i8") - lowest)
             values *= width
-    _, first, index = np.unique(code, return_index=True, return_inverse=True)
+    first, index = numbered(code)
     order = np.argsort(first)
     rank = np.empty(len(order), "i4")
     rank[order] = np.arange(len(order))
-    return first[order], rank[index.reshape(-1)]
+    return first[order], rank[index]

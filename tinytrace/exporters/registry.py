@@ -7,24 +7,30 @@ adds its own by an entry point of the group ``tinytrace.exporters`` (name → ``
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import os
 import secrets
+import time
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from tinytrace.errors import OutputError, UsageError
-from tinytrace.tracer.trace import Trace
+
+if TYPE_CHECKING:
+    from tinytrace.tracer.trace import Trace
 
 Progress = Callable[[float], None]
 
+TEMPORARY = (".tinytrace-", ".tmp")  # how the names of files begin and end that are being written
+OLD_S = 10.0  # a file is locked from shortly after its creation on
 ENTRY_POINT_GROUP = "tinytrace.exporters"
 BUILT_IN = {
     "chrome": "tinytrace.exporters.chrome:ChromeExporter",
     "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
 }
+BUILT_IN_SUFFIXES = (".json", ".json.gz")  # for `check_suffix`; a test holds them together
 
 
 class Exporter(Protocol):
@@ -46,6 +52,8 @@ class Exporter(Protocol):
 
 def formats() -> dict[str, str]:
     """Return the known formats: name → ``module:Class``. Those built in come first and win."""
+    from importlib.metadata import entry_points
+
     others = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
     return {**BUILT_IN, **{n: where for n, where in others.items() if n not in BUILT_IN}}
 
@@ -56,7 +64,7 @@ def exporter(name: str) -> Exporter:
     Raises:
         UsageError: there is none, or it cannot be imported.
     """
-    known = formats()
+    known = BUILT_IN if name in BUILT_IN else formats()  # looking at all packages takes a while
     if name not in known:
         raise UsageError(f"unknown format {name!r}: known are {', '.join(known)}")
     module, _, attribute = known[name].partition(":")
@@ -80,6 +88,16 @@ def exporter_for(path: str | os.PathLike[str]) -> Exporter:
         known = ", ".join(e.suffix for e in exporters)
         raise OutputError(f"{os.fspath(path)}: unknown format: known file name endings are {known}")
     return max(matching, key=lambda e: len(e.suffix))
+
+
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Find out that no format has this suffix, without importing the exporters (and NumPy) for the usual ones.
+
+    Raises:
+        OutputError: no format has such a suffix.
+    """
+    if not Path(path).name.lower().endswith(BUILT_IN_SUFFIXES):
+        exporter_for(path)
 
 
 def export(
@@ -114,7 +132,10 @@ def export(
         raise OutputError(f"{target}: is a folder: give the name of a file")
     with contextlib.suppress(OSError):
         target = target.resolve()  # a link stays a link: the file behind it is replaced
-    temporary = target.with_name(f".tinytrace-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(
+        f"{TEMPORARY[0]}{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY[1]}"
+    )
+    _remove_left_ones(target.parent)
     try:
         _write_and_rename(writer, trace, temporary, target, progress)
     except OSError as e:
@@ -125,6 +146,16 @@ def export(
             temporary.unlink()
 
 
+def _remove_left_ones(folder: Path) -> None:
+    """Remove what exports that were killed left in a folder; those that are being written are locked."""
+    with contextlib.suppress(OSError):
+        for path in list(folder.glob(f"{TEMPORARY[0]}*{TEMPORARY[1]}")):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(file.fileno()).st_mtime > OLD_S:
+                    path.unlink()
+
+
 def _write_and_rename(
     writer: Exporter, trace: Trace, temporary: Path, target: Path, progress: Progress | None
 ) -> None:
@@ -133,7 +164,10 @@ def _write_and_rename(
             writer.write(trace, out, progress)
         return
     with open(temporary, "xb") as out:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(out, fcntl.LOCK_EX)
         writer.write(trace, out, progress)
-    if target.exists():
-        temporary.chmod(target.stat().st_mode & 0o7777)
-    temporary.replace(target)
+        out.flush()
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        temporary.replace(target)

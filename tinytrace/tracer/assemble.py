@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinytrace.errors import StoreError
+from tinytrace.tracer.pyspy_merge import as_samples
+from tinytrace.tracer.pyspy_samples import read_samples
 from tinytrace.tracer.records import (
     FORMAT_VERSION,
     RECORD_BYTES,
@@ -26,6 +28,7 @@ from tinytrace.tracer.records import (
     Kind,
     Stream,
 )
+from tinytrace.tracer.step_numbers import step_numbers
 from tinytrace.tracer.store import RUN_NAME, process_folders
 from tinytrace.tracer.tables import Tables, read_tables
 from tinytrace.tracer.trace import (
@@ -154,17 +157,22 @@ def _shown(kind: Column) -> Column:
     return np.where(kind == Kind.LABELLED_OP, Kind.OP, kind).astype(np.uint8)
 
 
-def _nest(start: Column, end: Column, parent: Column, flags: Column) -> None:
-    """Spans that outlive their parent are detached from it, in place."""
-    has = parent >= 0
-    late = has.copy()
-    late[has] = end[has] > end[parent[has]]
-    flags[late] |= np.uint8(Flag.DETACHED)
-    loose = (flags & np.uint8(Flag.DETACHED)) != 0
-    parent[loose] = -1
-    inner = (parent >= 0) & loose[parent]
-    outside = inner & (end > end[parent])
-    parent[outside] = -1
+def _nest(end: Column, parent: Column, flags: Column) -> None:
+    """Detach spans that outlive their parent, in place. A detached span has no children.
+
+    What its thread did meanwhile may have been done by others (a coroutine, a generator).
+    """
+    up = parent.copy()
+    while True:
+        loose = (flags & np.uint8(Flag.DETACHED)) != 0
+        parent[loose] = -1
+        while (inner := (parent >= 0) & loose[parent]).any():
+            parent[inner] = up[parent[inner]]
+        late = parent >= 0
+        late[late] = end[late] > end[parent[late]]
+        if not late.any():
+            return
+        flags[late] |= np.uint8(Flag.DETACHED)
 
 
 class _Process:
@@ -201,6 +209,7 @@ class _Process:
         sums = self.read_sums()
         self.read_spans(sums)
         self.read_samples()
+        self.read_pyspy()
         self.read_counters()
         self.parts.warnings += self.tables.warnings
 
@@ -241,7 +250,7 @@ class _Process:
             found = (r["parent"] != 0) & (parent < len(position))
             found[found] = position[parent[found]] == up[found]
             parent = np.where(found, parent, -1)
-            _nest(start, start + dur, parent, flags)
+            _nest(start + dur, parent, flags)
             name, arguments, signature = self.name_ids(r["what"], r["kind"])
             base = sum(len(s) for s in self.parts.tables.get(Spans, []))
             self.times += [int(start[0]), int((start + dur).max())]
@@ -291,7 +300,7 @@ class _Process:
         r = _written(segments, Stream.SAMPLES)[0] if segments else np.empty(0, SAMPLE_DTYPE)
         if not len(r):
             return
-        rows = {int(i): self.thread(int(i)) for i in np.unique(r["thread"])}
+        rows = {int(i): self.thread(int(i)) for i in sorted(set(r["thread"].tolist()))}
         thread = _lookup(rows, r["thread"])
         cpu = r["cpu_ns"].astype(np.int64)
         cpu[cpu == CPU_NOT_KNOWN] = -1
@@ -306,6 +315,17 @@ class _Process:
                 stack_id=_lookup(self.stacks, r["stack"]),
             ).take(order)
         )
+
+    def read_pyspy(self) -> None:
+        """Add what py-spy saw from outside, on the same clock."""
+        found = read_samples(self.folder)
+        if found is None:
+            return
+        self.parts.warnings += found.warnings
+        self.tables.meta["py_spy"] = found.facts()
+        if len(found.tid):
+            self.times += [found.begin_ns, found.end_ns]
+            self.parts.add(as_samples(found, self.tables, self.names, self.thread))
 
     def read_counters(self) -> None:
         segments = _segments(self.folder, Stream.COUNTERS, self.parts).get(0, [])
@@ -329,21 +349,6 @@ class _Process:
         )
 
 
-def _steps(spans: Spans, process_of: Column) -> Column:
-    """The step that each span began in: its own number for a step, else the enclosing one's, or −1."""
-    step: Column = spans.step.copy()
-    process = process_of[spans.thread] if len(spans) else np.empty(0, np.int64)
-    for p in np.unique(process[spans.kind == Kind.STEP]):
-        rows = np.flatnonzero((spans.kind == Kind.STEP) & (process == p))
-        rows = rows[np.argsort(spans.start_ns[rows], kind="stable")]
-        start, end = spans.start_ns[rows], spans.start_ns[rows] + spans.dur_ns[rows]
-        mine = np.flatnonzero((process == p) & (spans.kind != Kind.STEP))
-        at = np.searchsorted(start, spans.start_ns[mine], "right") - 1
-        inside = (at >= 0) & (spans.start_ns[mine] < end[at])
-        step[mine[inside]] = spans.step[rows][at[inside]]
-    return step
-
-
 def _audit(
     processes: list[_Process], parts: _Parts, spans: Spans, samples: Samples
 ) -> dict[str, Any]:
@@ -359,7 +364,10 @@ def _audit(
     audit["samples"] = len(samples)
     audit["unfinished_processes"] = sum("audit" not in p.tables.meta for p in processes)
     first = parts.tables.get(Samples, [None])[0]
-    if first is not None and len(times := np.unique(first.t_ns)) > 1:
+    by_pyspy = processes[0].tables.meta.get("py_spy") if processes else None
+    if by_pyspy:  # it says when stacks changed, not when it looked
+        audit["asked_hz"] = by_pyspy["rate_hz"]
+    elif first is not None and len(times := np.unique(first.t_ns)) > 1:
         seconds = (int(times[-1]) - int((first.t_ns - first.weight_ns).min())) / 1e9
         audit["achieved_hz"] = round(len(times) / seconds, 1)
         audit["largest_gap_ns"] = int(np.diff(times).max())
@@ -408,7 +416,7 @@ def read_run(run: Path) -> Trace:
         rank[order] = np.arange(len(order))
         moved = np.where(spans.parent >= 0, rank[spans.parent], -1)
         spans = Spans(**{**dict(spans.columns()), "parent": moved}).take(order)
-    spans = Spans(**{**dict(spans.columns()), "step": _steps(spans, threads.process)})
+    spans = Spans(**{**dict(spans.columns()), "step": step_numbers(spans, threads.process)})
     samples = parts.joined(Samples)
     meta = {k: v for k, v in processes[0].tables.meta.items() if k != "audit"}
     try:

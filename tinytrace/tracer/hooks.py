@@ -57,6 +57,8 @@ class AfterImport(importlib.abc.MetaPathFinder):
             return
         self._awaited.setdefault(module, []).append(call)
         if self not in sys.meta_path:
+            # A forked process has inherited the one of its parent, which would call us, and we it.
+            sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, AfterImport)]
             sys.meta_path.insert(0, self)
 
     def remove(self) -> None:

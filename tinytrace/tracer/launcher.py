@@ -12,31 +12,39 @@ that starts with it set calls `begin`, before the program's own folder is on ``s
 
 The processes that the program starts inherit the variable: they begin in the same way
 (`tinytrace.tracer.children`).
+
+What we need is loaded before the program, and would keep its own ``json.py`` or ``random.py`` from being
+found. So `begin` takes every module that it has loaded out of ``sys.modules`` again, all but ours,
+codecs, and those whose name begins with "_": the program imports as if nothing had been loaded. This module
+therefore loads nothing when it is imported.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import site
 import sys
-from collections.abc import MutableMapping
-from importlib import import_module
-from pathlib import Path
-from typing import Any, NoReturn
 
 from tinytrace.errors import UsageError
 
+TYPE_CHECKING = False  # as type checkers take it; ``typing`` would be loaded before `begin` looks
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from types import ModuleType
+    from typing import Any, NoReturn
+
+    Given = dict[str, Any]
+
 VARIABLE = "TINYTRACE_START"
 START_FILE = "tinytrace-child.pth"
-PACKAGE_ROOT = str(Path(__file__).parents[2])
-START_FOLDER = str(Path(__file__).parent / "start")
+_HERE = os.path.abspath(__file__)  # noqa: PTH100 - pathlib is not to be loaded
+PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))  # noqa: PTH120
+START_FOLDER = os.path.join(PACKAGE_ROOT, "tinytrace", "tracer", "start")  # noqa: PTH118
 CHILD_BEGIN = "tinytrace.tracer.children:begin_child"
 # A helper process of multiprocessing that runs no code of the program.
 HELPERS = ("from multiprocessing.resource_tracker import",)
 
-Given = dict[str, Any]
+own_modules: dict[str, ModuleType] = {}  # what `begin` has loaded and taken out of sys.modules
 _begun: set[int] = set()
 
 
@@ -69,7 +77,8 @@ def interpreter_command(program: list[str]) -> list[str]:
     if not sys.executable or sys.orig_argv[len(head) :] != sys.argv[1:] or len(head) < 2:
         raise UsageError("tinytrace can run a program only from a command line of its own")
     *before, last = head
-    module = Path(sys.argv[0]).parent.name if Path(sys.argv[0]).stem == "__main__" else ""
+    folder, file = os.path.split(sys.argv[0])
+    module = os.path.basename(folder) if file.startswith("__main__.") else ""  # noqa: PTH119
     if module and last in (module, f"{module}.__main__"):
         *before, flag = before  # "-m", or "-Im": options and m together
     elif module and last.startswith("-") and last.endswith("m" + module):
@@ -87,8 +96,14 @@ def has_start_file() -> bool:
     folders = [*site.getsitepackages()]
     if site.ENABLE_USER_SITE:
         folders.append(site.getusersitepackages())
-    files = (Path(folder, START_FILE) for folder in folders)
-    return any(file.is_file() and VARIABLE in file.read_text() for file in files)
+    for folder in folders:
+        try:
+            with open(os.path.join(folder, START_FILE), encoding="utf-8") as file:  # noqa: PTH118
+                if VARIABLE in file.read():
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def can_begin() -> bool:
@@ -112,6 +127,8 @@ def set_environment(environment: MutableMapping[str, str], begin: str, given: Gi
             f"nothing can be recorded under python {option} here: leave it out"
             + ("" if sys.flags.no_site else ", or install tinytrace (pip install .)")
         )
+    import json
+
     environment[VARIABLE] = json.dumps(
         {
             "begin": begin,
@@ -139,8 +156,28 @@ def clear_environment(environment: MutableMapping[str, str]) -> None:
 
 def begin() -> None:
     """Do what `VARIABLE` asks for. Called by the start-up files, in every Python of a run."""
-    if _begun or not _in_main_interpreter() or _is_helper():
-        return
+    loaded, looked_in = set(sys.modules), set(sys.path_importer_cache)
+    try:
+        if not _begun and _in_main_interpreter() and not _is_helper():
+            _begin()
+    finally:
+        for name in [n for n in sys.modules if n not in loaded and not _stays(n)]:
+            own_modules[name] = sys.modules.pop(name)
+        ours = os.path.join(PACKAGE_ROOT, "tinytrace")  # noqa: PTH118
+        for folder in list(sys.path_importer_cache):
+            if folder not in looked_in or folder.startswith(ours):
+                del sys.path_importer_cache[folder]
+
+
+def _stays(name: str) -> bool:
+    # A codec is looked up once per interpreter: its module would not be loaded again.
+    return name.startswith("_") or name.partition(".")[0] in ("tinytrace", "encodings")
+
+
+def _begin() -> None:
+    import json
+    from importlib import import_module
+
     _begun.add(os.getpid())
     try:
         asked = json.loads(os.environ[VARIABLE])
@@ -157,6 +194,8 @@ def begin() -> None:
 
 def _begin_in(root: str) -> None:
     """Begin with the copy of tinytrace that started the run, not with the installed one."""
+    from importlib import import_module
+
     for name in [n for n in sys.modules if n.partition(".")[0] == "tinytrace"]:
         del sys.modules[name]
     sys.path.insert(0, root)
@@ -168,6 +207,8 @@ def _begin_in(root: str) -> None:
 
 def _in_main_interpreter() -> bool:
     """False in a sub-interpreter, which reads the start-up files as well."""
+    import signal
+
     try:
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     except ValueError:

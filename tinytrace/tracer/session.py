@@ -103,6 +103,7 @@ class Session:
     """
 
     _current: Session | None = None
+    _ours = (str(Path(__file__).parents[1]) + os.sep, "<frozen runpy>", "<frozen importlib")
 
     def __init__(
         self, options: Options, command: list[str], run_folder: Path | None = None
@@ -112,7 +113,7 @@ class Session:
         self._command = command
         self._joined = run_folder is not None
         self._lock = -1
-        self._active = False
+        self._active, self._pid = False, 0
         self._undo: list[Callable[[], None]] = []
         self._sampler: Any = None
         self._tick: Callable[[], None] | None = None
@@ -130,6 +131,14 @@ class Session:
         """A session of a further process in an existing run."""
         return cls(options, [], run_folder)
 
+    def is_alive(self) -> bool:
+        """Whether it goes on here. In a forked child that is not followed it is the parent's, and let go."""
+        if self._active and self._pid != os.getpid():
+            self._active = False
+            Session._current = None
+            annotate.set_recorder(None)
+        return self._active
+
     def start(self) -> None:
         """Begin to record.
 
@@ -137,7 +146,7 @@ class Session:
             StoreError: the run folder cannot be made.
             UsageError: this process is being recorded already, or the core is not there.
         """
-        if Session._current is not None:
+        if Session._current is not None and Session._current.is_alive():
             raise UsageError("this process is being recorded already")
         self._recorder = load_core()
         if not self._joined:
@@ -147,17 +156,18 @@ class Session:
             )
         try:
             self._start_process()
-        except (OSError, TinytraceError) as problem:
+        except BaseException as problem:
             self.stop()
             self.discard()
-            if isinstance(problem, TinytraceError):
-                raise
-            raise StoreError(f"cannot record in {self.run_folder}: {problem.strerror}") from problem
+            if isinstance(problem, OSError):
+                text = f"cannot record in {self.run_folder}: {problem.strerror}"
+                raise StoreError(text) from problem
+            raise
 
     def _start_process(self) -> None:
         self._folder = process_folder(self.run_folder)
         self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
-        self._active = True
+        self._active, self._pid = True, os.getpid()
         Session._current = self
         self._undo = [self._recorder.close]
         self._started_ns = time.monotonic_ns()
@@ -167,6 +177,7 @@ class Session:
             clock="CLOCK_MONOTONIC", format_version=FORMAT_VERSION,
             machine=machine(), options={"rate_hz": self.options.rate_hz, "sampler": self.options.sampler},
         )  # fmt: skip
+        self._recorder.internal(("<__array_function__", "<frozen "), self._ours)
         annotate.set_recorder(self._recorder)
         self._undo.append(lambda: annotate.set_recorder(None))
         if self.options.ops:
@@ -186,9 +197,7 @@ class Session:
         hooks = self._backend()
         adapter = NumpyAdapter(hooks, self._recorder.op)
         after_import = AfterImport()
-        package = str(Path(__file__).parents[1]) + os.sep
-        ours = (package, "<frozen runpy>", "<frozen importlib")
-        self._recorder.internal(("<__array_function__", "<frozen "), ours)
+        ours = self._ours
 
         def numpy_is_here(module: Any) -> None:
             internal = [
@@ -251,7 +260,8 @@ class Session:
         try:
             spy.start()
         except StoreError as problem:
-            self._recorder.put(Entry.WARNING, str(problem).encode())
+            text = f"{problem}; the sampling thread took the samples"
+            self._recorder.put(Entry.WARNING, text.encode("utf-8", "replace"))
             self._start_thread(self.options.rate_hz)
             return
         self._undo.append(spy.stop)
@@ -282,8 +292,8 @@ class Session:
             sampler.start()
             self._sampler = sampler.stats
             self._undo.append(sampler.stop)
-        if rate_hz:
-            before = sys.getswitchinterval()
+        before = sys.getswitchinterval()
+        if rate_hz and before > SWITCH_INTERVAL_S:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
 
             def restore() -> None:
@@ -297,7 +307,7 @@ class Session:
 
     def stop(self) -> None:
         """End the recording and undo every hook, last in first out. Never raises; may be called again."""
-        if not self._active or Session._current is not self:
+        if not self.is_alive() or Session._current is not self:
             return
         if self._tick:
             self._tick()
@@ -330,10 +340,13 @@ class Session:
     def _measured_op_cost(self) -> int | None:
         measure = getattr(self._recorder, "op_cost", None)
         numpy = sys.modules.get("numpy")
-        if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "empty"):
+        if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "add"):
             return None
-        operand = numpy.empty((4, 4), "float32")
-        return int(measure(numpy.add, operand, operand)) or None
+        operand = numpy.ndarray((4, 4), "float32", bytes(64))  # made without an op
+        try:
+            return int(measure(numpy.add, operand, operand)) or None
+        except Exception:  # the program may have put anything in the place of `add`
+            return None
 
     def _audit(self, cost_ns: int | None) -> dict[str, Any]:
         stats = dict(self._recorder.stats())
@@ -380,9 +393,13 @@ class Session:
 
     def discard(self) -> None:
         """Remove the run folder, when its trace has been written. Not for those who joined."""
-        if self._joined:
+        if self._joined or self._pid not in {0, os.getpid()}:
             return
         remove_run(self.run_folder)
+        self.release()
+
+    def release(self) -> None:
+        """Leave the run folder to ``recover``, while this process lives on."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

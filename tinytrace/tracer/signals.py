@@ -1,15 +1,21 @@
-"""SIGTERM: save, then die of it.
+"""SIGTERM: save, then die of it. SIGINT: let Python die of it after we have saved.
 
 A signal that kills leaves the store whole anyway (``recover`` makes the trace); this is a courtesy for
 the one that polite programs send. Installed only over the default disposition; a handler that the
 program installs later simply replaces it.
+
+Python dies of SIGINT after a ``KeyboardInterrupt`` that nobody caught, by a note that it makes when the
+program ends and that any later ``exec`` of a text strikes out (`namedtuple` and dataclasses do that): what
+we do between the two must put it back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -53,6 +59,31 @@ def uninstall() -> None:
     """Put the default disposition back, unless the program has installed its own handler."""
     if isinstance(signal.getsignal(signal.SIGTERM), _Handler):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def interrupt_kept() -> Iterator[None]:
+    """Whatever is done meanwhile, Python still dies of SIGINT if the program has ended by one."""
+    interrupted = _ended_by_interrupt()
+    try:
+        yield
+    finally:
+        if interrupted:
+            with contextlib.suppress(KeyboardInterrupt):
+                exec("raise KeyboardInterrupt")
+
+
+def _ended_by_interrupt() -> bool:
+    """Whether the error that Python has reported last is a ``KeyboardInterrupt`` through ``__main__``."""
+    kind, at = getattr(sys, "last_type", None), getattr(sys, "last_traceback", None)
+    main = getattr(sys.modules.get("__main__"), "__dict__", None)
+    if not (isinstance(kind, type) and issubclass(kind, KeyboardInterrupt)):
+        return False
+    while at is not None:
+        if at.tb_frame.f_globals is main and at.tb_frame.f_code.co_name == "<module>":
+            return True
+        at = at.tb_next
+    return False
 
 
 def die() -> None:

@@ -145,15 +145,16 @@ static PyObject *record_internal(PyObject *module, PyObject *args) {
 static void in_child(void) {
     rec.active = 0;
     rec.generation++;
+    if (rec.tables_fd >= 0) {
+        close(rec.tables_fd);
+        close(rec.folder_fd);
+        rec.tables_fd = rec.folder_fd = -1;
+    }
     sampler_forget();
     keeper_forget();
 }
 static PyObject *record_reset_after_fork(PyObject *module, PyObject *unused) {
     uint32_t generation = rec.generation;
-    if (rec.tables_fd >= 0) {
-        close(rec.tables_fd);
-        close(rec.folder_fd);
-    }
     memset(&rec, 0, sizeof rec);
     rec.generation = generation;
     rec.tables_fd = rec.folder_fd = -1;

@@ -48,6 +48,7 @@ typedef struct { span_record *record; segment *home; uint64_t index; uint32_t ch
 typedef struct thread_state {
     uint32_t index, generation, depth, opaque; uint64_t tid, ident, created_ns;
     stream_writer spans;
+    int named;
     uint64_t sampled_ns, sampled_cpu_ns;  /* the sampler's: when it last saw this thread, its CPU clock then */
     open_span stack[MAX_DEPTH];
     struct thread_state *next;
@@ -124,7 +125,7 @@ segment *segment_make(const char *name, size_t bytes);
 
 /* spans.c: threads and their spans */
 thread_state *thread_create(void);
-thread_state *thread_of(PyThreadState *tstate);
+thread_state *thread_of(uint64_t ident, uint64_t tid);
 extern _Thread_local thread_state *thread_self __attribute__((tls_model("initial-exec")));
 static inline thread_state *thread_current(void) {
     thread_state *t = thread_self;

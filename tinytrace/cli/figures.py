@@ -1,0 +1,60 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+
+def format_ns(t_ns: float) -> str:
+    """Return a duration with three significant digits.
+
+    >>> format_ns(950), format_ns(1_234_567), format_ns(90_000_000_000)
+    ('950 ns', '1.23 ms', '90.0 s')
+    """
+    for unit, ns in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if abs(t_ns) >= 0.9995 * ns:
+            return f"{_digits(t_ns / ns)} {unit}"
+    return f"{t_ns:.0f} ns"
+
+
+def format_mb(mb: float) -> str:
+    """Return megabytes (10⁶ bytes) with a unit that fits.
+
+    >>> format_mb(0.5), format_mb(312.4), format_mb(20_480)
+    ('500 kB', '312 MB', '20.5 GB')
+    """
+    for unit, size_mb in (("TB", 1e6), ("GB", 1e3), ("MB", 1.0)):
+        if abs(mb) >= 0.9995 * size_mb:
+            return f"{_digits(mb / size_mb)} {unit}"
+    return f"{_digits(mb * 1e3)} kB"
+
+
+def format_rate(value: float) -> str:
+    """Return a figure for a column of a table: three significant digits, short at any size.
+
+    >>> format_rate(0), format_rate(0.00123), format_rate(12.34), format_rate(123456)
+    ('0', '0.00123', '12.3', '123,456')
+    """
+    if value == 0:
+        return "0"
+    if abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:#.3g}" if abs(value) < 1 else _digits(value)
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, but no fewer than the integer part has."""
+    magnitude = abs(value)
+    if magnitude >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if magnitude >= 9.995 else f"{value:.2f}"
+
+
+def clean(text: str, encoding: str = "utf-8") -> str:
+    r"""Return text as it can be shown: what does not print, or is not in the encoding, is escaped.
+
+    >>> clean("a\x1b[31mb"), clean("größe", "ascii")
+    ('a\\x1b[31mb', 'gr\\xf6\\xdfe')
+    """
+    escaped = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+    return escaped.encode(encoding, "backslashreplace").decode(encoding)
