@@ -39,6 +39,7 @@ def write_one_by_one(events: list[object], path: Path) -> None:
         out.write(b"[\n")
         for event in events:
             out.write(orjson.dumps(event) + b",\n")
+        out.write(b"{}]\n")
 
 
 def report(name: str, spans: int, times: list[float], goal_per_s: int | None = None) -> float:
