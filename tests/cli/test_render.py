@@ -116,6 +116,14 @@ def test_the_summary_in_a_file_is_this_text() -> None:
     assert plain(training_run(), "runs/trace.json") == GOLD
 
 
+def test_the_manual_explains_the_very_text() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "summary.md").read_text(encoding="utf-8")
+    shown = manual.split("```\n")[1].splitlines()
+    expected = GOLD.strip().splitlines()
+    assert shown[:-1] == expected[: len(shown) - 1]
+    assert expected[len(shown) - 1].startswith(shown[-1].removesuffix("…"))
+
+
 NARROW = """
 tinytrace: 1.00 s recorded
 
