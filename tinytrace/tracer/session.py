@@ -357,6 +357,9 @@ class Session:
             busy_ns = audit["sampler_busy_ns"] = int(sampled.get("busy_ns", 0))
             if sampled.get("rounds"):
                 audit["mean_lateness_ns"] = int(sampled["late_ns"] / sampled["rounds"])
+                audit["largest_gap_ns"] = int(sampled["largest_gap_ns"])
+                seconds = sampled["sampled_ns"] / 1e9
+                audit["achieved_hz"] = round(sampled["rounds"] / seconds, 1) if seconds else 0.0
         if cost_ns:
             audit["overhead_ns_per_op"] = cost_ns
         spans = int(stats.get("spans", 0))
