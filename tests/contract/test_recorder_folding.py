@@ -221,9 +221,6 @@ def test_weights_of_folded_samples_add_up_to_wall_time(name: str, tmp_path: Path
         begin_ns = mine.t_ns - mine.weight_ns
         assert (begin_ns[1:] == mine.t_ns[:-1]).all()
         assert mine.weight_ns.sum() == mine.t_ns[-1] - begin_ns[0]
-    assert (
-        samples.cpu_ns[samples.cpu_ns >= 0] <= 10 * samples.weight_ns[samples.cpu_ns >= 0]
-    ).all()
 
 
 @pytest.mark.parametrize("stream", ["spans", "samples"])

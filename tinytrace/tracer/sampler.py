@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from tinytrace.tracer.recorder import PythonRecorder, ThreadWriter
+from tinytrace.tracer.recorder import PythonRecorder
+from tinytrace.tracer.thread_writer import ThreadWriter
 
 THREAD_NAME = "tinytrace-stack"  # as the kernel knows it; at most 15 characters
 LONGEST_SLEEP = 5.0  # in mean sleeps
