@@ -327,9 +327,9 @@ class Session:
         """What recording one op takes, in ns, measured here and now; None where it cannot be."""
         measure = getattr(self._recorder, "op_cost", None)
         numpy = sys.modules.get("numpy")
-        if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "empty"):
+        if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "zeros"):
             return None
-        operand = numpy.empty((4, 4), "float32")
+        operand = numpy.zeros((4, 4), "float32")  # what is in empty memory may overflow, and warn
         return int(measure(self._recorder.op("add"), operand, operand)) or None
 
     def _audit(self, cost_ns: int | None) -> dict[str, Any]:
