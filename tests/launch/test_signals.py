@@ -120,7 +120,9 @@ def test_what_a_killing_signal_leaves_is_recovered(tmp_path: Path, core: str, nu
     assert ops(place.recover()) == ["add"]
 
 
-TERM_WHILE_SAVING = USE_NUMPY + """
+TERM_WHILE_SAVING = (
+    USE_NUMPY
+    + """
 import os, signal, sys
 
 def hook(event, arguments):
@@ -129,6 +131,7 @@ def hook(event, arguments):
 
 sys.addaudithook(hook)
 """
+)
 
 
 def test_sigterm_while_saving_kills_and_keeps_what_was_recorded(tmp_path: Path) -> None:
