@@ -108,6 +108,8 @@ class Audit:
         overhead_ns_per_op: measured on this machine, per op.
         own_overhead_percent: of the wall time, as estimated.
         core: the recorder, ``c`` or ``python``.
+        folded_samples, folded_counters: samples and counter values that were folded into fewer while
+            recording, to bound the disk.
     """
 
     samples: int
@@ -123,6 +125,8 @@ class Audit:
     overhead_ns_per_op: float | None
     own_overhead_percent: float | None
     core: str | None
+    folded_samples: int = 0
+    folded_counters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +385,8 @@ def _audit(trace: Trace, times: OpTimes) -> Audit:
         overhead_ns_per_op=_number(told, "overhead_ns_per_op"),
         own_overhead_percent=_number(told, "own_overhead_percent"),
         core=core if isinstance(core, str) else None,
+        folded_samples=_whole(told, "folded_samples") or 0,
+        folded_counters=_whole(told, "folded_counters") or 0,
     )
 
 

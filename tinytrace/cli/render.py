@@ -251,6 +251,10 @@ def _dropped(audit: Audit) -> str:
     parts = []
     if aggregated := audit.spans - audit.kept_spans:
         parts.append(f"{aggregated:,} aggregated")
+    if audit.folded_samples:
+        parts.append(f"{audit.folded_samples:,} samples aggregated")
+    if audit.folded_counters:
+        parts.append(f"{audit.folded_counters:,} counter values aggregated")
     if audit.dropped:
         parts.append(f"{audit.dropped:,} dropped")
     if audit.skipped_elements:

@@ -319,7 +319,8 @@ def _audit(processes: list[_Process], spans: Spans, samples: Samples) -> dict[st
     audit["spans"] = len(spans)
     audit["samples"] = len(samples)
     audit["unfinished_processes"] = sum("audit" not in p.meta for p in processes)
-    audit |= _sampling(processes)
+    if not (audit.get("folded_samples") and "achieved_hz" in audit):
+        audit |= _sampling(processes)
     return audit
 
 

@@ -85,9 +85,7 @@ class Interning:
 
     def _write(self, data: bytes) -> None:
         if os.write(self._fd, data) != len(data):
-            os.ftruncate(
-                self._fd, self.bytes
-            )  # no torn entry, should there be room for another one
+            os.ftruncate(self._fd, self.bytes)  # no torn entry before another one
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.bytes += len(data)
 

@@ -31,14 +31,10 @@ from tinytrace.tracer.pyslots import (
     set_handled_traceback,
     type_dict,
 )
-from tinytrace.tracer.recorder import (
-    OPEN,
-    UINT32_MAX,
-    PythonRecorder,
-    ThreadWriter,
-)
+from tinytrace.tracer.recorder import PythonRecorder
 from tinytrace.tracer.records import Flag, Policy
 from tinytrace.tracer.segments import WORDS_PER_RECORD
+from tinytrace.tracer.thread_writer import OPEN, UINT32_MAX, ThreadWriter
 
 MAX_PLACES = 65536
 PACKAGES = ("numpy", "scipy")  # whose modules hold the functions that are replaced

@@ -18,8 +18,9 @@ from types import FrameType
 from typing import Any, cast
 
 from tinytrace.tracer.interning import MAX_FRAMES
-from tinytrace.tracer.recorder import PythonRecorder, ThreadWriter
+from tinytrace.tracer.recorder import PythonRecorder
 from tinytrace.tracer.records import Entry
+from tinytrace.tracer.thread_writer import ThreadWriter
 
 THREAD_NAME = "tinytrace-stack"  # as the kernel knows it; at most 15 characters
 LONGEST_SLEEP = 5.0  # in mean sleeps
