@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import sys
 import time
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from tinytrace.errors import StoreError, TinytraceError, UsageError
 from tinytrace.tracer import annotate
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
+from tinytrace.tracer.audit import self_audit
 from tinytrace.tracer.hooks import AfterImport
+from tinytrace.tracer.machine import machine
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
 from tinytrace.tracer.store import create_run, join_run, process_folder, remove_run
 
@@ -116,6 +117,7 @@ class Session:
         self._active, self._pid = False, 0
         self._undo: list[Callable[[], None]] = []
         self._sampler: Any = None
+        self._asked_hz = 0.0  # of our own thread
         self._tick: Callable[[], None] | None = None
         if run_folder is None:
             stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -280,6 +282,7 @@ class Session:
         """Start the sampling thread; at rate 0 it reads the counters only."""
         if self._sampler is not None:
             return
+        self._asked_hz = rate_hz
         if self._recorder.core == "c":
             self._recorder.sampler_start(
                 rate_hz, self._tick, TICK_S, random.SystemRandom().getrandbits(63)
@@ -348,41 +351,14 @@ class Session:
         return int(measure(numpy.add, operand, operand)) or None
 
     def _audit(self, cost_ns: int | None) -> dict[str, Any]:
-        stats = dict(self._recorder.stats())
-        audit: dict[str, Any] = {"core": self._recorder.core}
-        for key in (
-            "dropped",
-            "folded_spans",
-            "folded_samples",
-            "folded_counters",
-            "skipped_elements",
-            "sites_left_out",
-            "signatures_left_out",
-            "stacks_left_out",
-            "names_left_out",
-        ):
-            audit[key] = stats.get(key, 0)
-        if stats.get("errno"):
-            audit["error"] = os.strerror(stats["errno"])
-        if self.options.sampler == "thread":
-            audit["asked_hz"] = self.options.rate_hz
-        busy_ns = 0
-        if self._sampler is not None:
-            sampled = self._sampler()
-            busy_ns = audit["sampler_busy_ns"] = int(sampled.get("busy_ns", 0))
-            if sampled.get("rounds"):
-                audit["mean_lateness_ns"] = int(sampled["late_ns"] / sampled["rounds"])
-                audit["largest_gap_ns"] = int(sampled["largest_gap_ns"])
-                seconds = sampled["sampled_ns"] / 1e9
-                audit["achieved_hz"] = round(sampled["rounds"] / seconds, 1) if seconds else 0.0
-        if cost_ns:
-            audit["overhead_ns_per_op"] = cost_ns
-        spans = int(stats.get("spans", 0))
-        wall_ns = time.monotonic_ns() - self._started_ns
-        if cost_ns or not spans:
-            own_ns = busy_ns + spans * (cost_ns or 0)
-            audit["own_overhead_percent"] = round(100 * own_ns / max(wall_ns, 1), 3)
-        return audit
+        return self_audit(
+            core=self._recorder.core,
+            stats=dict(self._recorder.stats()),
+            sampled=self._sampler() if self._sampler is not None else {},
+            asked_hz=self._asked_hz,
+            cost_ns=cost_ns,
+            wall_ns=time.monotonic_ns() - self._started_ns,
+        )
 
     def trace(self) -> Trace:
         """Read back what all processes of the run recorded; call after `stop`.
@@ -421,27 +397,3 @@ class Session:
             self._start_process()
         except (OSError, TinytraceError):
             self._recorder.close()  # the child runs unrecorded; the run folder may be gone
-
-
-def machine() -> dict[str, Any]:
-    """What this machine and interpreter are; nothing here imports anything heavy."""
-    return {
-        "system": platform.system(),
-        "release": platform.release(),
-        "architecture": platform.machine(),
-        "cpu": _cpu_model(),
-        "cpu_count": os.cpu_count(),
-        "python": platform.python_version(),
-        "implementation": sys.implementation.name,
-    }
-
-
-def _cpu_model() -> str | None:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        return None
-    return None
