@@ -261,6 +261,7 @@ def counter_bytes(trace: Trace, strings: Ints, *, in_table: bool = True) -> Ints
     value = _value_bytes(counters.value)
     size = COUNTER_BYTES + (name_bytes + pid)[counters.series_id] + value
     size += _microseconds(counters.t_ns - trace.start_ns)
+    size[~np.isfinite(counters.value)] = 0  # they have a row in the table and no event
     if in_table:
         size += digits(counters.t_ns) + digits(counters.series_id) + value + 3
     return np.asarray(size, "i8")
