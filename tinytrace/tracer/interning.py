@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from types import CodeType, FrameType
 
+from tinytrace.tracer.files import OwnFile
 from tinytrace.tracer.records import (
     ENTRY,
     FORMAT_VERSION,
@@ -37,7 +38,7 @@ class Interning:
         """Begin closed: what is interned then has id 0."""
         self._hidden = hidden
         self._fail = fail
-        self._fd = -1
+        self._file: OwnFile | None = None
         # Reentrant: a signal handler or a finalizer may do an operation while we are interning.
         self._lock = _thread.RLock()
         self._prefixes: tuple[str, ...] = ()
@@ -59,8 +60,8 @@ class Interning:
             OSError: it exists, or cannot be written.
         """
         path = f"{folder}/{TABLES_NAME}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self._file = OwnFile(path, flags)
         try:
             self._write(TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0))
         except OSError:
@@ -70,21 +71,21 @@ class Interning:
     @property
     def is_open(self) -> bool:
         """Whether entries can be written."""
-        return self._fd >= 0
+        return self._file is not None
 
     def close(self) -> None:
         """End the file; closing twice is fine."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _write(self, data: bytes) -> None:
-        if os.write(self._fd, data) != len(data):
+        if self._file is not None and os.write(self._file.number(), data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def put(self, entry: int, payload: bytes) -> None:
         """Append one entry, by one write: a torn one can only be the last. Nothing when closed."""
-        if self._fd < 0:
+        if self._file is None:
             return
         try:
             self._write(ENTRY.pack(ENTRY.size + len(payload), entry, 0) + payload)
@@ -103,7 +104,7 @@ class Interning:
         found = self._names.get(key)
         if found is not None:
             return found
-        if self._fd < 0:
+        if self._file is None:
             return 0
         with self._lock:
             if key not in self._names:

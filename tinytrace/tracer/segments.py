@@ -8,7 +8,9 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import sys
 from collections.abc import Callable
+from typing import Any
 
 from tinytrace.tracer.records import (
     FORMAT_VERSION,
@@ -31,6 +33,9 @@ HEADER_WORDS = SEGMENT_HEADER_BYTES // 8
 FIRST_CAPACITY = {Stream.SPANS: 4096, Stream.SAMPLES: 2048, Stream.COUNTERS: 2048}
 CAPACITY = {Stream.SPANS: 65536, Stream.SAMPLES: 16384, Stream.COUNTERS: 16384}
 MAX_SUMS = 65536  # groups per thread; further ones are summed as (0, 0, kind)
+
+# A map holds a duplicate of its file's number, which the program may close and use for a file of its own.
+_WITHOUT_FD: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 def segment_name(stream: Stream, thread: int, number: int) -> str:
@@ -60,7 +65,7 @@ def make_segment(  # noqa: PLR0917
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, size)
-        mapped = mmap.mmap(fd, size, mmap.MAP_SHARED)
+        mapped = mmap.mmap(fd, size, mmap.MAP_SHARED, **_WITHOUT_FD)
     except BaseException:
         os.unlink(path)  # noqa: PTH108  (pathlib is not loaded before the program)
         raise

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from tinytrace.errors import StoreError, TinytraceError, UsageError
 from tinytrace.tracer import annotate
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
+from tinytrace.tracer.files import OwnFile
 from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
-from tinytrace.tracer.store import create_run, process_folder, remove_run
+from tinytrace.tracer.store import create_run, lock_run, process_folder, remove_run
 
 if TYPE_CHECKING:
     from tinytrace.tracer.trace import Trace
@@ -111,7 +112,7 @@ class Session:
         self.options = options
         self._command = command
         self._joined = run_folder is not None
-        self._lock = -1
+        self._lock: OwnFile | None = None
         self._active = False
         self._undo: list[Callable[[], None]] = []
         self._sampler: Any = None
@@ -146,6 +147,8 @@ class Session:
                 self.options.output.parent, self.run_folder.name, description
             )
         try:
+            if self._lock is None:
+                self._lock = lock_run(self.run_folder)
             self._start_process()
         except (OSError, TinytraceError) as problem:
             self.stop()
@@ -380,9 +383,9 @@ class Session:
         if self._joined:
             return
         remove_run(self.run_folder)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def restart_in_child(self) -> None:
         """After a fork, in the child: forget the parent's recording and begin one of our own."""

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from tinytrace.errors import StoreError
+from tinytrace.tracer.files import OwnFile
 
 STORE_NAME = ".tinytrace"
 LOCK_NAME = "lock"
 RUN_NAME = "run.json"
 
 
-def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[Path, int]:
-    """Make and lock a run folder under ``parent``; returns it and the lock's file descriptor.
+def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[Path, OwnFile]:
+    """Make and lock a run folder under ``parent``; returns it and the lock.
 
     Raises:
         StoreError: it cannot be made (no permission, read-only or full file system).
@@ -29,8 +30,7 @@ def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[
     run = parent / STORE_NAME / run_id
     try:
         run.mkdir(parents=True)
-        lock = os.open(run / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = lock_run(run)
         (run / RUN_NAME).write_text(json.dumps(description))
     except OSError as problem:
         remove_run(run)
@@ -38,6 +38,19 @@ def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[
             f"cannot record in {run}: {problem.strerror}; name another place with -o"
         ) from problem
     return run, lock
+
+
+def lock_run(run: Path) -> OwnFile:
+    """Say that a process of this run lives, until it closes what is returned, or dies.
+
+    Raises:
+        OSError: the folder is gone, or full.
+    """
+    lock = OwnFile(str(run / LOCK_NAME), os.O_RDWR | os.O_CREAT)
+    fcntl.flock(
+        lock.number(), fcntl.LOCK_SH
+    )  # each process has one; `in_use` holds it for a moment
+    return lock
 
 
 def process_folder(run: Path) -> Path:

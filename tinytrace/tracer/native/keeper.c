@@ -115,6 +115,7 @@ static int fold(const closed *c) {
 /* Fold the oldest segments, each thread's first two left out, until the limit holds. */
 static void bound_disk(void) {
     closed **link = &whole;
+    if (files_ours() != 0) return;
     while (rec.closed_bytes > rec.disk_limit_bytes && *link) {
         closed *c = *link;
         if (c->number < KEEP_FIRST_SEGMENTS) { link = &c->next; continue; }
@@ -187,7 +188,7 @@ void keeper_stop(void) {
     pthread_join(keeper, NULL);
     if (spare) {
         munmap(spare->map, spare->bytes);
-        unlinkat(rec.folder_fd, "spare", 0);
+        if (files_ours() == 0) unlinkat(rec.folder_fd, "spare", 0);
         free(spare);
     }
     while (whole) { closed *next = whole->next; free(whole); whole = next; }

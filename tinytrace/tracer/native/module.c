@@ -150,10 +150,8 @@ static void in_child(void) {
 }
 static PyObject *record_reset_after_fork(PyObject *module, PyObject *unused) {
     uint32_t generation = rec.generation;
-    if (rec.tables_fd >= 0) {
-        close(rec.tables_fd);
-        close(rec.folder_fd);
-    }
+    files_forget();
+    if (rec.tables_fd >= 0) files_close();
     memset(&rec, 0, sizeof rec);
     rec.generation = generation;
     rec.tables_fd = rec.folder_fd = -1;

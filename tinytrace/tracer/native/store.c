@@ -29,6 +29,7 @@ char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, 
 
 /* Blocks are allocated before the file is mapped: a full disk is an error code here and not a SIGBUS later. */
 segment *segment_make(const char *name, size_t bytes) {
+    if (files_ours() != 0) return NULL;
     int fd = openat(rec.folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) return NULL;
     int error = posix_fallocate(fd, 0, (off_t)bytes);
@@ -64,7 +65,7 @@ int writer_roll(stream_writer *w) {
     segment_path(name, sizeof name, w->stream, w->thread, w->number);
     segment *s = w->stream == STREAM_SPANS ? keeper_take_spare(bytes) : NULL;
     if (s) {
-        if (renameat(rec.folder_fd, "spare", rec.folder_fd, name) != 0) {
+        if (files_ours() != 0 || renameat(rec.folder_fd, "spare", rec.folder_fd, name) != 0) {
             munmap(s->map, s->bytes);
             free(s);
             s = NULL;
@@ -105,6 +106,7 @@ static int write_all(int fd, const struct iovec *parts, int n) {
 /* One entry, by one write: what is interned is on file before the first record that uses it. */
 void store_put(int entry, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes) {
     if (rec.tables_fd < 0 || rec.error) return;
+    if (files_ours() != 0) { store_fail(errno); return; }
     struct { uint32_t bytes; uint16_t entry, zero; } prefix = {(uint32_t)(8 + head_bytes + tail_bytes), (uint16_t)entry, 0};
     struct iovec parts[3] = {{&prefix, 8}, {(void *)head, head_bytes}, {(void *)tail, tail_bytes}};
     if (write_all(rec.tables_fd, parts, 3) != 0) store_fail(errno);
@@ -125,6 +127,7 @@ int store_open(const char *folder, uint64_t disk_limit_bytes) {
     rec.generation = generation;
     rec.tables_fd = fd;
     rec.folder_fd = folder_fd;
+    if (files_keep(folder) != 0) { int e = errno; files_close(); errno = e; return -1; }
     rec.disk_limit_bytes = disk_limit_bytes;
     rec.samples.stream = STREAM_SAMPLES;
     rec.counters.stream = STREAM_COUNTERS;
@@ -151,7 +154,5 @@ void store_close(void) {
     close_writer(&rec.samples);
     close_writer(&rec.counters);
     keeper_stop();
-    close(rec.tables_fd);
-    close(rec.folder_fd);
-    rec.tables_fd = rec.folder_fd = -1;
+    files_close();
 }
