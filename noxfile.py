@@ -61,6 +61,13 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session(python=["3.11", NEWEST])
+def sanitizers(session: nox.Session) -> None:
+    """The tests that run the compiled core find no fault in its use of memory."""
+    session.install("-e", ".[test]")
+    session.run(".ci/sanitize", "python", *session.posargs, external=True)
+
+
 @nox.session(python=["3.11"])
 @nox.parametrize("numpy", ["1.26", "2"])
 def numpy_suite(session: nox.Session, numpy: str) -> None:

@@ -23,6 +23,7 @@ from tinytrace.tracer.session import machine
 
 SCRIPTS = {
     "op_cost": "What recording adds to an operation",
+    "span_clock": "Whether the clock of operations agrees with the system's",
     "sampling_slowdown": "What sampling costs",
     "training_slowdown": "What a training run costs",
     "phase_shares": "Whether samples say the truth",

@@ -62,6 +62,7 @@ def write_one_by_one(events: list[object], path: Path) -> None:
         out.write(b"[\n")
         for event in events:
             out.write(orjson.dumps(event) + b",\n")
+        out.write(b"{}]\n")
 
 
 @dataclass(frozen=True)

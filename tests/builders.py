@@ -170,7 +170,7 @@ class TraceBuilder:
             strings=tuple(self.strings),
             signatures=tuple(self.signatures),
             spans=Spans(**columns),
-            aggregates=_table(Aggregates, self.aggregates),
+            aggregates=_table(Aggregates, [_whole_aggregate(row) for row in self.aggregates]),
             samples=samples.take(np.lexsort((samples.t_ns, samples.thread))),
             stacks=_table(Stacks, list(self.stacks)),
             frames=_table(Frames, list(self.frames)),
@@ -182,6 +182,11 @@ class TraceBuilder:
             meta=self.meta,
             warnings=tuple(self.warnings),
         )
+
+
+def _whole_aggregate(row: tuple[int, ...]) -> tuple[int, ...]:
+    """A row of `Aggregates`; what is left out at its end: no arguments, every span ended normally."""
+    return row if len(row) == len(Aggregates.DTYPES) else (*row, -1, -1, row[5])
 
 
 def _table(cls: Any, rows: Sequence[Sequence[float]]) -> Any:

@@ -18,6 +18,7 @@ FOLDER = ROOT / "benchmarks"
 # The figures of each benchmark that have a goal: how many of them, and of what.
 GOALS = {
     "op_cost": ["compiled core"] * 2 + ["pure-Python recorder"] * 2,
+    "span_clock": ["clock of spans"],
     "sampling_slowdown": ["compiled core"] * 2 + ["pure-Python recorder"] * 2,
     "training_slowdown": ["whole process less start-up"],
     "phase_shares": ["compiled core", "pure-Python recorder"],

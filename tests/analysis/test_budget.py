@@ -23,6 +23,7 @@ from tests.builders import (
 from tinytrace.analysis.budget import GROUP, fit, json_bytes
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.spans import self_ns
+from tinytrace.analysis.summary import summarise
 from tinytrace.analysis.thinning import thin_counters
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Counters, Flows, Trace
@@ -167,6 +168,25 @@ def test_ops_with_figures_of_the_user_are_kept() -> None:
     assert names["mine"] == 20
     assert 0 < names["add"] < 1000
     assert count_trace(smaller).total("flops") == count_trace(trace).total("flops")
+
+
+def test_figures_of_the_user_survive_their_ops() -> None:
+    builder = TraceBuilder()
+    thread = builder.thread(builder.process(1), 1)
+    add = signature_of("add", "9,9->9")
+    for number in range(3000):
+        start_ns = START_NS + 1000 * number
+        args = {"flops": 10**6, "bytes": None} if number % 2 else {"flops": None, "bytes": 7}
+        row = builder.span(thread, start_ns, 900, "mine", args=args)
+        builder.span(thread, start_ns + 10, 100, "add", signature=add, parent=row)
+    trace = builder.build()
+    smaller = fit(trace, 20_000)
+    assert len(smaller.spans) < 100
+    assert count_trace(trace).total("flops") == 1500 * (10**6 + 9)
+    for figure in ("flops", "bytes"):
+        assert count_trace(smaller).total(figure) == count_trace(trace).total(figure)
+        whole = sum(row.flops_per_byte is not None for row in summarise(smaller).ops)
+        assert whole == sum(row.flops_per_byte is not None for row in summarise(trace).ops)
 
 
 def test_ops_that_raised_lend_no_flops_to_the_aggregates() -> None:

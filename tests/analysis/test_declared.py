@@ -140,13 +140,13 @@ def test_a_declared_op_without_ops_inside_is_rated_over_its_whole_time() -> None
     assert _row(builder.build(), "mine").gflops == pytest.approx(0.1)
 
 
-def test_declared_figures_that_a_budget_drops_are_said_to_be_dropped() -> None:
+def test_declared_figures_survive_a_budget() -> None:
     builder = TraceBuilder()
     thread = builder.thread(builder.process(1), 1)
     for number in range(2000):
         start_ns = START_NS + 1000 * number
-        builder.span(thread, start_ns, 900, "mine", args={"flops": 10 + number})
-    smaller = fit(builder.build(), 40_000)
-    lost = 2000 - len(smaller.spans)
-    assert smaller.meta["audit"]["dropped_figures"] == lost > 0
-    assert any(f"{lost:,} calls by tt.op" in warning for warning in smaller.warnings)
+        builder.span(thread, start_ns, 900, "mine", args={"flops": 10 + number % 7})
+    trace = builder.build()
+    smaller = fit(trace, 40_000)
+    assert len(smaller.spans) < 1000
+    assert count_trace(smaller).total("flops") == count_trace(trace).total("flops")

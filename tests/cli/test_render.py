@@ -95,7 +95,7 @@ add.reduce        0.1   500 us      1    0.00200   0.0160   0.125  ?
 mean              0.0   400 us      1     inside   inside  inside  train.py:42 forward
 (+N): called from N more places; the one shown took most time.
 T: 10^9 evaluations of exp, log, sqrt... per second; they are not FLOPs.
-inside: counted with the ops that ran inside it.
+inside: the figure is that of the ops that ran inside it.
 
 Top lines by samples (2 of 2)
 line         % wall     self  % on CPU  % function  function
@@ -116,6 +116,14 @@ def test_the_summary_in_a_file_is_this_text() -> None:
     assert plain(training_run(), "runs/trace.json") == GOLD
 
 
+def test_the_manual_explains_the_very_text() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "summary.md").read_text(encoding="utf-8")
+    shown = manual.split("```\n")[1].splitlines()
+    expected = GOLD.strip().splitlines()
+    assert shown[:-1] == expected[: len(shown) - 1]
+    assert expected[len(shown) - 1].startswith(shown[-1].removesuffix("…"))
+
+
 NARROW = """
 tinytrace: 1.00 s recorded
 
@@ -133,7 +141,7 @@ mean              0.0   400 us      1     inside   inside  inside
     train.py:42 forward
 (+N): called from N more places; the one shown took most time.
 T: 10^9 evaluations of exp, log, sqrt... per second; they are not FLOPs.
-inside: counted with the ops that ran inside it.
+inside: the figure is that of the ops that ran inside it.
 
 Top lines by samples (2 of 2)
 line         % wall     self  % on CPU  % function  function

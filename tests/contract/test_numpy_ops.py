@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.contract.numpy_1 import NUMPY_1
 from tests.contract.recorded import FILE, Recorded, record
 from tests.cores import CORES
 from tinytrace.tracer.records import Flag
 
 PAGE = Path(__file__).parents[2] / "docs" / "ops.md"
 NUMPY = tuple(int(n) for n in np.__version__.split(".")[:2])
-# NumPy before 2.0, where other ops run inside, or the result has another type.
-NUMPY_1: dict[str, str] = {}
 
 
 def setup() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -49,11 +50,22 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.set_wakeup_fd(-1))
 """
 
 
+def wait_until_it_waits(pid: int) -> None:
+    """Return when the main thread sleeps, and has not woken up between five looks at it."""
+    seen: list[tuple[str, str]] = []
+    while len(seen) < 5 or len(set(seen[-5:])) > 1 or seen[-1][0] != "S":
+        status = Path(f"/proc/{pid}/task/{pid}/status").read_text(encoding="ascii")
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        seen.append((fields["State"][:1], fields["voluntary_ctxt_switches"]))
+        time.sleep(0.01)
+
+
 def signalled(place: Place, command: list[str], number: int, stdin: bytes = b"") -> Ended:
     """Start, wait until it says that it is ready, send the signal."""
     process = place.start(command)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
+    wait_until_it_waits(process.pid)
     process.send_signal(number)
     return place.end(process, stdin)
 

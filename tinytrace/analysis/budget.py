@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.counting import count_trace, declares
 from tinytrace.analysis.json_size import (
     AGGREGATE_BYTES,
     COUNTER_BYTES,
@@ -24,7 +24,8 @@ from tinytrace.analysis.rates import MAX_POINTS, MIN_BIN_NS, rate_counters
 from tinytrace.analysis.spans import first_rows, group_ids, kept_parent, op_tree, self_ns, sums
 from tinytrace.analysis.steps import Choice, choose
 from tinytrace.analysis.thinning import merge_samples, thin_counters
-from tinytrace.tracer.records import Flag
+from tinytrace.tracer.records import Flag, Kind
+from tinytrace.tracer.step_numbers import inherited
 from tinytrace.tracer.trace import Aggregates, Counters, Flows, Series, Spans, Table, Trace
 
 RATE_BYTES = 45  # time, value, name and process of a rate's point
@@ -33,7 +34,7 @@ NOTE_BYTES = 1_000  # the warning and the figures of the audit that `fit` adds
 # others get.
 SHARES = (0.65, 0.25, 0.10)
 GROUP = ("name_id", "kind", "thread", "signature_id", "callsite_id")
-STRING_IDS = ("name_id", "args_id", "file_id", "unit_id", "kind_id")
+STRING_IDS = ("name_id", "args_id", "outer_args_id", "file_id", "unit_id", "kind_id")
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
@@ -157,11 +158,22 @@ def _stacked(one: Any, other: Any) -> Any:
     )
 
 
+def _group_columns(trace: Trace) -> dict[str, Ints]:
+    """`GROUP` and the figures given by the user: of each span, then of each aggregate."""
+    spans, folded = trace.spans, trace.aggregates
+    columns = {n: np.concatenate([getattr(spans, n), getattr(folded, n)]) for n in GROUP}
+    args_id = np.where(spans.kind == Kind.OP, spans.args_id, -1)
+    with_figures = [i for i in np.unique(args_id) if i >= 0 and declares(trace.strings[i])]
+    args_id = np.where(np.isin(args_id, with_figures), args_id, -1)
+    around = np.append(inherited(args_id, spans.parent), -1)[spans.parent]
+    columns["args_id"] = np.concatenate([args_id, folded.args_id])
+    columns["outer_args_id"] = np.concatenate([around, folded.outer_args_id])
+    return columns
+
+
 def _groups(trace: Trace) -> tuple[Ints, int]:
     """Group of each span, then of each aggregate; how many groups."""
-    spans, folded = trace.spans, trace.aggregates
-    columns = [np.concatenate([getattr(spans, n), getattr(folded, n)]) for n in GROUP]
-    return group_ids(columns)
+    return group_ids(list(_group_columns(trace).values()))
 
 
 def _preferred(trace: Trace) -> Mask:
@@ -173,10 +185,6 @@ def _preferred(trace: Trace) -> Mask:
     given[tree[count_trace(trace).declared()]] = True
     preferred |= given[tree] & (tree >= 0)
     return preferred
-
-
-def _declared_calls(trace: Trace) -> int:
-    return int(count_trace(trace).declared().sum())
 
 
 def _folded(trace: Trace, kept: Mask, ids: Ints, n_groups: int) -> Trace:
@@ -206,10 +214,11 @@ def _aggregates(
     of_span, of_old = ids[: len(spans)], ids[len(spans) :]
     lost = ~kept
     of_lost, dur_ns, start_ns = of_span[lost], spans.dur_ns[lost], spans.start_ns[lost]
-    counted = count_trace(trace).leaf & (spans.flags & (Flag.RAISED | Flag.OPEN) == 0)
+    ended = spans.flags & (Flag.RAISED | Flag.OPEN) == 0
     added: dict[str, Ints] = {
         "count": sums(of_lost, n_groups, 1),
-        "leaves": sums(of_lost, n_groups, counted[lost]),
+        "ended": sums(of_lost, n_groups, ended[lost]),
+        "leaves": sums(of_lost, n_groups, (ended & count_trace(trace).leaf)[lost]),
         "total_ns": sums(of_lost, n_groups, dur_ns),
         "self_ns": sums(of_span, n_groups, self_ns(spans))
         - sums(of_span[kept], n_groups, kept_self_ns),
@@ -238,8 +247,8 @@ def _aggregates(
         added[name][whole] = begin_ns[whole]
     rows = np.flatnonzero((added["count"] != 0) | (added["self_ns"] != 0) | ~whole)
     first = first_rows(ids, n_groups)
-    for name in GROUP:
-        added[name] = np.concatenate([getattr(spans, name), getattr(old, name)])[first]
+    for name, column in _group_columns(trace).items():
+        added[name] = column[first]
     return Aggregates(**{name: column[rows] for name, column in added.items()})
 
 
@@ -272,7 +281,6 @@ def _noted(smaller: Trace, full: Trace, budget_bytes: int, choice: Choice | None
         "thinned_counters": len(full.counters) - len(smaller.counters),
         "dropped_flows": len(full.flows) - len(smaller.flows),
         "dropped_samples_ns": int(full.samples.weight_ns.sum() - smaller.samples.weight_ns.sum()),
-        "dropped_figures": _declared_calls(full) - _declared_calls(smaller),
     }
     said = []
     if lost["aggregated_spans"]:
@@ -282,11 +290,6 @@ def _noted(smaller: Trace, full: Trace, budget_bytes: int, choice: Choice | None
         )
         if choice is not None and choice.text:
             said.append(choice.text)
-    if lost["dropped_figures"]:
-        said.append(
-            f"the figures given to {lost['dropped_figures']:,} calls by tt.op were dropped: what ran "
-            "inside them is counted instead"
-        )
     if lost["aggregated_samples"]:
         lost_s = lost["dropped_samples_ns"] / 1e9
         how = f"the lightest, {lost_s:.3g} s in all, dropped" if lost_s else "weights are exact"

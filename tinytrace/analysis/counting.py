@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
-from tinytrace.analysis.spans import leaf_ops, self_ns, sums
+from tinytrace.analysis.spans import leaf_ops, numbered, self_ns, sums
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
 from tinytrace.tracer.records import Flag, Kind
@@ -217,20 +217,48 @@ class TraceCounts:
         per_span = self.per_span(figure)
         per_span = per_span[per_span > 0]
         high, low = int((per_span >> 32).sum()), int((per_span & 0xFFFFFFFF).sum())
+        return (high << 32) + low + sum(work or 0 for work in self.per_aggregate(figure))
+
+    def per_aggregate(self, figure: Figure) -> list[int | None]:
+        """Return what each row of the aggregates contributes to the sum, exact; None where uncounted.
+
+        As `per_span`: a figure declared by the user counts for every span that ended normally, and what lies
+        inside contributes 0; else the leaves count.
+        """
         folded = self.trace.aggregates
+        ids = np.unique(np.concatenate([folded.args_id, folded.outer_args_id])).tolist()
+        declared = {i: _declared_figure(self.trace.strings[i], figure) for i in ids if i >= 0}
         exact: list[int | None] = [getattr(c, figure) for c in self.signatures] + [None]
-        pairs: list[tuple[int, int]] = list(
-            zip(folded.signature_id.tolist(), folded.leaves.tolist(), strict=True)
-        )
-        return (high << 32) + low + sum((exact[i] or 0) * leaves for i, leaves in pairs)
+        columns = ("kind", "signature_id", "args_id", "outer_args_id", "ended", "leaves")
+        rows = zip(*(getattr(folded, name).tolist() for name in columns), strict=True)
+        found: list[int | None] = []
+        for kind, signature, arguments, outer, ended, leaves in rows:
+            own, around = declared.get(arguments), declared.get(outer)
+            each = exact[signature]
+            if around is not None and around >= 0:
+                found.append(0)
+            elif kind == Kind.OP and own is not None and own >= 0:
+                found.append(own * ended)
+            elif not leaves or kind != Kind.OP:
+                found.append(0)
+            else:
+                found.append(None if each is None else each * leaves)
+        return found
 
     def _declared(self, figure: Figure) -> tuple[NDArray[np.intp], Figures]:
         spans = self.trace.spans
         given = (spans.kind == Kind.OP) & (spans.args_id >= 0) & ~_unfinished(spans.flags)
         rows = np.flatnonzero(given)
-        ids, index = np.unique(spans.args_id[rows], return_inverse=True)
+        first, index = numbered(spans.args_id[rows])
+        ids = spans.args_id[rows[first]].tolist()
         values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
         return rows[values >= 0], values[values >= 0]
+
+
+def declares(arguments: str) -> bool:
+    """Whether the arguments of an op give FLOPs or bytes of their own."""
+    figures = (_declared_figure(arguments, "flops"), _declared_figure(arguments, "bytes"))
+    return any(figure is not None and figure >= 0 for figure in figures)
 
 
 def _declared_figure(arguments: str, figure: Figure) -> int | None:
@@ -306,7 +334,7 @@ class Uncounted(NamedTuple):
 
 def uncounted(trace: Trace, figure: Figure = "flops") -> list[Uncounted]:
     """Return the operations without this figure, those that took longest first."""
-    return _Times(count_trace(trace), figure).uncounted()
+    return OpTimes(count_trace(trace), figure).uncounted()
 
 
 def coverage(trace: Trace, figure: Figure = "flops") -> float | None:
@@ -314,35 +342,38 @@ def coverage(trace: Trace, figure: Figure = "flops") -> float | None:
 
     Op time is the self time of leaves; aggregated ops are in it with that of the whole group.
     """
-    return _Times(count_trace(trace), figure).coverage()
+    return OpTimes(count_trace(trace), figure).coverage()
 
 
-class _Times:
-    """Time in leaves, and in those of them without a figure."""
+class OpTimes:
+    """Time in leaves, and in those of them without a figure: `coverage` and `uncounted` of one count."""
 
     def __init__(self, counts: TraceCounts, figure: Figure) -> None:
         self.counts = counts
         spans, folded = counts.trace.spans, counts.trace.aggregates
-        values = counts.flops if figure == "flops" else counts.bytes
         self.own_ns = self_ns(spans)
         self.missing = counts.leaf & (counts.per_span(figure) < 0)
         self.folded = (folded.kind == Kind.OP) & (folded.leaves > 0)
-        self.folded_missing = self.folded & (np.append(values, UNCOUNTED)[folded.signature_id] < 0)
+        unknown = np.array([work is None for work in counts.per_aggregate(figure)], "?")
+        self.folded_missing = self.folded & unknown
 
     def coverage(self) -> float | None:
+        """See the function of this name."""
         folded_ns = self.counts.trace.aggregates.self_ns
         total_ns = int(self.own_ns[self.counts.leaf].sum() + folded_ns[self.folded].sum())
         lost_ns = int(self.own_ns[self.missing].sum() + folded_ns[self.folded_missing].sum())
         return 1 - lost_ns / total_ns if total_ns else None
 
     def uncounted(self) -> list[Uncounted]:
+        """See the function of this name."""
         trace = self.counts.trace
         spans, folded = trace.spans, trace.aggregates
         names = np.concatenate([spans.name_id[self.missing], folded.name_id[self.folded_missing]])
         once = np.ones(int(self.missing.sum()), "i8")
         calls = np.concatenate([once, folded.leaves[self.folded_missing]])
         spent_ns = np.concatenate([self.own_ns[self.missing], folded.self_ns[self.folded_missing]])
-        ids, index = np.unique(names, return_inverse=True)
+        first, index = numbered(names)
+        ids = names[first].tolist()
         rows = zip(ids, sums(index, len(ids), calls), sums(index, len(ids), spent_ns), strict=True)
         found = [Uncounted(trace.strings[i], int(n), int(ns)) for i, n, ns in rows]
         return sorted(found, key=lambda u: (-u.total_ns, u.op))

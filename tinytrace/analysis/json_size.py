@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis import chrome_lines
 from tinytrace.analysis.chrome_tables import KEY_DTYPES, ROWS_PER_EVENT
 from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.spans import group_ids
+from tinytrace.analysis.spans import distinct, group_ids, numbered
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Samples, Signature, Spans, Table, Trace
 
@@ -261,6 +261,7 @@ def counter_bytes(trace: Trace, strings: Ints, *, in_table: bool = True) -> Ints
     value = _value_bytes(counters.value)
     size = COUNTER_BYTES + (name_bytes + pid)[counters.series_id] + value
     size += _microseconds(counters.t_ns - trace.start_ns)
+    size[~np.isfinite(counters.value)] = 0  # they have a row in the table and no event
     if in_table:
         size += digits(counters.t_ns) + digits(counters.series_id) + value + 3
     return np.asarray(size, "i8")
@@ -290,7 +291,7 @@ class SampleSizes:
         if not len(samples):
             return 0
         profile = digits(samples.stack_id + 1) + digits(samples.weight_ns // 1000) + SAMPLE_BYTES
-        chunks = len(samples) // SAMPLES_PER_PROFILE + 2 * len(np.unique(samples.thread))
+        chunks = len(samples) // SAMPLES_PER_PROFILE + 2 * len(distinct(samples.thread))
         return (
             table_rows_bytes(samples)
             + int(profile.sum())
@@ -306,7 +307,9 @@ class SampleSizes:
         follows = samples.thread[1:] == samples.thread[:-1]
         follows &= (samples.t_ns - samples.weight_ns)[1:] <= samples.t_ns[:-1]
         after = np.append(np.where(follows, here[1:], 0), 0)
-        pairs, times = np.unique(here * len(self._depth) + after, return_counts=True)
+        codes = here * len(self._depth) + after
+        first, index = numbered(codes)
+        pairs, times = codes[first], np.bincount(index)
         mine, other = np.divmod(pairs, len(self._depth))
         shared = self._shared(mine, other)
         left_bytes = self._path_bytes[mine] - self._path_bytes[shared]
@@ -399,12 +402,12 @@ def _nodes_bytes(trace: Trace, text: Ints) -> int:
     )
     node = node + 2 * digits(np.arange(len(stacks)))
     total = 0
-    for thread in np.unique(samples.thread).tolist():
+    for thread in distinct(samples.thread).tolist():
         seen = np.zeros(len(stacks) + 1, "?")
-        rows = np.unique(samples.stack_id[samples.thread == thread])
+        rows = distinct(samples.stack_id[samples.thread == thread])
         while len(rows):
             seen[rows] = True
-            rows = np.unique(stacks.parent[rows[rows >= 0]])
+            rows = distinct(stacks.parent[rows[rows >= 0]])
             rows = rows[~seen[rows] & (rows >= 0)]
         total += int(node[seen[:-1]].sum()) + 2 * TRACK_BYTES
     return total

@@ -26,7 +26,12 @@ def is_foreign(operand: Operand) -> bool:
 
 def is_complex(sig: Signature) -> bool:
     """Whether complex numbers take part."""
-    return any(o.dtype.startswith(("complex", "clongdouble")) for o in sig.operands)
+    return any(map(holds_complex, sig.operands))
+
+
+def holds_complex(operand: Operand) -> bool:
+    """Whether the operand's elements are complex numbers."""
+    return operand.dtype.startswith(("complex", "clongdouble"))
 
 
 def elements(operand: Operand) -> int:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import UNCOUNTED, count_trace
+from tinytrace.analysis.counting import UNCOUNTED, Figure, count_trace
+from tinytrace.analysis.spans import distinct
 from tinytrace.tracer.trace import Trace
 
 MAX_POINTS = 2_000  # finer than a screen is wide
@@ -63,7 +64,7 @@ def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
     process, start_ns, end_ns, flops, bytes_moved = _work(trace)
     there = _present(trace)
     found = []
-    for number in np.unique(process).tolist():
+    for number in distinct(process).tolist():
         mine = process == number
         for name, unit, work in (("gflops", "GFLOP/s", flops), ("gbps", "GB/s", bytes_moved)):
             rows = mine & (work > 0)
@@ -86,13 +87,11 @@ def _work(trace: Trace) -> tuple[Ints, Ints, Ints, Floats, Floats]:
     spans, folded = trace.spans, trace.aggregates
     counts = count_trace(trace)
     figures: list[Floats] = []
-    for each, per_signature in (
-        (counts.per_span("flops"), counts.flops), (counts.per_span("bytes"), counts.bytes),
-    ):  # fmt: skip
-        of_folded = np.append(per_signature, UNCOUNTED)[folded.signature_id] * folded.leaves.astype(
-            "f8"
-        )
-        figures.append(np.concatenate([each.astype("f8"), of_folded]))
+    names: tuple[Figure, Figure] = ("flops", "bytes")
+    for name in names:
+        of_folded = [UNCOUNTED if work is None else work for work in counts.per_aggregate(name)]
+        each = counts.per_span(name).astype("f8")
+        figures.append(np.concatenate([each, np.array(of_folded, "f8")]))
     start_ns = np.concatenate([spans.start_ns, folded.start_ns])
     end_ns = np.concatenate([spans.start_ns + spans.dur_ns, folded.end_ns])
     process = trace.threads.process[np.concatenate([spans.thread, folded.thread])].astype("i8")

@@ -41,7 +41,7 @@ def leaf_ops(spans: Spans) -> NDArray[np.bool_]:
     rows = spans.parent[inside]
     while len(rows):
         rows = rows[rows >= 0]
-        rows = np.unique(rows[~inside[rows]])
+        rows = distinct(rows[~inside[rows]])
         inside[rows] = True
         rows = spans.parent[rows]
     return np.asarray((spans.kind == Kind.OP) & ~inside, "?")
@@ -111,12 +111,42 @@ def group_ids(columns: Sequence[Column]) -> tuple[NDArray[np.int64], int]:
 def _renumbered(codes: NDArray[np.int64], bound: int) -> tuple[NDArray[np.int64], int]:
     """Codes below ``bound`` → codes without gaps, in the same order, and how many there are."""
     if bound > MAX_DENSE:
-        distinct, index = np.unique(codes, return_inverse=True)
-        return index.reshape(-1).astype("i8"), len(distinct)
+        first, index = numbered(codes)
+        return index, len(first)
     present = np.zeros(bound, "?")
     present[codes] = True
     number = np.cumsum(present) - 1
     return number[codes], int(number[-1]) + 1
+
+
+def distinct(values: Column) -> Column:
+    """Return the distinct integers, in order. (`np.unique` imports all of `numpy.ma`: 50 ms.)
+
+    >>> distinct(np.array([3, 1, 3])).tolist()
+    [1, 3]
+    """
+    ordered = np.sort(values)
+    return ordered[_begins(ordered)]
+
+
+def numbered(codes: Column) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the distinct values in their order: first row of each, and the number of each row.
+
+    >>> [part.tolist() for part in numbered(np.array([7, 5, 7]))]
+    [[1, 0], [1, 0, 1]]
+    """
+    order = np.argsort(codes, kind="stable")
+    begins = _begins(codes[order])
+    index = np.empty(len(codes), "i8")
+    index[order] = np.cumsum(begins) - 1
+    return order[begins], index
+
+
+def _begins(ordered: Column) -> NDArray[np.bool_]:
+    """Whether a value differs from the one before it."""
+    begins = np.ones(len(ordered), "?")
+    begins[1:] = ordered[1:] != ordered[:-1]
+    return begins
 
 
 def first_rows(ids: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.spans import op_tree, sums
+from tinytrace.analysis.spans import numbered, op_tree, sums
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Spans
 
@@ -80,9 +80,9 @@ def choose(spans: Spans, sizes: Ints, preferred: Mask, limit_bytes: int, seed: i
 
 def _units(spans: Spans, head: Ints, sizes: Ints, limit_bytes: int, step: Ints) -> _Units:
     in_step = step >= 0
-    steps, number = np.unique(step[in_step], return_inverse=True)
+    first, number = numbered(step[in_step])
     unit = np.empty(len(spans), "i8")
-    unit[in_step] = number.reshape(-1)
+    unit[in_step] = number
     outside = np.flatnonzero(~in_step)
     n_stretches = 0
     if len(outside):
@@ -97,10 +97,10 @@ def _units(spans: Spans, head: Ints, sizes: Ints, limit_bytes: int, step: Ints) 
         stretch[heads_in_order] = (
             np.arange(len(heads_in_order)) * n_stretches // len(heads_in_order)
         )
-        unit[outside] = len(steps) + stretch[heads]
-    n_units = len(steps) + n_stretches
-    start_ns, length_ns = _extents(spans, unit, len(steps), n_units)
-    return _Units(unit, len(steps), n_units, start_ns, length_ns)
+        unit[outside] = len(first) + stretch[heads]
+    n_units = len(first) + n_stretches
+    start_ns, length_ns = _extents(spans, unit, len(first), n_units)
+    return _Units(unit, len(first), n_units, start_ns, length_ns)
 
 
 def _extents(spans: Spans, unit: Ints, n_steps: int, n_units: int) -> tuple[Ints, Ints]:

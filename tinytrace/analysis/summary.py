@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from tinytrace.analysis.counting import (
     UNCOUNTED,
     Figure,
+    OpTimes,
     TraceCounts,
     count_trace,
-    coverage,
-    uncounted,
 )
 from tinytrace.analysis.spans import first_rows, group_ids, self_ns, sums
 from tinytrace.analysis.stack_times import StackTimes
@@ -109,6 +108,8 @@ class Audit:
         overhead_ns_per_op: measured on this machine, per op.
         own_overhead_percent: of the wall time, as estimated.
         core: the recorder, ``c`` or ``python``.
+        folded_samples, folded_counters: samples and counter values that were folded into fewer while
+            recording, to bound the disk.
     """
 
     samples: int
@@ -124,6 +125,8 @@ class Audit:
     overhead_ns_per_op: float | None
     own_overhead_percent: float | None
     core: str | None
+    folded_samples: int = 0
+    folded_counters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,8 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
         ()
     """
     wall_ns = max(0, trace.end_ns - trace.start_ns)
-    ops = _Ops(trace, count_trace(trace))
+    counts = count_trace(trace)
+    ops = _Ops(trace, counts)
     stacks = StackTimes(trace)
     lines = tuple(
         LineRow(
@@ -204,7 +208,7 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
         import_ns=stacks.import_ns,
         tinytrace_ns=stacks.tinytrace_ns,
         memory=_memory(trace),
-        audit=_audit(trace),
+        audit=_audit(trace, OpTimes(counts, "flops")),
         warnings=tuple(dict.fromkeys(trace.warnings)),
     )
 
@@ -252,13 +256,14 @@ class _Ops:
         self.calls = np.concatenate([np.ones(len(rows), "i8"), folded.count[folds]])
         self.leaves = np.concatenate([counts.leaf[rows].astype("i8"), folded.leaves[folds]])
         # An op with figures of its own stands for all that ran inside it: its whole time is theirs.
-        whole_ns = np.concatenate([spans.dur_ns[rows], folded.self_ns[folds]])
+        whole_ns = np.concatenate([spans.dur_ns[rows], folded.total_ns[folds]])
         declared = np.concatenate([counts.declared()[rows], np.zeros(len(folds), "?")])
         self.work_ns = np.where((self.leaves > 0) & ~declared, self.self_ns, whole_ns)
-        self.flops = self._figure(counts, "flops", rows)
-        self.bytes = self._figure(counts, "bytes", rows)
+        self.flops = self._figure(counts, "flops", rows, folds)
+        self.bytes = self._figure(counts, "bytes", rows, folds)
         uncounted_spans = counts.leaf[rows] & (counts.per_span("flops")[rows] < 0)
-        uncounted_folds = np.isnan(self.flops[len(rows) :]) * folded.leaves[folds]
+        unknown = np.array([work is None for work in counts.per_aggregate("flops")], "?")
+        uncounted_folds = np.where(unknown[folds], folded.leaves[folds], 0)
         self.uncounted = np.concatenate([uncounted_spans.astype("i8"), uncounted_folds])
         evaluations = np.append(counts.transcendentals, UNCOUNTED)[self.signature_id]
         self.transcendentals = np.where(
@@ -266,17 +271,18 @@ class _Ops:
         )
         self.ids, self.count = group_ids([self.name_id])
 
-    def _figure(self, counts: TraceCounts, figure: Figure, rows: Ints) -> Floats:
+    def _figure(self, counts: TraceCounts, figure: Figure, rows: Ints, folds: Ints) -> Floats:
         """Work per row; NaN: uncounted, or counted in an op around or inside."""
-        of_spans = counts.per_span(figure)[rows]
-        elsewhere = counts.elsewhere(figure)[rows]
+        of_spans = counts.per_span(figure)[rows].astype("f8")
+        of_spans[(of_spans < 0) | counts.elsewhere(figure)[rows]] = np.nan
+        of_folded = np.array(
+            [np.nan if w is None else w for w in counts.per_aggregate(figure)], "f8"
+        )
         per_signature = counts.flops if figure == "flops" else counts.bytes
-        leaves = self.leaves[len(rows) :]
         own = np.append(per_signature, UNCOUNTED)[self.signature_id[len(rows) :]]
-        return np.concatenate([
-            np.where((of_spans < 0) | elsewhere, np.nan, of_spans),
-            np.where((own < 0) | (leaves == 0), np.nan, own.astype("f8") * leaves),
-        ])  # fmt: skip
+        of_folded = of_folded[folds]
+        of_folded[(of_folded == 0) & ((own != 0) | (self.leaves[len(rows) :] == 0))] = np.nan
+        return np.concatenate([of_spans, of_folded])
 
     def top(self, top: int, wall_ns: int) -> tuple[OpRow, ...]:
         """The ops that took most time, with their figures."""
@@ -359,10 +365,10 @@ def _memory(trace: Trace) -> tuple[MemoryPeak, ...]:
     return tuple(sorted(found, key=lambda p: -(p.rss_mb or 0)))
 
 
-def _audit(trace: Trace) -> Audit:
+def _audit(trace: Trace, times: OpTimes) -> Audit:
     told = trace.meta.get("audit")
     told = told if isinstance(told, dict) else {}
-    share = coverage(trace)
+    share = times.coverage()
     gap = _number(told, "largest_gap_ns")
     core = told.get("core")
     return Audit(
@@ -374,11 +380,13 @@ def _audit(trace: Trace) -> Audit:
         kept_spans=len(trace.spans),
         skipped_elements=_whole(told, "skipped_elements"),
         dropped=_whole(told, "dropped"),
-        uncounted_ops=tuple(one.op for one in uncounted(trace)),
+        uncounted_ops=tuple(one.op for one in times.uncounted()),
         coverage_percent=None if share is None else 100 * share,
         overhead_ns_per_op=_number(told, "overhead_ns_per_op"),
         own_overhead_percent=_number(told, "own_overhead_percent"),
         core=core if isinstance(core, str) else None,
+        folded_samples=_whole(told, "folded_samples") or 0,
+        folded_counters=_whole(told, "folded_counters") or 0,
     )
 
 

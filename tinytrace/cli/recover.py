@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tinytrace.cli.messages import say
@@ -20,7 +21,7 @@ def main(argv: list[str]) -> int:
 
     Raises:
         InputError: there is no such run.
-        StoreError: nothing in it can be read.
+        StoreError: nothing in it can be read, or one of its processes still runs.
         OutputError: the trace cannot be written; the run stays.
     """
     parser = Parser("recover", "Make the trace of a run that was killed or has crashed.", EXAMPLES)
@@ -36,15 +37,18 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     from tinytrace.cli.saving import mention_unfinished, save, summarise
     from tinytrace.tracer.assemble import read_run
-    from tinytrace.tracer.store import remove_run
+    from tinytrace.tracer.store import claim_run, remove_run
 
     run = _latest_run() if arguments.run_folder is None else Path(arguments.run_folder)
     if not run.is_dir():
         raise InputError(f"{run}: no such run folder")
     output = Path(arguments.output or f"trace-{run.name}.json")
     check_writable(output)
+    claim = claim_run(run)
     trace = save(read_run(run), output, arguments.budget)
-    remove_run(run)
+    if claim >= 0:  # else it may be a folder of somebody's, with something of ours in it
+        remove_run(run)
+        os.close(claim)
     if arguments.quiet:
         return 0
     summarise(trace, output)
@@ -59,4 +63,4 @@ def _latest_run() -> Path:
     runs = unfinished_runs(Path.cwd())
     if not runs:
         raise InputError(f"no unfinished run in {Path.cwd()}: give the RUN_FOLDER")
-    return max(runs, key=lambda run: run.stat().st_mtime)
+    return runs[-1]

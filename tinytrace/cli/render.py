@@ -225,7 +225,7 @@ def _notes(summary: Summary) -> list[str]:
     if any(_gflops(row).endswith(" T") for row in summary.ops):
         notes.append("T: 10^9 evaluations of exp, log, sqrt... per second; they are not FLOPs.")
     if any(row.only_outer for row in summary.ops):
-        notes.append("inside: counted with the ops that ran inside it.")
+        notes.append("inside: the figure is that of the ops that ran inside it.")
     partly = [row for row in summary.ops if row.gflops is not None and row.uncounted_calls]
     if partly:
         notes.append("GFLOP/s are those of counted calls; some calls in the table are uncounted.")
@@ -251,6 +251,10 @@ def _dropped(audit: Audit) -> str:
     parts = []
     if aggregated := audit.spans - audit.kept_spans:
         parts.append(f"{aggregated:,} aggregated")
+    if audit.folded_samples:
+        parts.append(f"{audit.folded_samples:,} samples aggregated")
+    if audit.folded_counters:
+        parts.append(f"{audit.folded_counters:,} counter values aggregated")
     if audit.dropped:
         parts.append(f"{audit.dropped:,} dropped")
     if audit.skipped_elements:

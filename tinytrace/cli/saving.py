@@ -6,8 +6,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from tinytrace.cli.figures import clean
 from tinytrace.cli.messages import say, stderr
 from tinytrace.exporters.registry import export
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tinytrace.tracer.trace import Trace
 
 QUICK_S = 1.0  # no progress bar for what takes less
+REDRAW_S = 0.1
 
 
 def save(
@@ -36,7 +38,7 @@ def save(
         from tinytrace.analysis.budget import fit
 
         trace = fit(trace, budget_bytes)
-    with _progress(f"writing {output.name}") as progress:
+    with progress_bar(f"writing {output.name}", stderr()) as progress:
         export(trace, output, name, progress)
     return trace
 
@@ -67,25 +69,46 @@ def mention_unfinished(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[float], None] | None]:
-    """A progress bar on stderr, drawn once the first second is over; None without a terminal."""
-    stream = stderr()
+def progress_bar(
+    what: str, stream: TextIO | None, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[float], None] | None]:
+    """A progress bar, drawn once the first second is over; None where there is no terminal.
+
+    Args:
+        what: is going on.
+        stream: where to draw it.
+        clock: tells the time in seconds.
+    """
     if stream is None or not stream.isatty():
         yield None
         return
+    begun_s = clock()
+    drawn: list[Callable[[float], None]] = []
+    due_s = begun_s + QUICK_S
+    with contextlib.ExitStack() as stack:
+
+        def show(share: float) -> None:
+            nonlocal due_s
+            if clock() < due_s:
+                return
+            due_s = clock() + REDRAW_S
+            if not drawn:
+                drawn.append(stack.enter_context(_drawn_bar(what, stream)))
+            drawn[0](share)
+
+        yield show
+
+
+@contextlib.contextmanager
+def _drawn_bar(what: str, stream: TextIO) -> Iterator[Callable[[float], None]]:
+    """The bar itself, which goes away at the end. Rich is imported for those who wait only.
+
+    It is drawn by no thread of its own: Python 3.12 starts none while it is shutting down.
+    """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
-    bar = Progress(console=Console(file=stream), transient=True)
-    task = bar.add_task(what, total=1.0)
-    start = time.monotonic()
-
-    def show(share: float) -> None:
-        if not bar.live.is_started and time.monotonic() - start > QUICK_S:
-            bar.start()
-        bar.update(task, completed=share)
-
-    try:
-        yield show
-    finally:
-        bar.stop()
+    with Progress(console=Console(file=stream), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task(escape(clean(what)), total=1.0)
+        yield lambda share: bar.update(task, completed=share, refresh=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
 from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts, count_trace
+from tinytrace.analysis.spans import numbered
 from tinytrace.exporters.chrome_text import (
     CATEGORIES,
     callsite,
@@ -179,13 +180,13 @@ def _distinct(columns: list[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[n
         lowest, highest = int(column.min()), int(column.max())
         width = highest - lowest + 1
         if values * width > 2**62:
-            code = np.unique(code, return_inverse=True)[1].astype("i8")
+            code = numbered(code)[1]
             values = int(code.max()) + 1
         if width > 1:
             code = code * width + (column.astype("i8") - lowest)
             values *= width
-    _, first, index = np.unique(code, return_index=True, return_inverse=True)
+    first, index = numbered(code)
     order = np.argsort(first)
     rank = np.empty(len(order), "i4")
     rank[order] = np.arange(len(order))
-    return first[order], rank[index.reshape(-1)]
+    return first[order], rank[index]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -93,12 +93,21 @@ def _node(trace: Trace, stack_id: int) -> dict[str, Any]:
     return node
 
 
-@dataclass
+class _Step(NamedTuple):
+    """A frame of a stack: its function, its line, its row."""
+
+    function: tuple[int, int]
+    line: int
+    frame_id: int
+
+
+@dataclass(slots=True)
 class _Slice:
     function: tuple[int, int]
     start_ns: int
-    first_frame: int
-    lines: set[int] = field(default_factory=set)
+    frame_id: int
+    first_line: int
+    last_line: int
 
 
 @dataclass
@@ -110,56 +119,62 @@ class _Chart:
     open: list[_Slice] = field(default_factory=list)
     end_ns: int = 0
     written: list[bytes] = field(default_factory=list)
-    paths: dict[int, list[int]] = field(default_factory=dict)
+    paths: dict[int, list[_Step]] = field(default_factory=dict)
+    texts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
 
     def add(self, start_ns: int, end_ns: int, stack_id: int) -> None:
         """Take the next snapshot: this stack, from start to end."""
-        frames = self.trace.frames
         path = self._path(stack_id)
-        functions = [(int(frames.name_id[f]), int(frames.file_id[f])) for f in path]
         same = 0
         if start_ns == self.end_ns:
-            for old, function in zip(self.open, functions):  # noqa: B905 - as far as both go
-                if old.function != function:
+            for old, step in zip(self.open, path):  # noqa: B905 - as far as both go
+                if old.function != step.function:
                     break
+                old.first_line = min(old.first_line, step.line)
+                old.last_line = max(old.last_line, step.line)
                 same += 1
         self.close(same)
-        for function, frame_id in zip(functions[same:], path[same:], strict=True):
-            self.open.append(_Slice(function, start_ns, frame_id))
-        for one, frame_id in zip(self.open, path, strict=True):
-            one.lines.add(int(frames.line[frame_id]))
+        self.open += [
+            _Slice(function, start_ns, frame_id, line, line)
+            for function, line, frame_id in path[same:]
+        ]
         self.end_ns = end_ns
 
     def close(self, keep: int) -> None:
         """End all slices but the outermost ``keep``."""
-        for one in self.open[keep:]:
-            self.written.append(self._text(one))
+        self.written += [self._text(one) for one in self.open[keep:]]
         del self.open[keep:]
 
-    def _path(self, stack_id: int) -> list[int]:
+    def _path(self, stack_id: int) -> list[_Step]:
         """Frames of a stack, outermost first."""
-        if stack_id not in self.paths:
+        path = self.paths.get(stack_id)
+        if path is None:
             if len(self.paths) > SLICES_PER_PIECE:
                 self.paths.clear()
-            path, at = [], stack_id
+            path, at, frames = [], stack_id, self.trace.frames
             while at >= 0:
-                path.append(int(self.trace.stacks.frame_id[at]))
+                row = int(self.trace.stacks.frame_id[at])
+                function = int(frames.name_id[row]), int(frames.file_id[row])
+                path.append(_Step(function, int(frames.line[row]), row))
                 at = int(self.trace.stacks.parent[at])
-            self.paths[stack_id] = path[::-1]
-        return self.paths[stack_id]
+            path.reverse()
+            self.paths[stack_id] = path
+        return path
 
     def _text(self, one: _Slice) -> bytes:
-        name_id, _ = one.function
-        name = shown(self.trace.strings[name_id]) if name_id >= 0 else UNKNOWN
-        place = callsite(self.trace.strings, self.trace.frames, one.first_frame, named=False)
-        last = max(one.lines)
-        if last > min(one.lines):
-            place = f"{place.rpartition(':')[0]}:{min(one.lines)}-{last}"
+        if one.frame_id not in self.texts:
+            name_id, _ = one.function
+            name = shown(self.trace.strings[name_id]) if name_id >= 0 else UNKNOWN
+            place = callsite(self.trace.strings, self.trace.frames, one.frame_id, named=False)
+            self.texts[one.frame_id] = orjson.dumps(name), place
+        name_text, place = self.texts[one.frame_id]
+        if one.last_line > one.first_line:
+            place = f"{place.rpartition(':')[0]}:{one.first_line}-{one.last_line}"
         times = (
             f'"ts":{microseconds(one.start_ns)},"dur":{microseconds(self.end_ns - one.start_ns)}'
         )
         return b'{"ph":"X","cat":"samples",%b,"name":%b,"args":{"at":%b},%b' % (
-            times.encode(), orjson.dumps(name), orjson.dumps(place), self.tail,
+            times.encode(), name_text, orjson.dumps(place), self.tail,
         )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from pathlib import PurePath
 from typing import Any
 
 import orjson
@@ -69,7 +68,7 @@ def callsite(strings: tuple[str, ...], frames: Frames, frame_id: int, *, named: 
     name_id, file_id, line = (
         int(column[frame_id]) for column in (frames.name_id, frames.file_id, frames.line)
     )
-    place = PurePath(strings[file_id]).name if file_id >= 0 else ""
+    place = strings[file_id].rpartition("/")[2] if file_id >= 0 else ""
     place += f":{line}" if line else ""
     function = strings[name_id] if named and name_id >= 0 else ""
     return shown(f"{place} {function}".strip())

@@ -7,9 +7,11 @@ adds its own by an entry point of the group ``tinytrace.exporters`` (name → ``
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import os
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float], None]
 
+TEMPORARY = (".tinytrace-", ".tmp")  # how the names of files begin and end that are being written
+OLD_S = 10.0  # a file is locked from shortly after its creation on
 ENTRY_POINT_GROUP = "tinytrace.exporters"
 BUILT_IN = {
     "chrome": "tinytrace.exporters.chrome:ChromeExporter",
@@ -128,7 +132,10 @@ def export(
         raise OutputError(f"{target}: is a folder: give the name of a file")
     with contextlib.suppress(OSError):
         target = target.resolve()  # a link stays a link: the file behind it is replaced
-    temporary = target.with_name(f".tinytrace-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(
+        f"{TEMPORARY[0]}{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY[1]}"
+    )
+    _remove_left_ones(target.parent)
     try:
         _write_and_rename(writer, trace, temporary, target, progress)
     except OSError as e:
@@ -139,6 +146,16 @@ def export(
             temporary.unlink()
 
 
+def _remove_left_ones(folder: Path) -> None:
+    """Remove what exports that were killed left in a folder; those that are being written are locked."""
+    with contextlib.suppress(OSError):
+        for path in list(folder.glob(f"{TEMPORARY[0]}*{TEMPORARY[1]}")):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(file.fileno()).st_mtime > OLD_S:
+                    path.unlink()
+
+
 def _write_and_rename(
     writer: Exporter, trace: Trace, temporary: Path, target: Path, progress: Progress | None
 ) -> None:
@@ -147,7 +164,10 @@ def _write_and_rename(
             writer.write(trace, out, progress)
         return
     with open(temporary, "xb") as out:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(out, fcntl.LOCK_EX)
         writer.write(trace, out, progress)
-    if target.exists():
-        temporary.chmod(target.stat().st_mode & 0o7777)
-    temporary.replace(target)
+        out.flush()
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        temporary.replace(target)

@@ -10,22 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tinytrace.errors import StoreError
-from tinytrace.tracer.records import (
-    FORMAT_VERSION,
-    RECORD_BYTES,
-    SEGMENT_HEADER,
-    SEGMENT_HEADER_BYTES,
-    SEGMENT_MAGIC,
-    STREAM_NAMES,
-    SUM_BYTES,
-    SUMS_HEADER,
-    SUMS_HEADER_BYTES,
-    SUMS_MAGIC,
-    Flag,
-    Kind,
-    Stream,
-)
+from tinytrace.errors import StoreError, TinytraceError
+from tinytrace.tracer.pyspy_merge import as_samples
+from tinytrace.tracer.pyspy_samples import read_samples
+from tinytrace.tracer.reading import CPU_NOT_KNOWN, SUM_FIELDS, ProcessRecords, whole_number
+from tinytrace.tracer.records import FORMAT_VERSION, Flag, Kind
+from tinytrace.tracer.step_numbers import step_numbers
 from tinytrace.tracer.store import RUN_NAME, process_folders
 from tinytrace.tracer.tables import Tables, read_tables
 from tinytrace.tracer.trace import (
@@ -43,24 +33,7 @@ from tinytrace.tracer.trace import (
     Trace,
 )
 
-SPAN_DTYPE = np.dtype(
-    [("start_ns", "<u8"), ("dur_ns", "<u8"), ("what", "<u4"), ("site", "<u4"), ("parent", "<u4"),
-     ("kind", "u1"), ("flags", "u1"), ("zero", "<u2")]
-)  # fmt: skip
-SAMPLE_DTYPE = np.dtype(
-    [("t_ns", "<u8"), ("weight_ns", "<u8"), ("cpu_ns", "<u4"), ("thread", "<u4"), ("stack", "<u4"), ("zero", "<u4")]
-)  # fmt: skip
-COUNTER_DTYPE = np.dtype(
-    [("t_ns", "<u8"), ("value", "<f8"), ("series", "<u4"), ("zero", "<u4"), ("zero2", "<u8")]
-)
-SUM_DTYPE = np.dtype(
-    [(n, "<u4") for n in ("what", "site", "kind", "zero")]
-    + [(n, "<u8") for n in ("count", "leaves", "total_ns", "self_ns", "min_ns", "max_ns", "start_ns", "end_ns")]
-)  # fmt: skip
-SUM_FIELDS = (SUM_DTYPE.names or ())[4:]
-DTYPES = {Stream.SPANS: SPAN_DTYPE, Stream.SAMPLES: SAMPLE_DTYPE, Stream.COUNTERS: COUNTER_DTYPE}
-CPU_NOT_KNOWN = 0xFFFFFFFF
-_TIME = {Stream.SPANS: "start_ns", Stream.SAMPLES: "t_ns", Stream.COUNTERS: "t_ns"}
+INT32_MAX = 2**31 - 1
 
 
 @dataclass
@@ -105,48 +78,15 @@ class _Parts:
         return cls(**{n: np.concatenate([getattr(t, n) for t in tables]) for n in cls.DTYPES})
 
 
-def _segments(
-    folder: Path, stream: Stream, parts: _Parts
-) -> dict[int, list[tuple[int, int, Column]]]:
-    """Per thread: (number, index of the first record, records) in order; broken files are named."""
-    found: dict[int, list[tuple[int, int, Column]]] = {}
-    for path in folder.glob(f"{STREAM_NAMES[stream]}-*.seg"):
-        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-        if len(data) < SEGMENT_HEADER_BYTES or bytes(data[:8]) != SEGMENT_MAGIC:
-            if data.any():
-                parts.warnings.append(f"{path.name} is not a segment and was left out")
-            continue
-        head = SEGMENT_HEADER.unpack(bytes(data[: SEGMENT_HEADER.size]))
-        _, version, kind, size, capacity, thread, number, _, first, _, _ = head
-        if version > FORMAT_VERSION or kind != stream or size != RECORD_BYTES:
-            parts.warnings.append(
-                f"{path.name} has a layout that is not known here and was left out"
-            )
-            continue
-        whole = min(capacity, (len(data) - SEGMENT_HEADER_BYTES) // RECORD_BYTES)
-        if whole < capacity:
-            parts.warnings.append(f"{path.name} is cut off: {capacity - whole} slots are lost")
-        body = data[SEGMENT_HEADER_BYTES : SEGMENT_HEADER_BYTES + whole * RECORD_BYTES]
-        found.setdefault(thread, []).append((number, first, body.view(DTYPES[stream])))
-    for segments in found.values():
-        segments.sort(key=lambda s: s[0])
-    return found
-
-
-def _written(segments: list[tuple[int, int, Column]], stream: Stream) -> tuple[Column, Column]:
-    """The records that were written, and the index of each in its thread."""
-    records = np.concatenate([s[2] for s in segments])
-    index = np.concatenate([np.arange(len(s[2]), dtype=np.int64) + s[1] for s in segments])
-    keep = records[_TIME[stream]] != 0
-    return (records, index) if keep.all() else (records[keep], index[keep])
-
-
 def _lookup(ids: dict[int, int], column: Column) -> Column:
     """Map ids of a process to rows of the trace; unknown ones to −1."""
-    table = np.full(max([int(column.max(initial=0)), *ids], default=0) + 1, -1, np.int32)
-    if ids:
-        table[np.fromiter(ids.keys(), np.int64)] = np.fromiter(ids.values(), np.int64)
-    return table[column]
+    if not ids:
+        return np.full(len(column), -1, np.int64)
+    known = np.array(sorted(ids), np.int64)
+    rows = np.array([ids[i] for i in known.tolist()], np.int64)
+    wanted = column.astype(np.int64)
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[at] == wanted, rows[at], -1)
 
 
 def _shown(kind: Column) -> Column:
@@ -154,26 +94,33 @@ def _shown(kind: Column) -> Column:
     return np.where(kind == Kind.LABELLED_OP, Kind.OP, kind).astype(np.uint8)
 
 
-def _nest(start: Column, end: Column, parent: Column, flags: Column) -> None:
-    """Spans that outlive their parent are detached from it, in place."""
-    has = parent >= 0
-    late = has.copy()
-    late[has] = end[has] > end[parent[has]]
-    flags[late] |= np.uint8(Flag.DETACHED)
-    loose = (flags & np.uint8(Flag.DETACHED)) != 0
-    parent[loose] = -1
-    inner = (parent >= 0) & loose[parent]
-    outside = inner & (end > end[parent])
-    parent[outside] = -1
+def _nest(end: Column, parent: Column, flags: Column) -> None:
+    """Detach spans that outlive their parent, in place. A detached span has no children.
+
+    What its thread did meanwhile may have been done by others (a coroutine, a generator).
+    """
+    up = parent.copy()
+    while True:
+        loose = (flags & np.uint8(Flag.DETACHED)) != 0
+        parent[loose] = -1
+        while (inner := (parent >= 0) & loose[parent]).any():
+            parent[inner] = up[parent[inner]]
+        late = parent >= 0
+        late[late] = end[late] > end[parent[late]]
+        if not late.any():
+            return
+        flags[late] |= np.uint8(Flag.DETACHED)
 
 
 class _Process:
     """One process folder being read."""
 
-    def __init__(self, folder: Path, names: _Names, parts: _Parts, row: int) -> None:
-        self.folder, self.names, self.parts, self.row = folder, names, parts, row
+    def __init__(self, folder: Path, names: _Names, parts: _Parts) -> None:
+        self.folder, self.names, self.parts, self.row = folder, names, parts, 0
         self.tables: Tables = read_tables(folder)
-        self.first_thread = len(parts.threads)
+        self.meta = self.tables.meta
+        self.records = ProcessRecords(folder, self.meta)
+        self.pid = whole_number(self.meta.get("pid"), _pid_of(folder))
         self.thread_rows: dict[int, int] = {}
         self.frames = {i: names.frame(*site) for i, site in self.tables.sites.items()}
         self.stacks: dict[int, int] = {0: -1}
@@ -184,119 +131,123 @@ class _Process:
             i: names.signatures.setdefault(s, len(names.signatures))
             for i, s in self.tables.signatures.items()
         }
-        self.times: list[int] = []
+        self.arguments = {i: names.string(a) for i, (_, a) in self.tables.labels.items() if a}
+        self.times = self._times()
+
+    def _times(self) -> list[int]:
+        """The earliest and the latest of what was recorded; [] for nothing."""
+        r, found = self.records, []
+        for spans in r.spans.values():
+            found += [spans["start_ns"].min(), (spans["start_ns"] + spans["dur_ns"]).max()]
+        for sums in r.sums.values():
+            found += [sums["start_ns"].min(initial=2**63), sums["end_ns"].max(initial=0)]
+        if len(r.samples):
+            begin_ns = r.samples["t_ns"] - r.samples["weight_ns"]
+            found += [begin_ns.min(), r.samples["t_ns"].max()]
+        if len(r.counters):
+            found += [r.counters["t_ns"].min(), r.counters["t_ns"].max()]
+        return [int(t) for t in found if 0 < t < 2**63]
+
+    @property
+    def start_ns(self) -> int:
+        first_ns = min(self.times, default=0)
+        return min(whole_number(self.meta.get("start_ns"), first_ns), first_ns or 2**62)
+
+    @property
+    def end_ns(self) -> int:
+        return max([self.start_ns, whole_number(self.meta.get("end_ns"), 0), *self.times])
 
     def thread(self, index: int) -> int:
         if index not in self.thread_rows:
             tid, name = self.tables.threads.get(index, (0, ""))
+            tid = whole_number(tid, 0)
             self.thread_rows[index] = len(self.parts.threads)
             if not name:  # threading, which knows the names, was not imported
-                name = "MainThread" if tid == self.tables.meta.get("pid") else f"thread {tid}"
+                name = "MainThread" if tid == self.pid else f"thread {tid}"
             self.parts.threads.append((self.row, tid, self.names.string(name)))
         return self.thread_rows[index]
 
     def read(self) -> None:
         for index in sorted(self.tables.threads):
             self.thread(index)
-        sums = self.read_sums()
-        self.read_spans(sums)
+        self.read_sums()
+        for index in self.records.spans:
+            self.read_spans(index)
         self.read_samples()
+        self.read_pyspy()
         self.read_counters()
-        self.parts.warnings += self.tables.warnings
+        self.parts.warnings += [*self.tables.warnings, *self.records.warnings]
 
     def name_ids(self, what: Column, kind: Column) -> tuple[Column, Column, Column]:
         """Name, arguments and signature of ``what``, which means a signature for ops and a label else."""
         names, t = self.names, self.tables
-        unknown = names.string("(not known)")
         is_op, is_step = kind == Kind.OP, kind == Kind.STEP
-        signature = np.where(is_op, _lookup(self.signatures, np.where(is_op, what, 0)), -1)
+        of_op = np.where(is_op, what, 0)
         op_names = {i: names.string(s.op) for i, s in t.signatures.items()}
         by_label = {i: names.string(name) for i, (name, _) in t.labels.items()}
-        arguments = {i: names.string(a) for i, (_, a) in t.labels.items() if a}
         label = np.where(is_op | is_step, 0, what)
-        name = np.where(
-            is_op, _lookup(op_names, np.where(is_op, what, 0)), _lookup(by_label, label)
-        )
+        name = np.where(is_op, _lookup(op_names, of_op), _lookup(by_label, label))
         name[is_step] = names.string("step")
-        name[name < 0] = unknown
-        return name, _lookup(arguments, label), signature
+        name[name < 0] = names.string("(not known)")
+        signature = np.where(is_op, _lookup(self.signatures, of_op), -1)
+        return name, _lookup(self.arguments, label), signature
 
-    def read_spans(self, folded: dict[int, int]) -> None:
-        for index, segments in sorted(_segments(self.folder, Stream.SPANS, self.parts).items()):
-            live = [s for s in segments if s[0] != folded.get(index)]
-            if not live:
-                continue
-            r, position = _written(live, Stream.SPANS)
-            if not len(r):
-                continue
-            start = r["start_ns"].astype(np.int64)
-            dur = r["dur_ns"].astype(np.int64)
-            flags = r["flags"].copy()
-            still_open = (flags & np.uint8(Flag.OPEN)) != 0
-            if still_open.any():
-                last = int((start + dur).max())
-                dur[still_open] = last - start[still_open]
-            up = position - r["parent"]
-            parent = np.searchsorted(position, up)
-            found = (r["parent"] != 0) & (parent < len(position))
-            found[found] = position[parent[found]] == up[found]
-            parent = np.where(found, parent, -1)
-            _nest(start, start + dur, parent, flags)
-            name, arguments, signature = self.name_ids(r["what"], r["kind"])
-            base = sum(len(s) for s in self.parts.tables.get(Spans, []))
-            self.times += [int(start[0]), int((start + dur).max())]
-            self.parts.add(
-                Spans(
-                    start_ns=start,
-                    dur_ns=dur,
-                    name_id=name,
-                    kind=_shown(r["kind"]),
-                    flags=flags,
-                    thread=np.full(len(r), self.thread(index)),
-                    parent=np.where(parent >= 0, parent + base, -1),
-                    signature_id=signature,
-                    callsite_id=_lookup(self.frames, r["site"]),
-                    step=np.where(r["kind"] == Kind.STEP, r["what"].astype(np.int64), -1),
-                    args_id=arguments,
-                )
+    def read_spans(self, index: int) -> None:
+        r, position = self.records.spans[index], self.records.index[index]
+        start = r["start_ns"].astype(np.int64)
+        dur = r["dur_ns"].astype(np.int64)
+        flags = r["flags"].copy()
+        still_open = (flags & np.uint8(Flag.OPEN)) != 0
+        dur[still_open] = self.end_ns - start[still_open]
+        up = position - r["parent"]
+        parent = np.minimum(np.searchsorted(position, up), len(position) - 1)
+        found = (r["parent"] != 0) & (position[parent] == up) & (start[parent] <= start)
+        parent = np.where(found, parent, -1)
+        _nest(start + dur, parent, flags)
+        name, arguments, signature = self.name_ids(r["what"], r["kind"])
+        base = sum(len(s) for s in self.parts.tables.get(Spans, []))
+        number = r["what"].astype(np.int64)
+        self.parts.add(
+            Spans(
+                start_ns=start,
+                dur_ns=dur,
+                name_id=name,
+                kind=_shown(r["kind"]),
+                flags=flags,
+                thread=np.full(len(r), self.thread(index)),
+                parent=np.where(parent >= 0, parent + base, -1),
+                signature_id=signature,
+                callsite_id=_lookup(self.frames, r["site"]),
+                step=np.where((r["kind"] == Kind.STEP) & (number <= INT32_MAX), number, -1),
+                args_id=arguments,
             )
+        )
 
-    def read_sums(self) -> dict[int, int]:
-        """Add the folded segments; returns per thread the number of the segment folded last."""
-        last: dict[int, int] = {}
-        for path in sorted(self.folder.glob("sums-*.tt")):
-            data = path.read_bytes()
-            if len(data) < SUMS_HEADER_BYTES or data[:8] != SUMS_MAGIC:
-                self.parts.warnings.append(f"{path.name} is not readable: folded spans are lost")
-                continue
-            _, _, number, thread, count, _, _ = SUMS_HEADER.unpack_from(data)
-            count = min(count, (len(data) - SUMS_HEADER_BYTES) // SUM_BYTES)
-            r = np.frombuffer(data, SUM_DTYPE, count, SUMS_HEADER_BYTES)
-            last[thread] = number
-            name, _, signature = self.name_ids(r["what"], r["kind"])
+    def read_sums(self) -> None:
+        for index, r in self.records.sums.items():
+            name, arguments, signature = self.name_ids(r["what"], r["kind"])
             self.parts.add(
                 Aggregates(
                     name_id=name,
                     kind=_shown(r["kind"]),
-                    thread=np.full(count, self.thread(thread)),
+                    thread=np.full(len(r), self.thread(index)),
                     signature_id=signature,
                     callsite_id=_lookup(self.frames, r["site"]),
+                    args_id=arguments,
+                    outer_args_id=_lookup(self.arguments, r["outer"]),
                     **{n: r[n] for n in SUM_FIELDS},
                 )
             )
-        return last
 
     def read_samples(self) -> None:
-        segments = _segments(self.folder, Stream.SAMPLES, self.parts).get(0, [])
-        r = _written(segments, Stream.SAMPLES)[0] if segments else np.empty(0, SAMPLE_DTYPE)
+        r = self.records.samples
         if not len(r):
             return
-        rows = {int(i): self.thread(int(i)) for i in np.unique(r["thread"])}
+        rows = {int(i): self.thread(int(i)) for i in sorted(set(r["thread"].tolist()))}
         thread = _lookup(rows, r["thread"])
-        cpu = r["cpu_ns"].astype(np.int64)
-        cpu[cpu == CPU_NOT_KNOWN] = -1
+        cpu = r["cpu_low"] | r["cpu_high"].astype(np.int64) << 32
+        cpu[r["cpu_low"] == CPU_NOT_KNOWN] = -1
         order = np.lexsort((r["t_ns"], thread))
-        self.times += [int((r["t_ns"] - r["weight_ns"]).min()), int(r["t_ns"].max())]
         self.parts.add(
             Samples(
                 t_ns=r["t_ns"],
@@ -307,19 +258,28 @@ class _Process:
             ).take(order)
         )
 
+    def read_pyspy(self) -> None:
+        """Add what py-spy saw from outside, on the same clock."""
+        found = read_samples(self.folder)
+        if found is None:
+            return
+        self.parts.warnings += found.warnings
+        self.meta["py_spy"] = found.facts()
+        if len(found.tid):
+            self.times += [found.begin_ns, found.end_ns]
+            self.parts.add(as_samples(found, self.tables, self.names, self.thread))
+
     def read_counters(self) -> None:
-        segments = _segments(self.folder, Stream.COUNTERS, self.parts).get(0, [])
-        r = _written(segments, Stream.COUNTERS)[0] if segments else np.empty(0, COUNTER_DTYPE)
-        rows: dict[int, int] = {}
+        r, rows = self.records.counters, dict[int, int]()
         for i, (name, unit) in self.tables.series.items():
             rows[i] = len(self.parts.series)
             self.parts.series.append((self.names.string(name), self.names.string(unit), self.row))
-        if not len(r):
-            return
         series = _lookup(rows, r["series"])
         keep = series >= 0
+        if not keep.all():
+            lost = len(keep) - int(keep.sum())
+            self.parts.warnings.append(f"{lost} values of counters without a name were left out")
         order = np.lexsort((r["t_ns"][keep], series[keep]))
-        self.times += [int(r["t_ns"].min()), int(r["t_ns"].max())]
         self.parts.add(
             Counters(
                 t_ns=r["t_ns"][keep][order],
@@ -329,41 +289,72 @@ class _Process:
         )
 
 
-def _steps(spans: Spans, process_of: Column) -> Column:
-    """The step that each span began in: its own number for a step, else the enclosing one's, or −1."""
-    step: Column = spans.step.copy()
-    process = process_of[spans.thread] if len(spans) else np.empty(0, np.int64)
-    for p in np.unique(process[spans.kind == Kind.STEP]):
-        rows = np.flatnonzero((spans.kind == Kind.STEP) & (process == p))
-        rows = rows[np.argsort(spans.start_ns[rows], kind="stable")]
-        start, end = spans.start_ns[rows], spans.start_ns[rows] + spans.dur_ns[rows]
-        mine = np.flatnonzero((process == p) & (spans.kind != Kind.STEP))
-        at = np.searchsorted(start, spans.start_ns[mine], "right") - 1
-        inside = (at >= 0) & (spans.start_ns[mine] < end[at])
-        step[mine[inside]] = spans.step[rows][at[inside]]
-    return step
+def _pid_of(folder: Path) -> int:
+    number = folder.name[1:].partition("-")[0]
+    return int(number) if number.isdecimal() and len(number) < 18 else 0
 
 
-def _audit(
-    processes: list[_Process], parts: _Parts, spans: Spans, samples: Samples
-) -> dict[str, Any]:
+SUMMED = (
+    "dropped", "folded_spans", "folded_samples", "folded_counters", "skipped_elements", "sites_left_out",
+    "signatures_left_out", "stacks_left_out", "names_left_out", "sampler_busy_ns",
+)  # fmt: skip
+
+
+def _audit(processes: list[_Process], spans: Spans, samples: Samples) -> dict[str, Any]:
     """The self-audit: counted from the records where they tell, else as each process left it."""
-    audits = [p.tables.meta.get("audit", {}) for p in processes]
-    audit: dict[str, Any] = dict(audits[0]) if audits else {}
-    summed = ("dropped", "folded_spans", "skipped_elements", "sampler_busy_ns")
-    for key in summed:
-        known = [a[key] for a in audits if key in a]
+    told = [a for p in processes if isinstance(a := p.meta.get("audit"), dict)]
+    audit: dict[str, Any] = dict(told[0]) if told else {}
+    for key in SUMMED:
+        known = [a[key] for a in told if type(a.get(key)) is int]
         if known:
             audit[key] = sum(known)
+    folded = {
+        "folded_spans": sum(
+            int(r["count"].sum()) for p in processes for r in p.records.sums.values()
+        ),
+        "folded_samples": sum(p.records.folded_samples for p in processes),
+        "folded_counters": sum(p.records.folded_counters for p in processes),
+    }
+    audit |= {key: n for key, n in folded.items() if n or key in audit}
     audit["spans"] = len(spans)
     audit["samples"] = len(samples)
-    audit["unfinished_processes"] = sum("audit" not in p.tables.meta for p in processes)
-    first = parts.tables.get(Samples, [None])[0]
-    if first is not None and len(times := np.unique(first.t_ns)) > 1:
-        seconds = (int(times[-1]) - int((first.t_ns - first.weight_ns).min())) / 1e9
-        audit["achieved_hz"] = round(len(times) / seconds, 1)
-        audit["largest_gap_ns"] = int(np.diff(times).max())
+    audit["unfinished_processes"] = sum("audit" not in p.meta for p in processes)
+    if not (audit.get("folded_samples") and "achieved_hz" in audit):
+        audit |= _sampling(processes)
     return audit
+
+
+def _sampling(processes: list[_Process]) -> dict[str, Any]:
+    """Rate and largest gap of the first process that was sampled, where its samples are as they were taken."""
+    for p in processes:
+        r = p.records.samples[~p.records.is_folded]
+        if by_pyspy := p.meta.get("py_spy"):  # it says when stacks changed, not when it looked
+            return {"asked_hz": by_pyspy["rate_hz"]}
+        times = np.unique(r["t_ns"])
+        if len(times) > 1:
+            seconds = int(times[-1] - (r["t_ns"] - r["weight_ns"]).min()) / 1e9
+            return {
+                "achieved_hz": round(len(times) / seconds, 1),
+                "largest_gap_ns": int(np.diff(times).max()),
+            }
+    return {}
+
+
+def _processes(run: Path, names: _Names, parts: _Parts) -> list[_Process]:
+    """The processes of a run that can be read, in order of their start."""
+    processes: list[_Process] = []
+    problems: list[TinytraceError] = []
+    for folder in process_folders(run):
+        try:
+            processes.append(_Process(folder, names, parts))
+        except TinytraceError as problem:
+            problems.append(problem)
+    if len(problems) == 1 and not processes:
+        raise problems[0]
+    parts.warnings += map(str, problems)
+    if not processes:
+        raise StoreError(f"nothing in {run} can be read: {'; '.join(parts.warnings)}")
+    return sorted(processes, key=lambda p: (p.start_ns, p.folder))
 
 
 def read_run(run: Path) -> Trace:
@@ -374,28 +365,16 @@ def read_run(run: Path) -> Trace:
         TraceFormatError: it was recorded by a newer version.
     """
     names, parts = _Names(), _Parts()
-    processes: list[_Process] = []
-    for folder in process_folders(run):
-        try:
-            process = _Process(folder, names, parts, len(processes))
-        except StoreError as problem:
-            parts.warnings.append(str(problem))
-            continue
-        process.read()
-        processes.append(process)
-    if not processes:
-        raise StoreError(f"nothing in {run} can be read: {'; '.join(parts.warnings)}")
+    processes = _processes(run, names, parts)
+    for row, p in enumerate(processes):
+        p.row = row
+        p.read()
     by_pid: dict[int, int] = {}
     for p in processes:
-        meta = p.tables.meta
-        start = int(meta.get("start_ns", min(p.times, default=0)))
-        end = max([int(meta.get("end_ns", start)), *p.times])
-        pid = int(meta.get("pid", 0))
-        parent = by_pid.get(int(meta.get("parent_pid", -1)), -1)
-        by_pid[pid] = p.row
-        parts.processes.append(
-            (pid, names.string(str(meta.get("name", "python"))), start, end, parent)
-        )
+        parent = by_pid.get(whole_number(p.meta.get("parent_pid"), 0), -1)
+        by_pid[p.pid] = p.row
+        name = names.string(str(p.meta.get("name", "python")))
+        parts.processes.append((p.pid, name, p.start_ns, p.end_ns, parent))
     spans = parts.joined(Spans)
     threads = (
         Threads(*(np.array(c) for c in zip(*parts.threads, strict=True)))
@@ -408,15 +387,15 @@ def read_run(run: Path) -> Trace:
         rank[order] = np.arange(len(order))
         moved = np.where(spans.parent >= 0, rank[spans.parent], -1)
         spans = Spans(**{**dict(spans.columns()), "parent": moved}).take(order)
-    spans = Spans(**{**dict(spans.columns()), "step": _steps(spans, threads.process)})
+    spans = Spans(**{**dict(spans.columns()), "step": step_numbers(spans, threads.process)})
     samples = parts.joined(Samples)
-    meta = {k: v for k, v in processes[0].tables.meta.items() if k != "audit"}
+    meta = {k: v for k, v in processes[0].meta.items() if k != "audit"}
     try:
-        meta |= json.loads((run / RUN_NAME).read_text())
-    except (OSError, ValueError):
+        meta |= dict(json.loads((run / RUN_NAME).read_text()))
+    except (OSError, ValueError, TypeError, RecursionError):
         parts.warnings.append("the description of the run is lost")
     meta["format_version"] = FORMAT_VERSION
-    meta["audit"] = _audit(processes, parts, spans, samples)
+    meta["audit"] = _audit(processes, spans, samples)
     return Trace(
         strings=tuple(names.strings), signatures=tuple(names.signatures), spans=spans,
         aggregates=parts.joined(Aggregates), samples=samples,

@@ -27,7 +27,7 @@ class OwnFile:
     def __init__(self, path: str, flags: int) -> None:
         self._path = path
         self._flags = flags & ~(os.O_CREAT | os.O_EXCL)
-        self._fd = _out_of_the_way(os.open(path, flags | os.O_CLOEXEC, 0o600))
+        self._fd = out_of_the_way(os.open(path, flags | os.O_CLOEXEC, 0o600))
         self._identity = _identity(self._fd)
 
     def number(self) -> int:
@@ -41,7 +41,7 @@ class OwnFile:
             if _identity(fd) != self._identity:
                 os.close(fd)
                 raise FileNotFoundError(2, os.strerror(2), self._path)
-            self._fd = _out_of_the_way(fd)
+            self._fd = out_of_the_way(fd)
         return self._fd
 
     def close(self) -> None:
@@ -59,7 +59,8 @@ def _identity(fd: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _out_of_the_way(fd: int) -> int:
+def out_of_the_way(fd: int) -> int:
+    """Return the same open file under a high number, if there is one."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY or limit > HIGHEST:
         limit = HIGHEST

@@ -22,6 +22,8 @@ MAX_SITES = 65536
 MAX_SIGNATURES = 65536
 MAX_BARE_SIGNATURES = 4096  # beyond that: ops without operands
 MAX_STACKS = 1 << 20
+MAX_NAME_BYTES = 64_000_000  # of ops, labels and series; further ones are one name
+FURTHER_NAMES = "(further names)"
 MAX_FRAMES = 512  # a deeper stack loses its outer part
 SITE_INTERNAL, SITE_OURS = 1, 2  # flags of Entry.SITE
 
@@ -49,7 +51,9 @@ class Interning:
         self._sites: dict[tuple[int, int], tuple[int, int]] = {}
         self._codes: dict[int, CodeType] = {}  # keeps the ids of code objects meaningful
         self._stacks: dict[tuple[int, int], int] = {}
+        self.bytes = self._name_bytes = 0  # of the file; of names
         self.sites_left_out = self.signatures_left_out = self.stacks_left_out = 0
+        self.names_left_out = 0
 
     # ---- the file ----
 
@@ -60,8 +64,7 @@ class Interning:
             OSError: it exists, or cannot be written.
         """
         path = f"{folder}/{TABLES_NAME}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self._file = OwnFile(path, flags)
+        self._file = OwnFile(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
             self._write(TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0))
         except OSError:
@@ -80,11 +83,19 @@ class Interning:
             file.close()
 
     def _write(self, data: bytes) -> None:
-        if self._file is not None and os.write(self._file.number(), data) != len(data):
+        if self._file is None:
+            return
+        fd = self._file.number()
+        if os.write(fd, data) != len(data):
+            os.ftruncate(fd, self.bytes)  # no torn entry before another one
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.bytes += len(data)
 
     def put(self, entry: int, payload: bytes) -> None:
-        """Append one entry, by one write: a torn one can only be the last. Nothing when closed."""
+        """Append one entry, by one write: a torn one can only be the last. Nothing when closed.
+
+        Once writing has failed it is tried still: the reason, and how the recording went, may find room.
+        """
         if self._file is None:
             return
         try:
@@ -106,9 +117,13 @@ class Interning:
             return found
         if self._file is None:
             return 0
+        if self._name_bytes > MAX_NAME_BYTES and first != FURTHER_NAMES:
+            self.names_left_out += 1
+            return 0 if entry == Entry.SERIES else self.name(entry, FURTHER_NAMES, "")
         with self._lock:
             if key not in self._names:
                 number = self._next(entry)
+                self._name_bytes += len(first) + len(second)
                 text = first.encode("utf-8", "surrogatepass")
                 size = b"" if entry == Entry.OP else struct.pack("<I", len(text))
                 rest = second.encode("utf-8", "surrogatepass")

@@ -20,6 +20,8 @@ from tinytrace.tracer import launcher
 def as_before(path: list[str]) -> Iterator[None]:
     """Import as before the program: from ``path`` first, and with the modules that we had then.
 
+    Where the program has loaded the very same module anew, its copy stays: NumPy was made with that one.
+
     Args:
         path: ``sys.path`` as it was before the program.
     """
@@ -28,7 +30,8 @@ def as_before(path: list[str]) -> Iterator[None]:
     strangers = _strangers(path)
     for name in [n for n in sys.modules if n.partition(".")[0] in strangers]:
         del sys.modules[name]
-    sys.modules.update(launcher.own_modules)
+    for name, module in launcher.own_modules.items():
+        sys.modules.setdefault(name, module)
     try:
         yield
     finally:

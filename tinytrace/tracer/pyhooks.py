@@ -31,14 +31,10 @@ from tinytrace.tracer.pyslots import (
     set_handled_traceback,
     type_dict,
 )
-from tinytrace.tracer.recorder import (
-    OPEN,
-    UINT32_MAX,
-    PythonRecorder,
-    ThreadWriter,
-)
+from tinytrace.tracer.recorder import PythonRecorder
 from tinytrace.tracer.records import Flag, Policy
 from tinytrace.tracer.segments import WORDS_PER_RECORD
+from tinytrace.tracer.thread_writer import OPEN, UINT32_MAX, ThreadWriter
 
 MAX_PLACES = 65536
 PACKAGES = ("numpy", "scipy")  # whose modules hold the functions that are replaced
@@ -377,7 +373,8 @@ class PythonHooks:
         They are recorded into memory of our own; the time of the operation itself is subtracted.
         """
         recorder, calls = self._recorder, 500
-        unhooked = next((p.original_call for p in self._patches if isinstance(p, CallPatch)), None)
+        calls_of = {p.cls: p.original_call for p in self._patches if isinstance(p, CallPatch)}
+        unhooked = calls_of.get(type(ufunc))
         before = getattr(recorder.local, "writer", None)
         if unhooked is None or before is None or id(ufunc) not in self._calls:
             return 0

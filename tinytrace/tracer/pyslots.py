@@ -86,7 +86,7 @@ class CallPatch:
         """
         if "__call__" not in cls.__dict__:
             raise TypeError(f"{cls!r} has no call of its own")
-        self._cls = cls
+        self.cls = cls
         self.original_call = cls.__dict__["__call__"]
         self._slot, self._flags = _field(cls, "tp_call"), _field(cls, "tp_flags")
         self._original_slot = self._slot.value
@@ -100,11 +100,11 @@ class CallPatch:
     def undo(self) -> str | None:
         """Put back what was there; returns why that was not done."""
         if self._slot.value != self._generic or self._flags.value & HAVE_VECTORCALL:
-            return f"the call of {self._cls!r} was changed by someone else and was left as it is"
+            return f"the call of {self.cls!r} was changed by someone else and was left as it is"
         problem = self._entry.undo()
         self._slot.value = self._original_slot
         self._flags.value |= self._vectorcall
-        modified(self._cls)
+        modified(self.cls)
         return problem
 
 

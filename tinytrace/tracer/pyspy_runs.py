@@ -45,15 +45,19 @@ class Runs:
             self.end_us.append(end_us)
 
 
-def read_runs(path: Path, runs: Runs, warnings: list[str]) -> None:
+def read_runs(path: Path, runs: Runs, warnings: list[str], *, native: bool = False) -> None:
     """Read py-spy's file into ``runs``; what was read before an error stays.
+
+    With native frames py-spy stops the program while it looks: no stack is torn then. One that lacks its
+    outermost C frames is where C code could not be unwound, and lacks nothing of Python's.
 
     Raises:
         OSError: it cannot be read.
         ValueError, KeyError, TypeError: it is not what py-spy writes.
     """
     _read_runs(_events(path, warnings), runs)
-    _mend(runs)
+    if not native:
+        _mend(runs)
 
 
 def _events(path: Path, warnings: list[str]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,7 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from tinytrace.tracer.pyspy import LOG_NAME, MARKER_FILE, OUTPUT_NAME, TIMES_NAME
+from tinytrace.tracer.pyspy import (
+    LOG_NAME,
+    MARKER_FILE,
+    OUTPUT_NAME,
+    STOP_TIMEOUT_S,
+    TIMES_NAME,
+)
 from tinytrace.tracer.pyspy_runs import THREAD_FRAME, Frame, Runs, read_runs
 from tinytrace.tracer.trace import Column
 
@@ -41,6 +48,7 @@ class PySpySamples:
         clock_error_ns: how far the times may be off; 0 only when there are no samples.
         clock_drift_ns: offset found at the end less the offset found at the start; None: not known.
         mended_ns: time in which py-spy missed the callers; it went to the stack before.
+        rate_hz: samples per second that were asked for.
         begin_ns, end_ns: the stretch that the samples cover.
         warnings: what is not in here, for people.
     """
@@ -56,9 +64,15 @@ class PySpySamples:
     clock_error_ns: int
     clock_drift_ns: int | None
     mended_ns: int
+    rate_hz: float
     begin_ns: int
     end_ns: int
     warnings: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """What a trace says about its samples: JSON-ready."""
+        names = ("rate_hz", "clock_error_ns", "clock_drift_ns", "mended_ns", "begin_ns", "end_ns")
+        return {name: getattr(self, name) for name in names}
 
 
 class _Place(Enum):
@@ -82,8 +96,10 @@ def read_samples(folder: Path) -> PySpySamples | None:
         return None
     warnings: list[str] = []
     runs = Runs()
+    _wait_until_written(folder / OUTPUT_NAME)
     try:
-        read_runs(folder / OUTPUT_NAME, runs, warnings)
+        native = any(note.get("native") for note in notes)
+        read_runs(folder / OUTPUT_NAME, runs, warnings, native=native)
     except (ValueError, KeyError, TypeError) as error:
         warnings.append(f"py-spy's file is damaged, the rest of it is left out: {error}")
     except OSError:
@@ -91,6 +107,22 @@ def read_samples(folder: Path) -> PySpySamples | None:
     offset_ns, error_ns, drift_ns = _align(notes, runs, warnings)
     window = _window(notes, runs, offset_ns)
     return _assemble(runs, notes, offset_ns, window, (error_ns, drift_ns), warnings=warnings)
+
+
+def _wait_until_written(path: Path) -> None:
+    """Wait while py-spy still lives: after the program was killed, it writes its file."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    own = b"\0" + os.fsencode(path) + b"\0"
+    writers = [p for p in Path("/proc").glob("[0-9]*/cmdline") if own in _read_bytes(p)]
+    while any(own in _read_bytes(p) for p in writers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # the process has ended
+        return b""
 
 
 def _read_notes(path: Path) -> list[dict[str, Any]]:
@@ -217,7 +249,7 @@ def _assemble(
         t_ns, weight_ns, np.repeat(tid[rows], pieces), np.repeat(stack[rows], pieces),
         frame_id, parent, tuple(runs.frames),
         named,
-        clock[0], clock[1], runs.mended_us * 1000, window[0], window[1], tuple(warnings),
+        clock[0], clock[1], runs.mended_us * 1000, rate_hz, window[0], window[1], tuple(warnings),
     )  # fmt: skip
 
 

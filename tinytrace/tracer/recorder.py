@@ -15,20 +15,26 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from tinytrace.tracer.folding import Closed, DiskLimit
 from tinytrace.tracer.interning import Interning
 from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream
 from tinytrace.tracer.segments import (
     HEADER_WORDS,
     WORDS_PER_RECORD,
-    DiskLimit,
     RecordWriter,
+    keep_reserve,
     make_segment,
+    release_reserve,
+)
+from tinytrace.tracer.thread_writer import (
+    KIND_SHIFT,
+    OPEN,
+    UINT32_MAX,
+    ThreadEnd,
+    ThreadWriter,
 )
 
-# The last word of a span: distance to the parent (32 bits) | kind (8) | flags (8).
-KIND_SHIFT, FLAGS_SHIFT = 32, 40
-OPEN = Flag.OPEN << FLAGS_SHIFT
-UINT32_MAX = 0xFFFFFFFF
+MAX_DEPTH = 512  # open spans of one thread; deeper ones are dropped
 
 
 class Recorder(Protocol):
@@ -74,83 +80,6 @@ class Recorder(Protocol):
 
     def reset_after_fork(self) -> None:
         """Forget the parent's recording, in the child of a fork."""
-
-
-class ThreadWriter:
-    """The spans of one thread; only that thread writes.
-
-    Attributes:
-        index: the thread's number in this process.
-        words: the current segment, as 64-bit words; record n begins at word
-            ``n * WORDS_PER_RECORD + shift``.
-        next: number of the next record, counted from the thread's first.
-        end: number of the first record that does not fit in the segment.
-        stack: the open spans, outermost first.
-        open: those of them that end by a token: their segment and first word.
-        opaque: an op runs whose inside is not recorded (`records.Policy.OPAQUE`).
-        sampled_ns, sampled_cpu_ns: the sampler's: when it last saw this thread, its CPU clock then.
-    """
-
-    __slots__ = (
-        "created_ns", "empty", "end", "generation", "ident", "index", "native_id", "next", "number",
-        "opaque", "open", "rolling", "sampled_cpu_ns", "sampled_ns", "shift", "stack", "words",
-    )  # fmt: skip
-
-    def __init__(
-        self, index: int, ident: int, native_id: int, generation: int, created_ns: int
-    ) -> None:
-        """Begin without a segment: the first span makes one."""
-        self.index = index
-        self.ident = ident
-        self.native_id = native_id
-        self.generation = generation
-        self.created_ns = created_ns
-        self.words = memoryview(b"")
-        self.shift = self.next = self.end = self.number = self.empty = 0
-        self.rolling = False
-        self.opaque = 0
-        self.stack: list[int] = []
-        self.open: dict[int, tuple[memoryview, int]] = {}
-        self.sampled_ns = self.sampled_cpu_ns = 0
-
-    def finish(self, words: memoryview, at: int, n: int, end_ns: int, flags: int) -> None:
-        """Complete span ``n``, whose first word is ``words[at]``, wherever it is in the stack."""
-        stack = self.stack
-        if n not in stack:
-            return  # recording was closed, or the process forked, inside it
-        if stack[-1] != n:
-            flags |= Flag.DETACHED  # spans that began inside it are still open
-        stack.remove(n)
-        words[at + 1] = max(0, end_ns - words[at])
-        words[at + 3] = words[at + 3] & ((1 << FLAGS_SHIFT) - 1) | flags << FLAGS_SHIFT
-
-    def discard(self, words: memoryview, at: int, n: int) -> None:
-        """Leave span ``n`` out: its slot is given back if it is the last one, else left empty."""
-        if n not in self.stack:
-            return
-        self.stack.remove(n)
-        words[at] = words[at + 1] = words[at + 2] = words[at + 3] = 0
-        if self.next == n + 1 and words is self.words:
-            self.next = n
-        else:
-            self.empty += 1
-
-    def let_go(self) -> None:
-        """Write nothing any more, not even ends of open spans; the map goes with its last user."""
-        self.end = 0
-        self.stack.clear()
-        self.open.clear()
-        self.words = memoryview(b"")
-
-
-class _ThreadEnd:
-    """Lies in a thread's local storage; when the thread ends, its segment is let go."""
-
-    def __init__(self, writer: ThreadWriter) -> None:
-        self._writer = writer
-
-    def __del__(self) -> None:
-        self._writer.let_go()
 
 
 class PythonRecorder:
@@ -216,8 +145,14 @@ class PythonRecorder:
             raise RuntimeError("recording needs a little-endian machine")
         self._forget()
         self._folder = os.fspath(folder)
-        self._disk = DiskLimit(self._folder, disk_limit_bytes)
-        self.tables.open(self._folder)
+        tables = self.tables
+        self._disk = DiskLimit(self._folder, disk_limit_bytes, lambda: tables.bytes)
+        tables.open(self._folder)
+        try:
+            keep_reserve(self._folder)
+        except OSError:
+            tables.close()
+            raise
         self.tables.internal(*self._prefixes)
         self.active = True
         _recording.append(self)
@@ -229,16 +164,23 @@ class PythonRecorder:
             writer.let_go()
         self._samples.let_go()
         self._counters.let_go()
+        if self.tables.is_open:
+            release_reserve(self._folder)
         self.tables.close()
         if self in _recording:
             _recording.remove(self)
 
     def fail(self, problem: BaseException) -> None:
         """End recording, keep the reason; the program goes on."""
-        self._error = self._error or getattr(problem, "errno", None) or errno.EIO
         self.active = False
         for writer in self.writers:
             writer.end = 0  # the next span asks for a segment, and is refused
+        if self._error:
+            return
+        memory = errno.ENOMEM if isinstance(problem, MemoryError) else errno.EIO
+        self._error = getattr(problem, "errno", None) or memory
+        release_reserve(self._folder)
+        self.put(Entry.WARNING, f"recording ended early: {os.strerror(self._error)}".encode())
 
     def stats(self) -> dict[str, int]:
         """See `Recorder.stats`."""
@@ -248,9 +190,12 @@ class PythonRecorder:
             "skipped_elements": 0,
             "folded_spans": self._disk.folded_spans,
             "folded_segments": self._disk.folded_segments,
+            "folded_samples": self._disk.folded_samples,
+            "folded_counters": self._disk.folded_counters,
             "sites_left_out": self.tables.sites_left_out,
             "signatures_left_out": self.tables.signatures_left_out,
             "stacks_left_out": self.tables.stacks_left_out,
+            "names_left_out": self.tables.names_left_out,
             "errno": self._error,
             "threads": len(self.writers),
         }
@@ -291,7 +236,7 @@ class PythonRecorder:
             return None
         writer = self.thread(_thread.get_ident(), self._native_id())
         self.local.writer = writer
-        self.local.end = _ThreadEnd(writer)
+        self.local.end = ThreadEnd(writer)
         return writer
 
     def thread(self, ident: int, native_id: int) -> ThreadWriter:
@@ -344,25 +289,36 @@ class PythonRecorder:
         return writer
 
     def _roll(self, writer: ThreadWriter) -> None:
-        first, full = writer.next, writer.number - 1
+        first = writer.next
         mapped, capacity = make_segment(
-            self._folder, Stream.SPANS, writer.index, writer.number, first, self.clock()
+            self._folder,
+            Stream.SPANS,
+            writer.index,
+            writer.number,
+            first,
+            self.clock(),
+            writer.around(),
         )
-        if len(writer.words):
-            size, stack = writer.words.nbytes, writer.stack
-            began = (HEADER_WORDS - writer.shift) // WORDS_PER_RECORD
-            self._disk.closed_spans(
-                writer.index, full, size, lambda: not any(began <= n < first for n in stack)
-            )
-            if self._folding.acquire(blocking=False):
-                try:
-                    self._disk.hold()
-                finally:
-                    self._folding.release()
+        full = Closed(Stream.SPANS, writer.index, writer.number - 1, writer.words.nbytes)
+        if full.size:
+            stack, began = writer.stack, (HEADER_WORDS - writer.shift) // WORDS_PER_RECORD
+            full.ended = lambda: not any(began <= n < first for n in stack)
+            self._disk.closed(full)
         writer.words = memoryview(mapped).cast("Q")
         writer.shift = HEADER_WORDS - first * WORDS_PER_RECORD
         writer.number += 1
         writer.end = first + capacity
+        self._hold()
+
+    def _hold(self) -> None:
+        """Keep the disk limit. Where that fails now, the next full segment is another chance."""
+        if self._folding.acquire(blocking=False):
+            try:
+                self._disk.hold()
+            except (OSError, MemoryError):
+                return
+            finally:
+                self._folding.release()
 
     def _begin(self, kind: int, what: int) -> tuple[ThreadWriter, int, memoryview, int] | None:
         """Begin a span of the caller's caller: writer, number, segment, first word; None: not."""
@@ -372,12 +328,15 @@ class PythonRecorder:
         writer = self.writer()
         if writer is None:
             return None
+        if len(writer.stack) >= MAX_DEPTH:
+            self._dropped += 1
+            return None
         n = writer.next
         writer.next = n + 1
         words, at = writer.words, n * WORDS_PER_RECORD + writer.shift
         up = n - writer.stack[-1] if writer.stack else 0
         writer.stack.append(n)
-        words[at + 2] = what | site << 32
+        words[at + 2] = what & UINT32_MAX | site << 32
         words[at + 3] = (up if up <= UINT32_MAX else 0) | kind << KIND_SHIFT | OPEN
         words[at] = self.clock()  # last: this makes it a record
         return writer, n, words, at
@@ -418,13 +377,19 @@ class PythonRecorder:
             return
         try:
             with self._lock:
-                self._disk.closed(stream.write(self._folder, self.clock, values))
+                closed = stream.write(self._folder, self.clock, values)
+                if closed is not None:
+                    self._disk.closed(Closed(stream.stream, 0, *closed))
         except (OSError, MemoryError) as problem:
             self.fail(problem)
+            return
+        if closed is not None:
+            self._hold()
 
     def counter(self, series: int, value: float, t_ns: int = 0, /) -> None:
         """See `Recorder.counter`."""
-        self._record(self._counters, (t_ns or self.clock(), value, series, 0, 0))
+        if series:
+            self._record(self._counters, (t_ns or self.clock(), value, series, 0, 0))
 
     def sample(self, t_ns: int, weight_ns: int, cpu_ns: int, thread: int, stack: int) -> None:
         """Record a stack sample; CPU time −1: not known."""

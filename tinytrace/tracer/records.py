@@ -24,13 +24,17 @@ from enum import IntEnum, IntFlag
 FORMAT_VERSION = 1
 
 TABLES_NAME = "tables.tt"
+RESERVE_NAME = "reserve"  # space for the last entries of the tables, should the disk be full
+RESERVE_BYTES = 65536
 TABLES_MAGIC = b"TTTABLE1"
 ENTRY = struct.Struct("<IHH")  # bytes in all (with this head), Entry, 0; then the payload
 
 SEGMENT_MAGIC = b"TTSEGMT1"
 # magic, format version, stream, record size, capacity (records), thread index, segment number, pid,
-# index in its thread of the first record, time of creation, 0; then zeros up to 64 bytes
-SEGMENT_HEADER = struct.Struct("<8sHHIIIIIQQQ")
+# index in its thread of the first record, time of creation; then, in a segment that was folded and else 0:
+# 1, number of the first segment that went into it (this one is the last), records that went into it. In a
+# segment of spans: 0, label of the innermost LABELLED_OP that was open at its creation, index of that span
+SEGMENT_HEADER = struct.Struct("<8sHHIIIIIQQIIQ")
 SEGMENT_HEADER_BYTES = 64
 
 
@@ -47,24 +51,30 @@ STREAM_NAMES = {Stream.SPANS: "spans", Stream.SAMPLES: "samples", Stream.COUNTER
 # start_ns, dur_ns, signature (ops) or label (everything else), site, distance back to the parent in
 # this thread (0 = none), Kind, Flag, 0
 SPAN = struct.Struct("<QQIIIBBH")
-# t_ns, weight_ns, CPU time in it (ns; 0xFFFFFFFF = not known), thread index, stack, 0
+# t_ns, weight_ns, low half of the CPU time in it (ns; 0xFFFFFFFF = not known), thread index, stack, high half
 SAMPLE = struct.Struct("<QQIIII")
 # t_ns, value, series, 0, 0
 COUNTER = struct.Struct("<QdIIQ")
 RECORD_BYTES = 32
 
-# ``sums-<thread>.tt``: a header, then as many records as it says, one per (signature, site, kind) of the
-# folded segments of this thread. Each fold takes one segment: the whole file is written anew beside the
-# old one, renamed over it, and only then is the segment deleted; so a segment whose number is "folded
-# last" is in the sums already: a reader drops it.
+# Folding bounds the disk. Samples and counters: one segment, or several in a row, are replaced by one with
+# fewer records, written beside and renamed over the last of them before the others are deleted; so a reader
+# drops the segments whose numbers a folded one covers. Samples: one per (thread, stack, on-CPU state), laid
+# end to end up to the last of their thread. Counters: per series the first, least, greatest and last.
+
+# Spans: ``sums-<thread>.tt`` is a header, then as many records as it says, one per (signature, site, kind,
+# enclosing op) of the folded segments of this thread. Each fold takes one segment: the whole file is written
+# anew beside the old one, renamed over it, and only then is the segment deleted; so a segment whose number is
+# "folded last" is in the sums already: a reader drops it.
 SUMS_MAGIC = b"TTSUMMA1"
 # magic, format version, segment number folded last, thread index, number of records, segments folded, 0
 SUMS_HEADER = struct.Struct("<8sIIIIII")
 SUMS_HEADER_BYTES = 32
-# signature or label, site, Kind, 0, count, leaves, total_ns, self_ns, min_ns, max_ns, start_ns, end_ns:
-# `trace.Aggregates` says what they mean
-SUM = struct.Struct("<IIIIQQQQQQQQ")
-SUM_BYTES = 80
+# signature or label (0 for steps), site, Kind, label of the nearest LABELLED_OP around it (0 = none), count, ended
+# normally, leaves, total_ns, self_ns, min_ns, max_ns, start_ns, end_ns: `trace.Aggregates` says what they mean
+SUM = struct.Struct("<IIIIQQQQQQQQQ")
+SUM_BYTES = 88
+MAX_SUMS = 65536  # per thread; further groups are summed as (0, 0, kind, 0)
 
 
 class Kind(IntEnum):

@@ -1,7 +1,7 @@
 """The sampling thread in pure Python: what `native/sampler.c` does, slower.
 
-A sample stands for the time since its thread was last seen: the GIL decides when we get to look, so
-counting samples would favour code that releases it.
+A sample stands for the time since the round before: the GIL decides when we get to look, so counting
+samples would favour code that releases it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,40 @@ import _thread
 import os
 import random
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any, cast
 
-from tinytrace.tracer.recorder import PythonRecorder, ThreadWriter
+from tinytrace.tracer.interning import MAX_FRAMES
+from tinytrace.tracer.recorder import PythonRecorder
+from tinytrace.tracer.records import Entry
+from tinytrace.tracer.thread_writer import ThreadWriter
 
 THREAD_NAME = "tinytrace-stack"  # as the kernel knows it; at most 15 characters
 LONGEST_SLEEP = 5.0  # in mean sleeps
+
+
+class Place:
+    """Where a frame is: what `Interning.stack` asks of a frame."""
+
+    __slots__ = ("f_back", "f_code", "f_lasti")
+
+    def __init__(self, frame: FrameType) -> None:
+        """Copy."""
+        self.f_code = frame.f_code
+        self.f_lasti = frame.f_lasti
+        self.f_back: Place | None = None
+
+    @property
+    def f_lineno(self) -> int | None:
+        """The line; only asked for when the place is new."""
+        for begin, end, line in self.f_code.co_lines():
+            if begin <= self.f_lasti < end:
+                return line
+        return self.f_code.co_firstlineno
 
 
 class PythonSampler:
@@ -74,7 +99,11 @@ class PythonSampler:
         self._wake = _thread.allocate_lock()
         self._ended = _thread.allocate_lock()
         self._ident = 0
+        self._task = ""  # what the kernel shows of our thread
         self._started_ns = self._last_ns = 0
+        self._starter: dict[int, int] = {}  # native id by ident: `threading` may never be imported
+        self._cut_said = False
+        self._named: set[int] = set()
         self._samples = self._rounds = self._largest_gap_ns = self._late_ns = self._busy_ns = 0
 
     def start(self) -> None:
@@ -87,13 +116,27 @@ class PythonSampler:
             raise RuntimeError("the sampler is running")
         self._stopping = False
         self._started_ns = self._last_ns = self._clock()
+        self._starter = {_thread.get_ident(): _thread.get_native_id()}
         self._wake.acquire()
         self._ended.acquire()
+        # The program's signals are for the program's threads: ours begins with all of them blocked.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        started = False
         try:
             _thread.start_new_thread(self._run, ())
+            started = True
+        finally:
+            if not started:
+                self._ended.release()
+                self._wake.release()
+            self._unblock(before)
+
+    def _unblock(self, before: set[signal.Signals | int]) -> None:
+        """Put the mask back; what arrived meanwhile runs its handler here, which may raise."""
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         except BaseException:
-            self._ended.release()
-            self._wake.release()
+            self.stop()
             raise
 
     def stop(self) -> None:
@@ -101,9 +144,14 @@ class PythonSampler:
         self._stopping = True
         if self._wake.locked():
             self._wake.release()
-        if self._ident != _thread.get_ident():
-            with self._ended:
+        if self._ident == _thread.get_ident():
+            return  # from a finalizer that runs in our thread: it ends when it returns
+        with self._ended:
+            task, self._task = self._task, ""
+        for _ in range(1000):  # it has nothing left to do but to end
+            if not task or not os.path.exists(task):  # noqa: PTH110 - pathlib is not loaded for this
                 return
+            time.sleep(0.0001)
 
     def stats(self) -> dict[str, int]:
         """Return how it went: counts, times in ns, and the rate that was achieved."""
@@ -131,8 +179,7 @@ class PythonSampler:
         pid = os.getpid()
         try:
             self._ident = _thread.get_ident()
-            # The program's signals are for the program's threads.
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            self._task = f"/proc/self/task/{_thread.get_native_id()}"
             _name_thread()
             self._tick(self._clock())
             due_ns = self._clock()
@@ -149,42 +196,82 @@ class PythonSampler:
 
     def _round(self, due_ns: int) -> int:
         """Look at every thread once; returns the time when that was done."""
-        now_ns = self._clock()
-        self._largest_gap_ns = max(self._largest_gap_ns, now_ns - self._last_ns)
+        now_ns, before_ns = self._clock(), self._last_ns
+        self._largest_gap_ns = max(self._largest_gap_ns, now_ns - before_ns)
         self._late_ns += max(0, now_ns - due_ns)
-        self._last_ns = now_ns
-        self._rounds += 1
         try:
             if self._samples_wanted:
-                self._sample_threads(now_ns)
+                self._sample_threads(now_ns, before_ns)
         except Exception as problem:  # no memory, say: recording ends, the program goes on
             self._recorder.fail(problem)
+        self._last_ns = now_ns
+        self._rounds += 1
         self._tick(now_ns)
         done_ns = self._clock()
         self._busy_ns += done_ns - now_ns
         return done_ns
 
-    def _sample_threads(self, now_ns: int) -> None:
+    def _sample_threads(self, now_ns: int, before_ns: int) -> None:
         recorder = self._recorder
-        native_ids = _native_ids()
-        for ident, frame in self._frames().items():
-            if ident == self._ident:
-                continue
-            stack = recorder.tables.stack(frame)
+        native_ids = {**self._starter, **_native_ids()}
+        for ident, place in self._look().items():
+            stack = recorder.tables.stack(cast("FrameType", place))
             if not stack:
                 continue
             thread = recorder.thread(ident, native_ids.get(ident, 0))
-            recorder.sample(now_ns, *self._since(thread, now_ns), thread.index, stack)
+            if thread.index not in self._named:
+                self._name(thread)
+            since_ns, cpu_ns = self._since(thread, now_ns, before_ns)
+            recorder.sample(now_ns, now_ns - since_ns, cpu_ns, thread.index, stack)
             self._samples += 1
 
-    def _since(self, thread: ThreadWriter, now_ns: int) -> tuple[int, int]:
-        """Return the wall and CPU time since a thread was last seen; CPU −1: not known."""
-        seen_ns, cpu_before_ns = thread.sampled_ns, thread.sampled_cpu_ns
+    def _name(self, thread: ThreadWriter) -> None:
+        """Write down a name: a thread may be met before `threading` has entered it in its table."""
+        name = getattr(_known_threads().get(thread.ident), "_name", "")
+        if name:
+            self._named.add(thread.index)
+            head = struct.pack("<IQ", thread.index, thread.native_id)
+            self._recorder.put(Entry.THREAD, head + str(name).encode("utf-8", "surrogatepass"))
+
+    def _look(self) -> dict[int, Place]:
+        """Return where every thread but ours is.
+
+        Copied at once: the threads go on while we write, and a frame that we hold would keep what its
+        function's variables hold, to be destroyed in our thread.
+        """
+        places = {}
+        frames = self._frames()
+        frames.pop(self._ident, None)  # in a variable of its own, our frame would never be let go
+        for ident, innermost in frames.items():
+            top = place = Place(innermost)
+            frame = innermost.f_back
+            for _ in range(MAX_FRAMES - 1):
+                if frame is None:
+                    break
+                place.f_back = Place(frame)
+                place, frame = place.f_back, frame.f_back
+            else:
+                self._say_cut(frame)
+            places[ident] = top
+        return places
+
+    def _say_cut(self, left_out: FrameType | None) -> None:
+        if left_out is not None and not self._cut_said:
+            self._cut_said = True
+            text = f"stacks of more than {MAX_FRAMES} frames: the outer ones are left out"
+            self._recorder.put(Entry.WARNING, text.encode())
+
+    def _since(self, thread: ThreadWriter, now_ns: int, before_ns: int) -> tuple[int, int]:
+        """Return since when a sample counts, and the CPU time since then; −1: not known.
+
+        It counts since the round before, in which its thread was seen, or was not there, or not in Python.
+        """
+        followed, cpu_before_ns = thread.sampled_ns == before_ns, thread.sampled_cpu_ns
         cpu_ns = self._cpu_clock(thread.native_id) if thread.native_id else -1
         thread.sampled_ns, thread.sampled_cpu_ns = now_ns, max(0, cpu_ns)
-        weight_ns = now_ns - (seen_ns or max(thread.created_ns, self._started_ns))
-        known = cpu_ns > 0 and cpu_before_ns > 0 and cpu_ns >= cpu_before_ns
-        return max(0, weight_ns), cpu_ns - cpu_before_ns if known else -1
+        new = not followed and before_ns < thread.created_ns < now_ns
+        known = followed and 0 < cpu_before_ns <= cpu_ns
+        return thread.created_ns if new else before_ns, cpu_ns - cpu_before_ns if known else -1
 
     def _tick(self, now_ns: int) -> None:
         for i, call in enumerate(self._ticks):
@@ -198,8 +285,13 @@ class PythonSampler:
 
 def _native_ids() -> dict[int, int]:
     """Return the kernel's ids of the threads that ``threading`` knows, by ident."""
-    active = getattr(sys.modules.get("threading"), "_active", {})
-    return {ident: getattr(thread, "_native_id", 0) or 0 for ident, thread in list(active.items())}
+    threads = list(_known_threads().items())
+    return {ident: getattr(thread, "_native_id", 0) or 0 for ident, thread in threads}
+
+
+def _known_threads() -> dict[int, Any]:
+    threads: dict[int, Any] = getattr(sys.modules.get("threading"), "_active", {})
+    return threads
 
 
 def thread_cpu_ns(native_id: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import sys
 import time
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from tinytrace.errors import StoreError, TinytraceError, UsageError
 from tinytrace.tracer import annotate
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
-from tinytrace.tracer.files import OwnFile
+from tinytrace.tracer.audit import self_audit
 from tinytrace.tracer.hooks import AfterImport
+from tinytrace.tracer.machine import machine
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
-from tinytrace.tracer.store import create_run, lock_run, process_folder, remove_run
+from tinytrace.tracer.store import create_run, join_run, process_folder, remove_run
 
 if TYPE_CHECKING:
     from tinytrace.tracer.trace import Trace
@@ -104,6 +104,7 @@ class Session:
     """
 
     _current: Session | None = None
+    _ours = (str(Path(__file__).parents[1]) + os.sep, "<frozen runpy>", "<frozen importlib")
 
     def __init__(
         self, options: Options, command: list[str], run_folder: Path | None = None
@@ -112,10 +113,11 @@ class Session:
         self.options = options
         self._command = command
         self._joined = run_folder is not None
-        self._lock: OwnFile | None = None
-        self._active = False
+        self._lock = -1
+        self._active, self._pid = False, 0
         self._undo: list[Callable[[], None]] = []
         self._sampler: Any = None
+        self._asked_hz = 0.0  # of our own thread
         self._tick: Callable[[], None] | None = None
         if run_folder is None:
             stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -131,6 +133,14 @@ class Session:
         """A session of a further process in an existing run."""
         return cls(options, [], run_folder)
 
+    def is_alive(self) -> bool:
+        """Whether it goes on here. In a forked child that is not followed it is the parent's, and let go."""
+        if self._active and self._pid != os.getpid():
+            self._active = False
+            Session._current = None
+            annotate.set_recorder(None)
+        return self._active
+
     def start(self) -> None:
         """Begin to record.
 
@@ -138,7 +148,7 @@ class Session:
             StoreError: the run folder cannot be made.
             UsageError: this process is being recorded already, or the core is not there.
         """
-        if Session._current is not None:
+        if Session._current is not None and Session._current.is_alive():
             raise UsageError("this process is being recorded already")
         self._recorder = load_core()
         if not self._joined:
@@ -146,21 +156,22 @@ class Session:
             _, self._lock = create_run(
                 self.options.output.parent, self.run_folder.name, description
             )
+        else:
+            self._lock = join_run(self.run_folder)
         try:
-            if self._lock is None:
-                self._lock = lock_run(self.run_folder)
             self._start_process()
-        except (OSError, TinytraceError) as problem:
+        except BaseException as problem:
             self.stop()
             self.discard()
-            if isinstance(problem, TinytraceError):
-                raise
-            raise StoreError(f"cannot record in {self.run_folder}: {problem.strerror}") from problem
+            if isinstance(problem, OSError):
+                text = f"cannot record in {self.run_folder}: {problem.strerror}"
+                raise StoreError(text) from problem
+            raise
 
     def _start_process(self) -> None:
         self._folder = process_folder(self.run_folder)
         self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
-        self._active = True
+        self._active, self._pid = True, os.getpid()
         Session._current = self
         self._undo = [self._recorder.close]
         self._started_ns = time.monotonic_ns()
@@ -170,6 +181,7 @@ class Session:
             clock="CLOCK_MONOTONIC", format_version=FORMAT_VERSION,
             machine=machine(), options={"rate_hz": self.options.rate_hz, "sampler": self.options.sampler},
         )  # fmt: skip
+        self._recorder.internal(("<__array_function__", "<frozen "), self._ours)
         annotate.set_recorder(self._recorder)
         self._undo.append(lambda: annotate.set_recorder(None))
         if self.options.ops:
@@ -189,9 +201,7 @@ class Session:
         hooks = self._backend()
         adapter = NumpyAdapter(hooks, self._recorder.op)
         after_import = AfterImport()
-        package = str(Path(__file__).parents[1]) + os.sep
-        ours = (package, "<frozen runpy>", "<frozen importlib")
-        self._recorder.internal(("<__array_function__", "<frozen "), ours)
+        ours = self._ours
 
         def numpy_is_here(module: Any) -> None:
             internal = [
@@ -254,7 +264,8 @@ class Session:
         try:
             spy.start()
         except StoreError as problem:
-            self._recorder.put(Entry.WARNING, str(problem).encode())
+            text = f"{problem}; the sampling thread took the samples"
+            self._recorder.put(Entry.WARNING, text.encode("utf-8", "replace"))
             self._start_thread(self.options.rate_hz)
             return
         self._undo.append(spy.stop)
@@ -271,6 +282,7 @@ class Session:
         """Start the sampling thread; at rate 0 it reads the counters only."""
         if self._sampler is not None:
             return
+        self._asked_hz = rate_hz
         if self._recorder.core == "c":
             self._recorder.sampler_start(
                 rate_hz, self._tick, TICK_S, random.SystemRandom().getrandbits(63)
@@ -285,8 +297,8 @@ class Session:
             sampler.start()
             self._sampler = sampler.stats
             self._undo.append(sampler.stop)
-        if rate_hz:
-            before = sys.getswitchinterval()
+        before = sys.getswitchinterval()
+        if rate_hz and before > SWITCH_INTERVAL_S:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
 
             def restore() -> None:
@@ -300,7 +312,7 @@ class Session:
 
     def stop(self) -> None:
         """End the recording and undo every hook, last in first out. Never raises; may be called again."""
-        if not self._active or Session._current is not self:
+        if not self.is_alive() or Session._current is not self:
             return
         if self._tick:
             self._tick()
@@ -325,48 +337,28 @@ class Session:
 
     def _op_cost(self) -> int | None:
         """What recording one op takes, in ns, measured here and now; None where it cannot be."""
+        try:
+            return self._measured_op_cost()
+        except Exception:  # an error handler of the program's, say: stopping goes on
+            return None
+
+    def _measured_op_cost(self) -> int | None:
         measure = getattr(self._recorder, "op_cost", None)
         numpy = sys.modules.get("numpy")
         if measure is None or numpy is None or not self.options.ops or not hasattr(numpy, "add"):
             return None
         operand = numpy.ndarray((4, 4), "float32", bytes(64))  # made without an op
-        try:
-            return int(measure(numpy.add, operand, operand)) or None
-        except Exception:  # the program may have put anything in the place of `add`
-            return None
+        return int(measure(numpy.add, operand, operand)) or None
 
     def _audit(self, cost_ns: int | None) -> dict[str, Any]:
-        stats = dict(self._recorder.stats())
-        audit: dict[str, Any] = {"core": self._recorder.core}
-        for key in (
-            "dropped",
-            "folded_spans",
-            "skipped_elements",
-            "sites_left_out",
-            "signatures_left_out",
-            "stacks_left_out",
-        ):
-            audit[key] = stats.get(key, 0)
-        if stats.get("errno"):
-            audit["error"] = os.strerror(stats["errno"])
-            text = f"recording ended early: {audit['error']}"
-            self._recorder.put(Entry.WARNING, text.encode())
-        if self.options.sampler == "thread":
-            audit["asked_hz"] = self.options.rate_hz
-        busy_ns = 0
-        if self._sampler is not None:
-            sampled = self._sampler()
-            busy_ns = audit["sampler_busy_ns"] = int(sampled.get("busy_ns", 0))
-            if sampled.get("rounds"):
-                audit["mean_lateness_ns"] = int(sampled["late_ns"] / sampled["rounds"])
-        if cost_ns:
-            audit["overhead_ns_per_op"] = cost_ns
-        spans = int(stats.get("spans", 0))
-        wall_ns = time.monotonic_ns() - self._started_ns
-        if cost_ns or not spans:
-            own_ns = busy_ns + spans * (cost_ns or 0)
-            audit["own_overhead_percent"] = round(100 * own_ns / max(wall_ns, 1), 3)
-        return audit
+        return self_audit(
+            core=self._recorder.core,
+            stats=dict(self._recorder.stats()),
+            sampled=self._sampler() if self._sampler is not None else {},
+            asked_hz=self._asked_hz,
+            cost_ns=cost_ns,
+            wall_ns=time.monotonic_ns() - self._started_ns,
+        )
 
     def trace(self) -> Trace:
         """Read back what all processes of the run recorded; call after `stop`.
@@ -380,12 +372,16 @@ class Session:
 
     def discard(self) -> None:
         """Remove the run folder, when its trace has been written. Not for those who joined."""
-        if self._joined:
+        if self._joined or self._pid not in {0, os.getpid()}:
             return
         remove_run(self.run_folder)
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self.release()
+
+    def release(self) -> None:
+        """Leave the run folder to ``recover``, while this process lives on."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def restart_in_child(self) -> None:
         """After a fork, in the child: forget the parent's recording and begin one of our own."""
@@ -401,27 +397,3 @@ class Session:
             self._start_process()
         except (OSError, TinytraceError):
             self._recorder.close()  # the child runs unrecorded; the run folder may be gone
-
-
-def machine() -> dict[str, Any]:
-    """What this machine and interpreter are; nothing here imports anything heavy."""
-    return {
-        "system": platform.system(),
-        "release": platform.release(),
-        "architecture": platform.machine(),
-        "cpu": _cpu_model(),
-        "cpu_count": os.cpu_count(),
-        "python": platform.python_version(),
-        "implementation": sys.implementation.name,
-    }
-
-
-def _cpu_model() -> str | None:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        return None
-    return None

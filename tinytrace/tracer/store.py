@@ -1,7 +1,8 @@
 """Run folders: where they are, whether they are in use, and how they become a `Trace`.
 
-``<output folder>/.tinytrace/<run>/`` holds ``lock`` (flocked while a process of the run lives),
-``run.json`` (command and options) and one folder per process (`tinytrace.tracer.records`).
+``<output folder>/.tinytrace/<run>/`` holds ``lock``, ``run.json`` (command and core) and one folder per
+process (`tinytrace.tracer.records`). Every process of the run holds a shared lock on ``lock``, which the kernel
+takes away when the process ends, in whatever way; who wants the run for itself asks for an exclusive one.
 """
 
 from __future__ import annotations
@@ -9,20 +10,22 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from tinytrace.errors import StoreError
-from tinytrace.tracer.files import OwnFile
+from tinytrace.tracer.files import out_of_the_way
 
 STORE_NAME = ".tinytrace"
 LOCK_NAME = "lock"
 RUN_NAME = "run.json"
+PROCESS_NAME = re.compile(r"p\d+-\d+")
 
 
-def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[Path, OwnFile]:
-    """Make and lock a run folder under ``parent``; returns it and the lock.
+def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[Path, int]:
+    """Make and lock a run folder under ``parent``; returns it and the lock's file descriptor.
 
     Raises:
         StoreError: it cannot be made (no permission, read-only or full file system).
@@ -30,7 +33,8 @@ def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[
     run = parent / STORE_NAME / run_id
     try:
         run.mkdir(parents=True)
-        lock = lock_run(run)
+        (run / LOCK_NAME).touch(0o600)
+        lock = join_run(run)
         (run / RUN_NAME).write_text(json.dumps(description))
     except OSError as problem:
         remove_run(run)
@@ -40,16 +44,40 @@ def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[
     return run, lock
 
 
-def lock_run(run: Path) -> OwnFile:
-    """Say that a process of this run lives, until it closes what is returned, or dies.
+def join_run(run: Path) -> int:
+    """Hold a run as one of its processes; returns the lock's file descriptor, −1 if it cannot be had."""
+    return _lock(run, fcntl.LOCK_SH)
+
+
+def claim_run(run: Path) -> int:
+    """Hold an ended run for oneself; returns the lock's file descriptor, −1 where there is no lock.
 
     Raises:
-        OSError: the folder is gone, or full.
+        StoreError: one of its processes lives, or somebody else has claimed it.
     """
-    lock = OwnFile(str(run / LOCK_NAME), os.O_RDWR | os.O_CREAT)
-    fcntl.flock(
-        lock.number(), fcntl.LOCK_SH
-    )  # each process has one; `in_use` holds it for a moment
+    try:
+        return _lock(run, fcntl.LOCK_EX)
+    except BlockingIOError:
+        raise StoreError(
+            f"{run} is in use: a process of it still runs, or it is being recovered; try again later"
+        ) from None
+
+
+def _lock(run: Path, how: int) -> int:
+    try:
+        lock = out_of_the_way(os.open(run / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return -1
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        if how == fcntl.LOCK_EX:
+            raise
+        return -1  # somebody is just looking, or is about to remove the run
+    except OSError:  # a file system without locks
+        os.close(lock)
+        return -1
     return lock
 
 
@@ -77,36 +105,36 @@ def remove_run(run: Path) -> None:
 def in_use(run: Path) -> bool:
     """Whether a process of this run still lives."""
     try:
-        lock = os.open(run / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        lock = claim_run(run)
+    except StoreError:
         return True
-    finally:
+    if lock >= 0:
         os.close(lock)
     return False
 
 
 def unfinished_runs(folder: Path) -> list[Path]:
     """Runs under ``folder`` that ended without a trace: oldest first."""
-    store = folder / STORE_NAME
-    if not store.is_dir():
+    try:
+        runs = sorted((folder / STORE_NAME).iterdir())
+    except OSError:
         return []
-    runs = [run for run in sorted(store.iterdir()) if (run / LOCK_NAME).exists()]
-    return [run for run in runs if not in_use(run)]
+    return [run for run in runs if (run / LOCK_NAME).exists() and not in_use(run)]
 
 
 def process_folders(run: Path) -> list[Path]:
-    """The process folders of a run, in order of their making.
+    """The folders of the processes that recorded something in a run.
 
     Raises:
-        StoreError: there is no such run, or nothing was recorded in it.
+        StoreError: there is no such run, nothing was recorded in it, or it cannot be read.
     """
-    if not run.is_dir():
-        raise StoreError(f"no run folder: {run}")
-    folders = [f for f in run.iterdir() if f.name.startswith("p") and (f / "tables.tt").is_file()]
+    try:
+        if not run.is_dir():
+            raise StoreError(f"no run folder: {run}")
+        named = [f for f in run.iterdir() if PROCESS_NAME.fullmatch(f.name) and f.is_dir()]
+        folders = [f for f in named if any(f.iterdir())]
+    except OSError as problem:
+        raise StoreError(f"cannot read {run}: {problem.strerror}") from problem
     if not folders:
         raise StoreError(f"nothing was recorded in {run}")
-    return sorted(folders, key=lambda f: ((f / "tables.tt").stat().st_ctime_ns, f.name))
+    return sorted(folders)

@@ -23,6 +23,7 @@ from tinytrace.tracer.records import (
 )
 from tinytrace.tracer.trace import Operand, Signature
 
+MAX_LINE = 2**31 - 1
 _HEADER = struct.Struct("<8sII")
 _PYTHON_SCALARS = {"f": "float", "i": "int", "b": "bool", "c": "complex"}
 _NAMES = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
@@ -74,7 +75,7 @@ def read_signature(key: bytes, ops: dict[int, str]) -> Signature:
     op, n_in, n_out, size = (
         words[0] & 0xFFFFFFFF, words[0] >> 32 & 255, words[0] >> 40 & 255, words[0] >> 48,
     )  # fmt: skip
-    at, operands = 1, []
+    at, operands = 1, list[Operand]()
     for _ in range(n_in + n_out):
         head = words[at]
         ndim, layout, alias, kind = (head >> shift & 255 for shift in (0, 8, 16, 24))
@@ -86,6 +87,8 @@ def read_signature(key: bytes, ops: dict[int, str]) -> Signature:
             f"<{n_words - ndim}q", key[8 * (at + 1 + ndim) : 8 * (at + 1 + n_words)]
         )
         at += 1 + n_words
+        if len(operands) <= alias != NO_ALIAS:
+            raise ValueError("an alias of a later operand")
         where = Layout(layout & LAYOUT_MASK)
         itemsize = head >> 32
         name = dtype_name(chr(kind), itemsize, swapped=bool(layout & LAYOUT_SWAPPED))
@@ -100,7 +103,7 @@ def read_signature(key: bytes, ops: dict[int, str]) -> Signature:
 
 def _add(tables: Tables, entry: int, payload: bytes) -> None:
     if entry == Entry.META:
-        tables.meta.update(json.loads(payload))
+        tables.meta.update(dict(json.loads(payload)))
     elif entry == Entry.THREAD:
         index, low, high = struct.unpack_from("<III", payload)
         name = _text(payload[12:])
@@ -113,13 +116,17 @@ def _add(tables: Tables, entry: int, payload: bytes) -> None:
         tables.signatures[number] = read_signature(payload[4:], tables.ops)
     elif entry == Entry.SITE:
         number, line, _, size = struct.unpack_from("<IIII", payload)
-        tables.sites[number] = (_text(payload[16 + size :]), _text(payload[16 : 16 + size]), line)
+        file, name = _text(payload[16 : 16 + size]), _text(payload[16 + size :])
+        tables.sites[number] = (name, file, line if line <= MAX_LINE else 0)
     elif entry == Entry.STACK:
         number, parent, site = struct.unpack("<III", payload)
         tables.stacks[number] = (parent, site)
     elif entry == Entry.LABEL:
         number, name, arguments = _pair(payload)
-        tables.labels[number] = (name, arguments)
+        tables.labels[number] = (name, "")
+        if arguments:
+            dict(json.loads(arguments))
+            tables.labels[number] = (name, arguments)
     elif entry == Entry.SERIES:
         number, name, unit = _pair(payload)
         tables.series[number] = (name, unit)
@@ -153,7 +160,7 @@ def read_tables(folder: Path) -> Tables:
             break
         try:
             _add(tables, entry, data[at + ENTRY.size : at + size])
-        except (ValueError, KeyError, IndexError, struct.error):
+        except (ValueError, TypeError, LookupError, RecursionError, struct.error):
             bad += 1
         at += size
     if at != len(data):

@@ -96,14 +96,17 @@ class Spans(Table):
 class Aggregates(Table):
     """Spans that were folded together to bound disk or file size: one row per group.
 
-    ``self_ns`` is time not spent in child spans, ``leaves`` the number of the spans that had no child
-    op (only those carry FLOPs and bytes); the group's spans lie in ``start_ns``…``end_ns``.
+    ``args_id`` is that of `Spans`; ``outer_args_id`` that of the nearest op with arguments around them
+    (``tt.op``: figures in it stand for all that ran inside), −1 = none. ``ended`` of the ``count`` spans ended
+    normally, and ``leaves`` of these had no op inside (only those have the FLOPs and bytes of their
+    signature). ``self_ns`` is time not spent in child spans; the group's spans lie in ``start_ns``…``end_ns``.
     """
 
     DTYPES: ClassVar = {
         "name_id": "i4", "kind": "u1", "thread": "i4", "signature_id": "i4", "callsite_id": "i4",
         "count": "i8", "leaves": "i8", "total_ns": "i8", "self_ns": "i8", "min_ns": "i8",
-        "max_ns": "i8", "start_ns": "i8", "end_ns": "i8",
+        "max_ns": "i8", "start_ns": "i8", "end_ns": "i8", "args_id": "i4", "outer_args_id": "i4",
+        "ended": "i8",
     }  # fmt: skip
     name_id: Column
     kind: Column
@@ -118,6 +121,9 @@ class Aggregates(Table):
     max_ns: Column
     start_ns: Column
     end_ns: Column
+    args_id: Column
+    outer_args_id: Column
+    ended: Column
 
 
 @dataclass(frozen=True, eq=False)

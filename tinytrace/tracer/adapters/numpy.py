@@ -107,7 +107,8 @@ class NumpyAdapter:
 
     def install(self, numpy: ModuleType) -> None:
         """Hook everything that is listed in this file."""
-        core = sys.modules.get("numpy._core") or sys.modules["numpy.core"]
+        # Each major version has a stub by the other's name.
+        core = sys.modules["numpy.core" if numpy.__version__ < "2" else "numpy._core"]
         self._backend.attach(numpy.ufunc)
         self._attached = True
         for name in UFUNC_METHODS:

@@ -22,7 +22,7 @@ static inline void *frame_top(PyThreadState *tstate) {
 #if PY_VERSION_HEX >= 0x030D0000
     return tstate->current_frame;
 #else
-    return tstate->cframe->current_frame;
+    return tstate->cframe ? tstate->cframe->current_frame : NULL; /* a foreign thread is listed before it is initialised */
 #endif
 }
 static inline void *frame_next(void *frame) { return ((_PyInterpreterFrame *)frame)->previous; }

@@ -9,7 +9,6 @@ static PyTypeObject *ufunc_type; /* NULL until `attach` */
 /* ---- one op, whichever way it came ---- */
 static void hint_forget(call_hint *hint, uint32_t op) {
     uint64_t key = op;
-    for (int i = 0; i < ORDINARY_OPERANDS; i++) Py_CLEAR(hint->operands[i].descr);
     *hint = (call_hint){.generation = rec.generation, .bare = signature_id(&key, 1, NULL)};
 }
 

@@ -8,7 +8,7 @@ enum { UFUNC_METHODS = 8 };
 
 /* What the last call of a hook was, since the next is likely to be the same; void after a new recording began. */
 enum { ORDINARY_OPERANDS = 4 };
-typedef struct { PyObject *descr; int ndim, contiguity, alias; } operand_hint; /* a reference to its dtype */
+typedef struct { const void *descr; int ndim, contiguity, alias; } operand_hint; /* descr: one of NumPy's own dtypes */
 typedef struct {
     site_hint site; signature_hint signature; uint32_t generation;
     uint32_t bare;           /* the signature without operands: what a span is while it is open */

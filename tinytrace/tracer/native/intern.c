@@ -132,6 +132,7 @@ static stack_entry *stacks;
 static uint32_t n_stacks, stacks_room;
 static table stack_table;
 enum { MAX_FRAMES = 512 };
+static int cut_said;
 
 static uint32_t stack_intern(uint32_t parent, uint32_t site_id) {
     uint64_t hash = mix(mix(1, parent), site_id);
@@ -153,13 +154,20 @@ static uint32_t stack_intern(uint32_t parent, uint32_t site_id) {
     return id;
 }
 
-/* The stack of a thread, outermost frames of ours left out. Beyond MAX_FRAMES the outer part is cut off. */
+/* The stack of a thread, outermost frames of ours left out. Beyond MAX_FRAMES the outer part is cut off, which is said. */
 uint32_t stack_of(PyThreadState *tstate) {
     site path[MAX_FRAMES];
     int n = 0, lasti = 0;
-    for (void *f = frame_top(tstate); f && n < MAX_FRAMES; f = frame_next(f)) {
+    for (void *f = frame_top(tstate); f; f = frame_next(f)) {
         PyCodeObject *code = frame_code(f, &lasti);
-        if (code && (path[n] = site_intern(code, lasti)).id) n++;
+        if (!code) continue;
+        if (n == MAX_FRAMES) {
+            static const char text[] = "stacks of more than 512 frames: the outer ones are left out";
+            if (!cut_said) store_put(ENTRY_WARNING, text, sizeof text - 1, NULL, 0);
+            cut_said = 1;
+            break;
+        }
+        if ((path[n] = site_intern(code, lasti)).id) n++;
     }
     while (n && path[n - 1].flags & SITE_OURS) n--;
     uint32_t id = 0;
@@ -231,6 +239,7 @@ void intern_reset(void) {
     for (uint32_t i = 0; i < n_sites; i++) Py_DECREF(sites[i].code);
     for (uint32_t i = 0; i < n_signatures; i++) free(signatures[i].key);
     n_sites = n_signatures = n_stacks = 0;
+    cut_said = 0;
     table *tables[] = {&site_table, &signature_table, &stack_table};
     for (int i = 0; i < 3; i++) {
         free(tables[i]->slots);

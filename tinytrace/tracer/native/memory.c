@@ -7,13 +7,20 @@
 
 static PyDataMem_Handler *handler;
 static PyDataMemAllocator original;
-static int64_t live, peak, allocations;
+/* `live` counts from the beginning of recording. Arrays that are older can take it below 0 when they are freed: the lowest it
+   has been, `floor_`, tells how many bytes of such there were at least. live - floor_ bytes are there, or more: exact where
+   NumPy was imported while recording, else a lower bound. */
+static int64_t live, floor_, peak, allocations;
 
 /* NumPy calls its handler with the GIL (its own cache of small blocks relies on that too): no locked instructions needed. */
 static inline void grow(int64_t bytes) {
     live += bytes;
     allocations++;
-    if (live > peak) peak = live;
+    if (live - floor_ > peak) peak = live - floor_;
+}
+static inline void shrink(int64_t bytes) {
+    live -= bytes;
+    if (live < floor_) floor_ = live;
 }
 static void *traced_malloc(void *context, size_t size) {
     void *p = original.malloc(context, size);
@@ -29,11 +36,14 @@ static void *traced_calloc(void *context, size_t n, size_t size) {
 static void *traced_realloc(void *context, void *old, size_t size) {
     int64_t before = old ? (int64_t)malloc_usable_size(old) : 0;
     void *p = original.realloc(context, old, size);
-    if (p) grow((int64_t)size - before);
+    if (p) {
+        shrink(before);
+        grow((int64_t)size);
+    }
     return p;
 }
 static void traced_free(void *context, void *p, size_t size) {
-    if (p) live -= (int64_t)size;
+    if (p) shrink((int64_t)size);
     original.free(context, p, size);
 }
 
@@ -49,7 +59,7 @@ PyObject *memory_on(PyObject *module, PyObject *unused) {
         handler->allocator.realloc = traced_realloc;
         handler->allocator.free = traced_free;
     }
-    live = peak = allocations = 0;
+    live = floor_ = peak = allocations = 0;
     Py_RETURN_NONE;
 }
 
@@ -61,10 +71,9 @@ int memory_off(void) {
     return !ours;
 }
 
-/* Live bytes count from the beginning of recording: arrays that are older can take them below 0, shown as 0. */
 PyObject *memory_read(PyObject *module, PyObject *unused) {
     if (!handler) Py_RETURN_NONE;
-    int64_t now = live, top = peak;
-    peak = live;
-    return Py_BuildValue("LLL", (long long)(now > 0 ? now : 0), (long long)(top > 0 ? top : 0), (long long)allocations);
+    int64_t now = live - floor_, top = peak;
+    peak = now;
+    return Py_BuildValue("LLL", (long long)now, (long long)top, (long long)allocations);
 }

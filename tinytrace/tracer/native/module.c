@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 static PyObject *ops, *labels, *series; /* interned names → id; reset with each recording */
+static size_t name_bytes;               /* of them; beyond the limit further names are one name */
+enum { MAX_NAME_BYTES = 64000000 };
 
 static PyObject *record_open(PyObject *module, PyObject *args) {
     PyObject *folder;
@@ -18,6 +20,7 @@ static PyObject *record_open(PyObject *module, PyObject *args) {
     int failed = store_open(PyBytes_AS_STRING(folder), limit);
     int error = errno;
     if (!failed) {
+        name_bytes = 0;
         Py_XSETREF(ops, PyDict_New());
         Py_XSETREF(labels, PyDict_New());
         Py_XSETREF(series, PyDict_New());
@@ -37,8 +40,9 @@ static PyObject *record_close(PyObject *module, PyObject *unused) {
 }
 
 static PyObject *record_stats(PyObject *module, PyObject *unused) {
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:i,s:I}", "spans", rec.spans, "dropped", rec.dropped, "skipped_elements", rec.skipped_elements,
-                         "folded_spans", rec.folded_spans, "folded_segments", rec.folded_segments, "sites_left_out", rec.sites_left_out,
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:i,s:I}", "spans", rec.spans, "dropped", rec.dropped, "skipped_elements", rec.skipped_elements,
+                         "folded_spans", rec.folded_spans, "folded_segments", rec.folded_segments, "folded_samples", rec.folded_samples,
+                         "folded_counters", rec.folded_counters, "names_left_out", rec.names_left_out, "sites_left_out", rec.sites_left_out,
                          "signatures_left_out", rec.signatures_left_out, "stacks_left_out", rec.stacks_left_out, "errno", rec.error, "threads", rec.n_threads);
 }
 
@@ -68,6 +72,7 @@ static PyObject *intern(PyObject *ids, int entry, PyObject *key, PyObject *first
     if (!a || !b || !id || PyDict_SetItem(ids, key, id) < 0) {
         Py_CLEAR(id);
     } else {
+        name_bytes += (size_t)(PyBytes_GET_SIZE(a) + PyBytes_GET_SIZE(b));
         uint32_t numbers[2] = {(uint32_t)PyDict_GET_SIZE(ids), (uint32_t)PyBytes_GET_SIZE(a)};
         size_t head = second ? 8 : 4, size = head + (size_t)PyBytes_GET_SIZE(a);
         char *text = malloc(size);
@@ -82,15 +87,26 @@ static PyObject *intern(PyObject *ids, int entry, PyObject *key, PyObject *first
     Py_XDECREF(b);
     return id;
 }
+/* Beyond the limit, what is not known is a name that stands for all further ones; a series is none. */
+static PyObject *intern_bounded(PyObject *ids, int entry, PyObject *key, PyObject *first, PyObject *second) {
+    if (!ids || name_bytes <= MAX_NAME_BYTES || PyDict_Contains(ids, key)) return intern(ids, entry, key, first, second);
+    rec.names_left_out++;
+    if (entry == ENTRY_SERIES) return PyLong_FromLong(0);
+    PyObject *others = second ? Py_BuildValue("ss", "(further names)", "") : PyUnicode_FromString("(further names)");
+    if (!others) return NULL;
+    PyObject *id = second ? intern(ids, entry, others, PyTuple_GET_ITEM(others, 0), PyTuple_GET_ITEM(others, 1)) : intern(ids, entry, others, others, NULL);
+    Py_DECREF(others);
+    return id;
+}
 static PyObject *record_op(PyObject *module, PyObject *name) {
     if (!PyUnicode_Check(name)) { PyErr_SetString(PyExc_TypeError, "a str"); return NULL; }
-    return intern(ops, ENTRY_OP, name, name, NULL);
+    return intern_bounded(ops, ENTRY_OP, name, name, NULL);
 }
 PyObject *tt_record_op(PyObject *name) { return record_op(NULL, name); }
 static PyObject *intern_pair(PyObject *ids, int entry, PyObject *args) {
     PyObject *first, *second;
     if (!PyArg_ParseTuple(args, "UU", &first, &second)) return NULL;
-    return intern(ids, entry, args, first, second);
+    return intern_bounded(ids, entry, args, first, second);
 }
 static PyObject *record_label(PyObject *module, PyObject *args) { return intern_pair(labels, ENTRY_LABEL, args); }
 static PyObject *record_series(PyObject *module, PyObject *args) { return intern_pair(series, ENTRY_SERIES, args); }
@@ -127,7 +143,7 @@ static PyObject *record_counter(PyObject *module, PyObject *args) {
     double value;
     unsigned long long t_ns = 0;
     if (!PyArg_ParseTuple(args, "Id|K", &id, &value, &t_ns)) return NULL;
-    counter_record *r = rec.active ? writer_next(&rec.counters) : NULL;
+    counter_record *r = rec.active && id ? writer_next(&rec.counters) : NULL;
     if (r) {
         *r = (counter_record){0, value, id, 0, 0};
         r->t_ns = t_ns ? t_ns : now_ns();
@@ -145,13 +161,13 @@ static PyObject *record_internal(PyObject *module, PyObject *args) {
 static void in_child(void) {
     rec.active = 0;
     rec.generation++;
+    files_forget();
+    if (rec.tables_fd >= 0) files_close();
     sampler_forget();
     keeper_forget();
 }
 static PyObject *record_reset_after_fork(PyObject *module, PyObject *unused) {
     uint32_t generation = rec.generation;
-    files_forget();
-    if (rec.tables_fd >= 0) files_close();
     memset(&rec, 0, sizeof rec);
     rec.generation = generation;
     rec.tables_fd = rec.folder_fd = -1;

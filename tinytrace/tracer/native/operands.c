@@ -150,17 +150,27 @@ static int integer(PyObject *o, long long *value) {
     *value = PyLong_AsLongLongAndOverflow(o, &overflow);
     return !overflow;
 }
+/* In decimal; returns the length, 20 at most. printf would take longer than everything else of a record. */
+static int decimal(char *text, long long value) {
+    char reversed[20];
+    int n = 0, length = 0;
+    unsigned long long left = value < 0 ? 0 - (unsigned long long)value : (unsigned long long)value;
+    do reversed[n++] = (char)('0' + left % 10); while (left /= 10);
+    if (value < 0) text[length++] = '-';
+    while (n) text[length++] = reversed[--n];
+    return length;
+}
 /* A sequence of integers, or of such sequences (axes=[(0,), (), (0,)]), as a tuple; 0 = it is neither, or too long. */
 static int integers_text(char *text, size_t room, PyObject *o, int deeper) {
     Py_ssize_t items = Py_SIZE(o);
     long long value;
     int n = 0;
-    if (items > 8 || room < 16) return 0;
+    if (items > 8 || room < 24) return 0;
     text[n++] = '(';
     for (Py_ssize_t i = 0; i < items; i++) {
         PyObject *item = PySequence_Fast_ITEMS(o)[i];
-        if (i) n += snprintf(text + n, room - (size_t)n, ", ");
-        if (integer(item, &value)) n += snprintf(text + n, room - (size_t)n, "%lld", value);
+        if (i) { text[n++] = ','; text[n++] = ' '; }
+        if (integer(item, &value)) n += decimal(text + n, value);
         else if (deeper && (PyTuple_CheckExact(item) || PyList_CheckExact(item))) {
             int inner = integers_text(text + n, room - (size_t)n, item, 0);
             if (!inner) return 0;
@@ -168,7 +178,9 @@ static int integers_text(char *text, size_t room, PyObject *o, int deeper) {
         } else return 0;
         if ((size_t)n + 32 > room) return 0;
     }
-    return n + snprintf(text + n, room - (size_t)n, items == 1 ? ",)" : ")");
+    if (items == 1) text[n++] = ',';
+    text[n++] = ')';
+    return n;
 }
 /* As Python's repr says it; strings bare. Nothing for what does not decide a count (None, bools, floats, objects, arrays). */
 static void attribute(signature_key *k, PyObject *name, PyObject *o) {
@@ -178,7 +190,7 @@ static void attribute(signature_key *k, PyObject *name, PyObject *o) {
     int n = 0;
     const char *string = text;
     if (o == Py_None || PyBool_Check(o)) return;
-    if (integer(o, &value)) n = snprintf(text, sizeof text, "%lld", value);
+    if (integer(o, &value)) n = decimal(text, value);
     else if (PyUnicode_Check(o)) {
         if (!PyUnicode_IS_READY(o) || !PyUnicode_IS_ASCII(o)) return;
         string = PyUnicode_AsUTF8AndSize(o, &size);
@@ -198,8 +210,19 @@ static void attribute(signature_key *k, PyObject *name, PyObject *o) {
 static void exponent(signature_key *k, PyObject *o) {
     char text[32];
     long long value;
-    if (integer(o, &value)) attribute_text(k, text, (size_t)snprintf(text, sizeof text, "exponent=%lld", value));
-    else if (PyFloat_CheckExact(o)) attribute_text(k, text, (size_t)snprintf(text, sizeof text, "exponent=%.17g", PyFloat_AS_DOUBLE(o)));
+    int n;
+    if (integer(o, &value)) n = decimal(text, value);
+    else if (PyFloat_CheckExact(o)) {
+        double real = PyFloat_AS_DOUBLE(o);
+        if (real > -1e15 && real < 1e15 && real != 0 && real == (double)(long long)real) n = decimal(text, (long long)real);
+        else n = snprintf(text, sizeof text, "%.17g", real);
+    } else return;
+    attribute_text(k, "exponent=", 9);
+    attribute_text(k, text, (size_t)n);
+}
+
+static inline int is_out(PyObject *name) {
+    return PyUnicode_GET_LENGTH(name) == 3 && PyUnicode_CompareWithASCIIString(name, "out") == 0;
 }
 
 static uint32_t finish(signature_key *k, uint32_t op, call_hint *hint) {
@@ -219,7 +242,16 @@ static uint32_t finish(signature_key *k, uint32_t op, call_hint *hint) {
 }
 
 /* ---- ordinary calls: those that `same_as_last` (operands.h) can recognise ---- */
-/* What `same_as_last` compares the next call with. References to dtypes keep their addresses meaningful. */
+/* NumPy's own dtypes live as long as the process: their addresses say what they are. References to others would be seen by programs that
+   count them. */
+static int is_builtin(PyArray_Descr *d) {
+    if (d->type_num < 0 || d->type_num >= NPY_OBJECT) return 0;
+    PyArray_Descr *own = PyArray_DescrFromType(d->type_num);
+    Py_XDECREF(own);
+    return own == d;
+}
+
+/* What `same_as_last` compares the next call with. */
 static void remember(const op_call *c, PyObject *result) {
     call_hint *h = c->hint;
     int n = c->n_in;
@@ -229,10 +261,10 @@ static void remember(const op_call *c, PyObject *result) {
     for (int i = 0; i <= n; i++) {
         operand_hint *x = &h->operands[i];
         PyObject *o = i < n ? c->args[i] : result;
-        Py_CLEAR(x->descr);
         if (Py_IS_TYPE(o, &PyArray_Type)) {
             PyArrayObject *a = (PyArrayObject *)o;
-            *x = (operand_hint){Py_NewRef((PyObject *)PyArray_DESCR(a)), PyArray_NDIM(a), PyArray_FLAGS(a) & CONTIGUITY, -1};
+            if (!is_builtin(PyArray_DESCR(a))) return;
+            *x = (operand_hint){PyArray_DESCR(a), PyArray_NDIM(a), PyArray_FLAGS(a) & CONTIGUITY, -1};
             for (int k = 0; k < i && x->alias < 0; k++) {
                 PyObject *before = c->args[k];
                 if (before == o) x->alias = k;
@@ -262,13 +294,13 @@ uint32_t operands_signature(const op_call *c, PyObject *result) {
     Py_ssize_t n_keywords = c->kwnames ? PyTuple_GET_SIZE(c->kwnames) : 0;
     for (Py_ssize_t i = 0; i < n_keywords; i++) {
         PyObject *name = PyTuple_GET_ITEM(c->kwnames, i), *value = c->args[c->n_args + i];
-        if (PyUnicode_CompareWithASCIIString(name, "out") == 0) { out = value; continue; }
+        if (is_out(name)) { out = value; continue; }
         if (PyArray_Check(value)) add_input(&k, value, 0);
         else if (c->policy & POLICY_ATTRIBUTES) attribute(&k, name, value);
     }
     PyObject *name, *value;
     for (Py_ssize_t at = 0; c->kwargs && PyDict_Next(c->kwargs, &at, &name, &value);) {
-        if (PyUnicode_CompareWithASCIIString(name, "out") == 0) { out = value; continue; }
+        if (is_out(name)) { out = value; continue; }
         if (PyArray_Check(value)) add_input(&k, value, 0);
         else if (c->policy & POLICY_ATTRIBUTES) attribute(&k, name, value);
     }

@@ -27,7 +27,7 @@ static inline uint32_t same_as_last(const call_hint *h, int n_in, PyObject *cons
         if (Py_IS_TYPE(o, &PyArray_Type)) {
             const PyArrayObject *a = (const PyArrayObject *)o;
             int ndim = PyArray_NDIM(a), alias = -1;
-            if (ndim != x->ndim || (PyObject *)PyArray_DESCR(a) != x->descr || (PyArray_FLAGS(a) & CONTIGUITY) != x->contiguity) return 0;
+            if (ndim != x->ndim || PyArray_DESCR(a) != x->descr || (PyArray_FLAGS(a) & CONTIGUITY) != x->contiguity) return 0;
             data[i] = PyArray_DATA((PyArrayObject *)o);
             for (int k = i - 1; k >= 0; k--) {
                 if (seen[k] == o) alias = k;

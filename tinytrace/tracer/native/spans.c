@@ -48,11 +48,24 @@ static thread_state *thread_register(uint64_t ident, uint64_t tid) {
         Py_ssize_t n = 0;
         const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &n) : NULL;
         store_put(ENTRY_THREAD, &head, sizeof head, text ? text : "", text ? (size_t)n : 0);
+        t->named = n > 0;
     }
     Py_XDECREF(name);
     PyErr_Clear();
     PyErr_Restore(type, value, traceback);
     return t;
+}
+
+/* A thread may be met before threading has entered it in its table: then its name comes later. */
+static void thread_name(thread_state *t) {
+    PyObject *object = thread_object(t->ident), *name = object ? PyObject_GetAttrString(object, "_name") : NULL;
+    Py_ssize_t n = 0;
+    const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &n) : NULL;
+    struct { uint32_t index, low, high; } head = {t->index, (uint32_t)t->tid, (uint32_t)(t->tid >> 32)};
+    if (text && n) store_put(ENTRY_THREAD, &head, sizeof head, text, (size_t)n);
+    t->named = text && n;
+    Py_XDECREF(name);
+    PyErr_Clear();
 }
 
 /* This thread's state, made on its first span. NULL when it cannot be had. */
@@ -61,16 +74,14 @@ thread_state *thread_create(void) {
     return thread_self = thread_register(PyThread_get_thread_ident(), (uint64_t)syscall(SYS_gettid));
 }
 
-/* The state of another thread, for the sampler. */
-thread_state *thread_of(PyThreadState *tstate) {
-    uint64_t ident = tstate->thread_id;
-#if PY_VERSION_HEX >= 0x030B0000
-    uint64_t tid = tstate->native_thread_id;
-#else
-    uint64_t tid = 0;
-#endif
+/* The state of another thread, for the sampler. Idents are used again when a thread has ended; where Python does not know
+   the kernel's number (tid 0, before 3.11), it is asked whether the thread that had this ident still lives. */
+thread_state *thread_of(uint64_t ident, uint64_t tid) {
     for (thread_state *t = rec.threads; t; t = t->next)
-        if (t->ident == ident && (!tid || t->tid == tid)) return t;
+        if (t->ident == ident && (tid ? t->tid == tid : !t->tid || syscall(SYS_tgkill, getpid(), (pid_t)t->tid, 0) == 0)) {
+            if (!t->named) thread_name(t);
+            return t;
+        }
     return thread_register(ident, tid);
 }
 

@@ -3,6 +3,7 @@
 #include "tt.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,10 +17,16 @@ recording rec = {.tables_fd = -1, .folder_fd = -1};
 static const char *const STREAM_NAME[] = {"", "spans", "samples", "counters"};
 enum { FIRST_SPANS = 4096, OTHER_RECORDS = 16384, FIRST_OTHERS = 2048 };
 
-/* Recording ends here; the program goes on, and the reason is kept for the self-audit. */
+/* Recording ends here; the program goes on, and the reason is kept: on file, if need be in the space that was reserved for it. */
 void store_fail(int error) {
-    if (!rec.error) rec.error = error ? error : EIO;
     rec.active = 0;
+    if (rec.error) return;
+    rec.error = error ? error : EIO;
+    if (rec.tables_fd < 0 || files_ours() != 0) return;
+    unlinkat(rec.folder_fd, "reserve", 0);
+    char text[200];
+    int n = snprintf(text, sizeof text, "recording ended early: %s", strerror(rec.error));
+    store_put(ENTRY_WARNING, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, NULL, 0);
 }
 
 char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, uint32_t number) {
@@ -57,6 +64,17 @@ static size_t segment_bytes(const stream_writer *w) {
 
 void segment_release(segment *s) { keeper_close(s); }
 
+/* The op with figures of its own that goes on: what begins in this segment may lie inside it. */
+static void around(stream_writer *w, segment_header *header) {
+    const thread_state *t = (const thread_state *)((const char *)w - offsetof(thread_state, spans));
+    for (uint32_t i = t->depth; i-- > 0;) {
+        if (t->stack[i].record->kind != KIND_LABELLED_OP) continue;
+        header->first_number = t->stack[i].record->what;
+        header->folded_records = t->stack[i].index;
+        return;
+    }
+}
+
 /* The current segment is full (or there is none yet): take the next. 0 = done, -1 = recording has ended. */
 int writer_roll(stream_writer *w) {
     if (!rec.active) return -1;
@@ -83,6 +101,7 @@ int writer_roll(stream_writer *w) {
                              .capacity = s->capacity, .thread = w->thread, .number = s->number, .pid = (uint32_t)getpid(),
                              .first_index = s->first_index, .created_ns = now_ns()};
     memcpy(header.magic, "TTSEGMT1", 8);
+    if (w->stream == STREAM_SPANS) around(w, &header);
     memcpy(s->map, &header, sizeof header);
     if (w->current) {
         w->current->retired = 1;
@@ -99,46 +118,65 @@ static int write_all(int fd, const struct iovec *parts, int n) {
     ssize_t got;
     do got = writev(fd, parts, n); while (got < 0 && errno == EINTR);
     if (got == (ssize_t)want) return 0;
-    if (got >= 0) errno = ENOSPC; /* a torn last entry: the reader drops it */
+    if (got >= 0) errno = ENOSPC;
     return -1;
 }
 
-/* One entry, by one write: what is interned is on file before the first record that uses it. */
+/* One entry, by one write: what is interned is on file before the first record that uses it. Tried also once writing has failed:
+   the reason, and how the recording went, may find room. */
 void store_put(int entry, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes) {
-    if (rec.tables_fd < 0 || rec.error) return;
+    if (rec.tables_fd < 0) return;
     if (files_ours() != 0) { store_fail(errno); return; }
     struct { uint32_t bytes; uint16_t entry, zero; } prefix = {(uint32_t)(8 + head_bytes + tail_bytes), (uint16_t)entry, 0};
     struct iovec parts[3] = {{&prefix, 8}, {(void *)head, head_bytes}, {(void *)tail, tail_bytes}};
-    if (write_all(rec.tables_fd, parts, 3) != 0) store_fail(errno);
-    rec.tables_bytes += prefix.bytes;
+    if (write_all(rec.tables_fd, parts, 3) == 0) {
+        rec.tables_bytes += prefix.bytes;
+        return;
+    }
+    int error = errno;
+    if (ftruncate(rec.tables_fd, (off_t)rec.tables_bytes) != 0) error = errno; /* no torn entry before another one */
+    store_fail(error);
+}
+
+static int keep_reserve(int folder_fd) {
+    int fd = openat(folder_fd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int error = fd < 0 ? errno : posix_fallocate(fd, 0, RESERVE_BYTES);
+    if (fd >= 0) close(fd);
+    errno = error;
+    return error ? -1 : 0;
 }
 
 int store_open(const char *folder, uint64_t disk_limit_bytes) {
     int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder_fd < 0) return -1;
     int fd = openat(folder_fd, "tables.tt", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0) { close(folder_fd); return -1; }
+    if (fd < 0) { int e = errno; close(folder_fd); errno = e; return -1; }
     struct { char magic[8]; uint32_t version, zero; } head = {.version = FORMAT_VERSION};
     memcpy(head.magic, "TTTABLE1", 8);
     struct iovec part = {&head, sizeof head};
-    if (write_all(fd, &part, 1) != 0) { int e = errno; close(fd); close(folder_fd); errno = e; return -1; }
+    if (write_all(fd, &part, 1) != 0 || keep_reserve(folder_fd) != 0) { int e = errno; close(fd); close(folder_fd); errno = e; return -1; }
     uint32_t generation = rec.generation + 1;
     memset(&rec, 0, sizeof rec);
     rec.generation = generation;
     rec.tables_fd = fd;
     rec.folder_fd = folder_fd;
     if (files_keep(folder) != 0) { int e = errno; files_close(); errno = e; return -1; }
+    rec.tables_bytes = sizeof head;
     rec.disk_limit_bytes = disk_limit_bytes;
     rec.samples.stream = STREAM_SAMPLES;
     rec.counters.stream = STREAM_COUNTERS;
     intern_reset();
     span_clock_start();
     rec.active = 1;
-    return keeper_start();
+    if (keeper_start() == 0) return 0;
+    int e = errno;
+    store_close();
+    errno = e;
+    return -1;
 }
 
 static void close_writer(stream_writer *w) {
-    if (w->current) { w->current->retired = 1; segment_release(w->current); w->current = NULL; }
+    if (w->current) { w->current->retired = LAST_OF_ALL; segment_release(w->current); w->current = NULL; }
 }
 
 void store_close(void) {
@@ -154,5 +192,6 @@ void store_close(void) {
     close_writer(&rec.samples);
     close_writer(&rec.counters);
     keeper_stop();
+    if (files_ours() == 0) unlinkat(rec.folder_fd, "reserve", 0);
     files_close();
 }

@@ -12,7 +12,7 @@
 #error "the compiled core relies on the GIL; without it the pure-Python recorder is used"
 #endif
 
-enum { FORMAT_VERSION = 1, SEGMENT_HEADER_BYTES = 64, RECORD_BYTES = 32 };
+enum { FORMAT_VERSION = 1, SEGMENT_HEADER_BYTES = 64, RECORD_BYTES = 32, RESERVE_BYTES = 65536 };
 enum stream { STREAM_SPANS = 1, STREAM_SAMPLES = 2, STREAM_COUNTERS = 3 };
 enum kind { KIND_OP = 0, KIND_SPAN = 1, KIND_STEP = 2, KIND_INSTANT = 8, KIND_LABELLED_OP = 9 };
 enum flag { FLAG_OPEN = 1, FLAG_RAISED = 2, FLAG_DETACHED = 4 };
@@ -23,20 +23,21 @@ enum { LATER_SPANS = 65536, SPARE_BYTES = SEGMENT_HEADER_BYTES + LATER_SPANS * R
 enum { NO_ALIAS = 255, MAX_OPERANDS = 12, MAX_NDIM = 64, MAX_ATTRIBUTE_BYTES = 120, MAX_DEPTH = 512 };
 
 typedef struct { uint64_t start_ns, dur_ns; uint32_t what, site, parent; uint8_t kind, flags; uint16_t zero; } span_record;
-typedef struct { uint64_t t_ns, weight_ns; uint32_t cpu_ns, thread, stack, zero; } sample_record;
+typedef struct { uint64_t t_ns, weight_ns; uint32_t cpu_ns, thread, stack, cpu_high; } sample_record;
 typedef struct { uint64_t t_ns; double value; uint32_t series, zero; uint64_t zero2; } counter_record;
 typedef struct {
     char magic[8]; uint16_t version, stream; uint32_t record_bytes, capacity, thread, number, pid;
-    uint64_t first_index, created_ns, zero[2];
+    uint64_t first_index, created_ns; uint32_t folded, first_number; uint64_t folded_records; /* spans: 0, outer label, its index */
 } segment_header;
 typedef struct {
-    uint32_t what, site, kind, zero; uint64_t count, leaves, total_ns, self_ns, min_ns, max_ns, start_ns, end_ns;
+    uint32_t what, site, kind, outer; uint64_t count, ended, leaves, total_ns, self_ns, min_ns, max_ns, start_ns, end_ns;
 } sum_record;
 
+enum { LAST_OF_ALL = 2 };
 typedef struct segment {
     char *map; size_t bytes; uint32_t stream, thread, number, capacity; uint64_t first_index;
     uint32_t open;             /* spans in it that have not ended */
-    int retired;               /* no slot left */
+    int retired;               /* no slot left; LAST_OF_ALL: closed with the recording, and never folded */
     struct segment *next;      /* the keeper's queues */
 } segment;
 
@@ -48,6 +49,7 @@ typedef struct { span_record *record; segment *home; uint64_t index; uint32_t ch
 typedef struct thread_state {
     uint32_t index, generation, depth, opaque; uint64_t tid, ident, created_ns;
     stream_writer spans;
+    int named;
     uint64_t sampled_ns, sampled_cpu_ns;  /* the sampler's: when it last saw this thread, its CPU clock then */
     open_span stack[MAX_DEPTH];
     struct thread_state *next;
@@ -63,7 +65,8 @@ typedef struct {
     thread_state *threads; uint32_t n_threads;
     stream_writer samples, counters;
     uint64_t spans, dropped, skipped_elements, sites_left_out, signatures_left_out, stacks_left_out;
-    volatile uint64_t folded_spans, folded_segments, closed_bytes;
+    volatile uint64_t folded_spans, folded_segments, folded_samples, folded_counters, closed_bytes;
+    uint64_t names_left_out;
 } recording;
 extern recording rec;
 
@@ -128,9 +131,15 @@ void keeper_forget(void);           /* after fork, in the child */
 char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, uint32_t number);
 segment *segment_make(const char *name, size_t bytes);
 
+/* fold.c: the keeper's; how many bytes the files have grown, or FOLD_FAILED */
+typedef struct closed { uint32_t stream, thread, first, number, level; size_t bytes; struct closed *next; } closed; /* level: how often it was folded */
+#define FOLD_FAILED INT64_MIN
+int64_t fold_spans(closed *c);
+int64_t fold_records(closed *first, closed *last); /* one, or two neighbours */
+
 /* spans.c: threads and their spans */
 thread_state *thread_create(void);
-thread_state *thread_of(PyThreadState *tstate);
+thread_state *thread_of(uint64_t ident, uint64_t tid);
 extern _Thread_local thread_state *thread_self __attribute__((tls_model("initial-exec")));
 static inline thread_state *thread_current(void) {
     thread_state *t = thread_self;

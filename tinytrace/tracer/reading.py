@@ -1,0 +1,294 @@
+"""The segments and sums of one process folder, read back as records that can be true.
+
+Nothing here trusts a file: it may be cut off, partly overwritten, or not ours. What cannot be true is left
+out, and how much that was is said in ``warnings``.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinytrace.tracer.records import (
+    FORMAT_VERSION,
+    RECORD_BYTES,
+    SEGMENT_HEADER,
+    SEGMENT_HEADER_BYTES,
+    SEGMENT_MAGIC,
+    STREAM_NAMES,
+    SUM_BYTES,
+    SUMS_HEADER,
+    SUMS_HEADER_BYTES,
+    SUMS_MAGIC,
+    Flag,
+    Kind,
+    Stream,
+)
+from tinytrace.tracer.trace import Column
+
+SPAN_DTYPE = np.dtype(
+    [("start_ns", "<u8"), ("dur_ns", "<u8"), ("what", "<u4"), ("site", "<u4"), ("parent", "<u4"),
+     ("kind", "u1"), ("flags", "u1"), ("zero", "<u2")]
+)  # fmt: skip
+SAMPLE_DTYPE = np.dtype(
+    [("t_ns", "<u8"), ("weight_ns", "<u8"), ("cpu_low", "<u4"), ("thread", "<u4"), ("stack", "<u4"),
+     ("cpu_high", "<u4")]
+)  # fmt: skip
+COUNTER_DTYPE = np.dtype(
+    [("t_ns", "<u8"), ("value", "<f8"), ("series", "<u4"), ("zero", "<u4"), ("zero2", "<u8")]
+)
+SUM_FIELDS = (
+    "count", "ended", "leaves", "total_ns", "self_ns", "min_ns", "max_ns", "start_ns", "end_ns",
+)  # fmt: skip
+SUM_DTYPE = np.dtype(
+    [(n, "<u4") for n in ("what", "site", "kind", "outer")] + [(n, "<u8") for n in SUM_FIELDS]
+)
+DTYPES = {Stream.SPANS: SPAN_DTYPE, Stream.SAMPLES: SAMPLE_DTYPE, Stream.COUNTERS: COUNTER_DTYPE}
+CPU_NOT_KNOWN = 0xFFFFFFFF
+LATEST_NS = 2**61  # 73 years: sums of two times stay within 64 bits
+SLACK_NS = 60 * 10**9
+CLOCK_STEP_NS = 86_400 * 10**9  # by how much the calendar clock may have been set back since
+ALL_FLAGS = Flag.OPEN | Flag.RAISED | Flag.DETACHED
+
+
+@dataclass(frozen=True)
+class _Segment:
+    number: int
+    first_number: int  # of those that were folded into it; else its own
+    folded: int  # how many records were folded into those that are left
+    first_index: int
+    created_ns: int
+    records: Column
+
+
+class ProcessRecords:
+    """What the process of a folder recorded, stream by stream.
+
+    Args:
+        folder: ``p<pid>-<n>``.
+        meta: what its tables say of it; nothing in it is relied on.
+
+    Attributes:
+        spans: by thread index, in order of their slots; ``index``: the number of each in its thread.
+        index: see ``spans``.
+        samples, counters: in order of writing.
+        is_folded: per sample, whether it stands for several.
+        sums: by thread index: groups of folded spans.
+        folded_samples, folded_counters: how many records were folded into fewer.
+        warnings: what is lost.
+    """
+
+    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
+        """Read everything."""
+        self._folder = folder
+        self._damaged = 0
+        self.warnings: list[str] = []
+        sums = self._read_sums()
+        found = {stream: self._segments(stream) for stream in Stream}
+        self._note_missing(found, sums)
+        every = [s for threads in found.values() for segments in threads.values() for s in segments]
+        self._first_ns, self._last_ns = plausible_times(meta, [s.created_ns for s in every])
+        self.spans: dict[int, Column] = {}
+        self.index: dict[int, Column] = {}
+        for thread, segments in sorted(found[Stream.SPANS].items()):
+            in_sums = sums[thread][0] if thread in sums else -1
+            self._read_spans(thread, [s for s in segments if s.number != in_sums])
+        samples = found[Stream.SAMPLES].get(0, [])
+        self.samples, self.is_folded = self._read_samples(samples)
+        counters = found[Stream.COUNTERS].get(0, [])
+        self.counters = self._read_counters([s.records for s in counters])
+        self.folded_samples = sum(s.folded for s in samples)
+        self.folded_counters = sum(s.folded for s in counters)
+        self.sums = {thread: self._true_sums(rows) for thread, (_, _, rows) in sorted(sums.items())}
+        if self._damaged:
+            self._warn(f"{self._damaged} damaged records were left out")
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(f"{self._folder.name}: {text}")
+
+    # ---- files ----
+
+    def _segments(self, stream: Stream) -> dict[int, list[_Segment]]:
+        """Return per thread what is there, in order; those that were folded into another are not."""
+        found: dict[int, list[_Segment]] = {}
+        name = re.compile(rf"{STREAM_NAMES[stream]}-(\d{{1,9}})-(\d{{1,9}})\.seg")
+        for path in sorted(self._folder.iterdir()):
+            if match := name.fullmatch(path.name):
+                segment = self._segment(path, stream, int(match[1]), int(match[2]))
+                if segment is not None:
+                    found.setdefault(int(match[1]), []).append(segment)
+        for segments in found.values():
+            segments.sort(key=lambda s: -s.number)
+            left, count = None, len(segments)
+            for s in list(segments):
+                if left is not None and s.number >= left:
+                    segments.remove(s)
+                else:
+                    left = s.first_number
+            segments.reverse()
+            if len(segments) < count:  # killed between folding them and deleting them
+                self._warn(
+                    f"{count - len(segments)} segments are in a folded one already: left out"
+                )
+        return found
+
+    def _note_missing(
+        self,
+        found: dict[Stream, dict[int, list[_Segment]]],
+        sums: dict[int, tuple[int, int, Column]],
+    ) -> None:
+        for stream, threads in found.items():
+            for thread, segments in threads.items():
+                held = sum(s.number - s.first_number + 1 for s in segments)
+                if stream == Stream.SPANS and thread in sums:
+                    last, folded, _ = sums[thread]
+                    held += folded - any(s.number == last for s in segments)
+                if held <= segments[-1].number:
+                    count = segments[-1].number + 1 - held
+                    self._warn(f"{count} segments of {STREAM_NAMES[stream]} are missing")
+
+    def _segment(self, path: Path, stream: Stream, thread: int, number: int) -> _Segment | None:
+        try:
+            size = path.stat().st_size
+            data = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
+        except (OSError, ValueError) as problem:
+            self._warn(f"{path.name} cannot be read: {problem}")
+            return None
+        if size < SEGMENT_HEADER_BYTES or bytes(data[:8]) != SEGMENT_MAGIC:
+            if data.any():  # else it was just being made
+                self._warn(f"{path.name} is not a segment, or its beginning is lost: left out")
+            return None
+        head = SEGMENT_HEADER.unpack(bytes(data[: SEGMENT_HEADER.size]))
+        _, version, kind, record, capacity, of, told, _, index, created, folded, first, before = (
+            head
+        )
+        if version > FORMAT_VERSION or kind != stream or record != RECORD_BYTES:
+            self._warn(f"{path.name} has a layout that is not known here: left out")
+            return None
+        whole = (size - SEGMENT_HEADER_BYTES) // RECORD_BYTES
+        if whole < capacity:
+            self._warn(f"{path.name} is cut off: {capacity - whole} of {capacity} slots are lost")
+        if (of, told) != (thread, number) or whole > capacity or not 0 <= folded <= 1:
+            self._warn(f"the beginning of {path.name} is damaged")
+            folded = 0
+        if not folded or first > number:
+            first = number
+        end = SEGMENT_HEADER_BYTES + whole * RECORD_BYTES
+        return _Segment(
+            number, first, before if folded else 0, index, created,
+            data[SEGMENT_HEADER_BYTES:end].view(DTYPES[stream]),
+        )  # fmt: skip
+
+    def _read_sums(self) -> dict[int, tuple[int, int, Column]]:
+        """Return per thread the number of the segment folded last, how many were, and the sums."""
+        found: dict[int, tuple[int, int, Column]] = {}
+        for path in sorted(self._folder.iterdir()):
+            match = re.fullmatch(r"sums-(\d{1,9})\.tt", path.name)
+            if not match:
+                continue
+            try:
+                data = path.read_bytes()
+            except OSError as problem:
+                self._warn(f"{path.name} cannot be read, folded spans are lost: {problem}")
+                continue
+            if len(data) < SUMS_HEADER_BYTES or data[:8] != SUMS_MAGIC:
+                self._warn(f"{path.name} is not readable: folded spans are lost")
+                continue
+            _, version, number, _, count, segments, _ = SUMS_HEADER.unpack_from(data)
+            if version > FORMAT_VERSION:
+                self._warn(f"{path.name} has a layout that is not known here: left out")
+                continue
+            whole = (len(data) - SUMS_HEADER_BYTES) // SUM_BYTES
+            if whole < count:
+                self._warn(f"{path.name} is cut off: {count - whole} of {count} sums are lost")
+            rows = np.frombuffer(data, SUM_DTYPE, min(count, whole), SUMS_HEADER_BYTES)
+            found[int(match[1])] = number, segments, rows
+        return found
+
+    # ---- records ----
+
+    def _true(self, records: Column, may_be: Column) -> Column:
+        """Return the mask, and count what it leaves out."""
+        self._damaged += len(records) - int(may_be.sum())
+        return may_be
+
+    def _in_run(self, t_ns: Column) -> NDArray[np.bool_]:
+        after, before = t_ns >= np.uint64(self._first_ns), t_ns <= np.uint64(self._last_ns)
+        return np.asarray(after & before, "?")
+
+    def _read_spans(self, thread: int, segments: list[_Segment]) -> None:
+        records, index, end = [], [], 0
+        for s in segments:
+            first = s.first_index if end <= s.first_index < LATEST_NS else end
+            end = first + len(s.records)
+            written = np.flatnonzero(s.records["start_ns"])
+            records.append(s.records[written])
+            index.append(written + first)
+        r = np.concatenate([np.empty(0, SPAN_DTYPE), *records])
+        keep = self._in_run(r["start_ns"]) & (
+            r["dur_ns"] <= np.uint64(self._last_ns) - r["start_ns"]
+        )
+        keep &= (r["kind"] < len(Kind)) & (r["flags"] <= ALL_FLAGS) & (r["zero"] == 0)
+        keep = self._true(r, keep)
+        if keep.any():
+            self.spans[thread] = r[keep]
+            self.index[thread] = np.concatenate(index)[keep]
+
+    def _read_samples(self, segments: list[_Segment]) -> tuple[Column, Column]:
+        r = np.concatenate([np.empty(0, SAMPLE_DTYPE), *(s.records for s in segments)])
+        parts = [np.full(len(s.records), s.folded > 0) for s in segments]
+        folded = np.concatenate([np.empty(0, "?"), *parts])
+        written = r["t_ns"] != 0
+        r, folded = r[written], folded[written]
+        keep = self._in_run(r["t_ns"]) & (r["weight_ns"] <= r["t_ns"] - np.uint64(self._first_ns))
+        keep = self._true(r, keep & (r["cpu_high"] < LATEST_NS >> 32))
+        return r[keep], folded[keep]
+
+    def _read_counters(self, parts: list[Column]) -> Column:
+        r = np.concatenate([np.empty(0, COUNTER_DTYPE), *parts])
+        r = r[r["t_ns"] != 0]
+        r = r[self._true(r, self._in_run(r["t_ns"]) & (r["zero"] == 0) & (r["zero2"] == 0))]
+        return np.asarray(r)
+
+    def _true_sums(self, r: Column) -> Column:
+        keep = (r["kind"] < len(Kind)) & self._in_run(r["start_ns"]) & self._in_run(r["end_ns"])
+        ascending = (
+            ("leaves", "ended", "count"),
+            ("min_ns", "max_ns", "total_ns"),
+            ("start_ns", "end_ns"),
+        )
+        for names in ascending:
+            for less, more in pairwise(names):
+                keep &= r[less] <= r[more]
+        for name in ("count", "total_ns", "self_ns"):
+            keep &= r[name] < LATEST_NS
+        return r[self._true(r, keep)]
+
+
+def plausible_times(meta: dict[str, Any], created_ns: list[int]) -> tuple[int, int]:
+    """Return the earliest and the latest time that a record of a process can have.
+
+    From its start to its end; if it was killed, to now by the calendar. Times that contradict the segments'
+    times of creation are not believed.
+    """
+    first_ns = whole_number(meta.get("start_ns"), 0)
+    last_ns = whole_number(meta.get("end_ns"), 0)
+    if not last_ns and first_ns and whole_number(meta.get("start_unix_ns"), 0):
+        last_ns = first_ns + time.time_ns() - meta["start_unix_ns"] + CLOCK_STEP_NS
+    first_ns = min([first_ns, *created_ns])
+    if last_ns <= max([first_ns, *created_ns]):
+        last_ns = LATEST_NS
+    return max(1, first_ns - SLACK_NS), max(1, min(LATEST_NS, last_ns + SLACK_NS))
+
+
+def whole_number(value: Any, otherwise: int) -> int:
+    """Return a non-negative integer below `LATEST_NS`, or what stands in for something else."""
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LATEST_NS
+    return value if usable else otherwise
