@@ -1,4 +1,4 @@
-"""Saving a run: by which convention it was counted; the progress bar, on a terminal only, for those who have to wait."""
+"""Saving a run: its convention; the progress bar, on a terminal only, for those who have to wait."""
 
 from __future__ import annotations
 

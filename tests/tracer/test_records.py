@@ -49,7 +49,6 @@ def test_the_c_core_repeats_the_numbers() -> None:
     ):  # fmt: skip
         assert c[name] == getattr(records, name), name
     assert c["MAX_DEPTH"] == recorder.MAX_DEPTH
-    assert c["LOWEST_FD"] == segments.LOWEST_FD
     first = {
         Stream.SPANS: c["FIRST_SPANS"],
         Stream.SAMPLES: c["FIRST_OTHERS"],

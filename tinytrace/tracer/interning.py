@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from types import CodeType, FrameType
 
+from tinytrace.tracer.files import OwnFile
 from tinytrace.tracer.records import (
     ENTRY,
     FORMAT_VERSION,
@@ -16,7 +17,6 @@ from tinytrace.tracer.records import (
     TABLES_NAME,
     Entry,
 )
-from tinytrace.tracer.segments import out_of_the_way
 
 MAX_SITES = 65536
 MAX_SIGNATURES = 65536
@@ -40,7 +40,7 @@ class Interning:
         """Begin closed: what is interned then has id 0."""
         self._hidden = hidden
         self._fail = fail
-        self._fd = -1
+        self._file: OwnFile | None = None
         # Reentrant: a signal handler or a finalizer may do an operation while we are interning.
         self._lock = _thread.RLock()
         self._prefixes: tuple[str, ...] = ()
@@ -64,8 +64,7 @@ class Interning:
             OSError: it exists, or cannot be written.
         """
         path = f"{folder}/{TABLES_NAME}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = out_of_the_way(os.open(path, flags, 0o600))
+        self._file = OwnFile(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
             self._write(TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0))
         except OSError:
@@ -75,17 +74,20 @@ class Interning:
     @property
     def is_open(self) -> bool:
         """Whether entries can be written."""
-        return self._fd >= 0
+        return self._file is not None
 
     def close(self) -> None:
         """End the file; closing twice is fine."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _write(self, data: bytes) -> None:
-        if os.write(self._fd, data) != len(data):
-            os.ftruncate(self._fd, self.bytes)  # no torn entry before another one
+        if self._file is None:
+            return
+        fd = self._file.number()
+        if os.write(fd, data) != len(data):
+            os.ftruncate(fd, self.bytes)  # no torn entry before another one
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.bytes += len(data)
 
@@ -94,7 +96,7 @@ class Interning:
 
         Once writing has failed it is tried still: the reason, and how the recording went, may find room.
         """
-        if self._fd < 0:
+        if self._file is None:
             return
         try:
             self._write(ENTRY.pack(ENTRY.size + len(payload), entry, 0) + payload)
@@ -113,7 +115,7 @@ class Interning:
         found = self._names.get(key)
         if found is not None:
             return found
-        if self._fd < 0:
+        if self._file is None:
             return 0
         if self._name_bytes > MAX_NAME_BYTES and first != FURTHER_NAMES:
             self.names_left_out += 1

@@ -5,11 +5,12 @@ The layouts are those of `tinytrace.tracer.records`.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import struct
+import sys
 from collections.abc import Callable
+from typing import Any
 
 from tinytrace.tracer.records import (
     FORMAT_VERSION,
@@ -29,7 +30,8 @@ HEADER_WORDS = SEGMENT_HEADER_BYTES // 8
 FIRST_CAPACITY = {Stream.SPANS: 4096, Stream.SAMPLES: 2048, Stream.COUNTERS: 2048}
 CAPACITY = {Stream.SPANS: 65536, Stream.SAMPLES: 16384, Stream.COUNTERS: 16384}
 
-LOWEST_FD = 500
+# A map holds a duplicate of its file's number, which the program may close and use for a file of its own.
+_WITHOUT_FD: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 def segment_name(stream: Stream, thread: int, number: int) -> str:
@@ -65,7 +67,7 @@ def make_segment(  # noqa: PLR0917
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, size)
-        mapped = mmap.mmap(fd, size, mmap.MAP_SHARED)
+        mapped = mmap.mmap(fd, size, mmap.MAP_SHARED, **_WITHOUT_FD)
     except BaseException:
         os.unlink(path)  # noqa: PTH108  (pathlib is not loaded before the program)
         raise
@@ -99,20 +101,6 @@ def shorten_segment(folder: str, words: memoryview, thread: int, number: int, us
     except OSError:
         return words.nbytes
     return size
-
-
-def out_of_the_way(fd: int) -> int:
-    """Return the same open file under a high number.
-
-    A program may close files that it does not know (daemons do) and open others, which get the lowest free
-    numbers: ours are not among those, so that nothing of ours is ever written to a file of the program's.
-    """
-    try:
-        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_FD)
-    except OSError:  # more than may be open
-        return fd
-    os.close(fd)
-    return high
 
 
 def keep_reserve(folder: str) -> None:

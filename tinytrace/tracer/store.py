@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tinytrace.errors import StoreError
-from tinytrace.tracer.segments import out_of_the_way
+from tinytrace.tracer.files import out_of_the_way
 
 STORE_NAME = ".tinytrace"
 LOCK_NAME = "lock"

@@ -48,6 +48,7 @@ static void forget(closed *c) {
 
 /* Fold the oldest segments until the limit holds. What fails is tried again after the next segment. */
 static void bound_disk(void) {
+    if (files_ours() != 0) return;
     for (closed *c = whole, *next; c && over(); c = next) {
         next = c->next;
         if (c->level) continue;
@@ -70,7 +71,7 @@ static void shorten(segment *s) {
     char name[64];
     size_t bytes = SEGMENT_HEADER_BYTES + (size_t)s->used * RECORD_BYTES;
     ((segment_header *)s->map)->capacity = s->used; /* first: a file that is too long is whole, one that is too short is not */
-    int fd = openat(rec.folder_fd, segment_path(name, sizeof name, s->stream, s->thread, s->number), O_WRONLY | O_CLOEXEC);
+    int fd = files_ours() != 0 ? -1 : openat(rec.folder_fd, segment_path(name, sizeof name, s->stream, s->thread, s->number), O_WRONLY | O_CLOEXEC);
     munmap(s->map, s->bytes);
     if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0) s->bytes = bytes;
     if (fd >= 0) close(fd);
@@ -139,7 +140,7 @@ void keeper_stop(void) {
     pthread_join(keeper, NULL);
     if (spare) {
         munmap(spare->map, spare->bytes);
-        unlinkat(rec.folder_fd, "spare", 0);
+        if (files_ours() == 0) unlinkat(rec.folder_fd, "spare", 0);
         free(spare);
     }
     while (whole) { closed *next = whole->next; free(whole); whole = next; }

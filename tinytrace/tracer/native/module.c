@@ -161,11 +161,8 @@ static PyObject *record_internal(PyObject *module, PyObject *args) {
 static void in_child(void) {
     rec.active = 0;
     rec.generation++;
-    if (rec.tables_fd >= 0) {
-        close(rec.tables_fd);
-        close(rec.folder_fd);
-        rec.tables_fd = rec.folder_fd = -1;
-    }
+    files_forget();
+    if (rec.tables_fd >= 0) files_close();
     sampler_forget();
     keeper_forget();
 }

@@ -15,14 +15,14 @@
 recording rec = {.tables_fd = -1, .folder_fd = -1};
 
 static const char *const STREAM_NAME[] = {"", "spans", "samples", "counters"};
-enum { FIRST_SPANS = 4096, OTHER_RECORDS = 16384, FIRST_OTHERS = 2048, LOWEST_FD = 500 };
+enum { FIRST_SPANS = 4096, OTHER_RECORDS = 16384, FIRST_OTHERS = 2048 };
 
 /* Recording ends here; the program goes on, and the reason is kept: on file, if need be in the space that was reserved for it. */
 void store_fail(int error) {
     rec.active = 0;
     if (rec.error) return;
     rec.error = error ? error : EIO;
-    if (rec.tables_fd < 0) return;
+    if (rec.tables_fd < 0 || files_ours() != 0) return;
     unlinkat(rec.folder_fd, "reserve", 0);
     char text[200];
     int n = snprintf(text, sizeof text, "recording ended early: %s", strerror(rec.error));
@@ -36,6 +36,7 @@ char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, 
 
 /* Blocks are allocated before the file is mapped: a full disk is an error code here and not a SIGBUS later. */
 segment *segment_make(const char *name, size_t bytes) {
+    if (files_ours() != 0) return NULL;
     int fd = openat(rec.folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) return NULL;
     int error = posix_fallocate(fd, 0, (off_t)bytes);
@@ -82,7 +83,7 @@ int writer_roll(stream_writer *w) {
     segment_path(name, sizeof name, w->stream, w->thread, w->number);
     segment *s = w->stream == STREAM_SPANS ? keeper_take_spare(bytes) : NULL;
     if (s) {
-        if (renameat(rec.folder_fd, "spare", rec.folder_fd, name) != 0) {
+        if (files_ours() != 0 || renameat(rec.folder_fd, "spare", rec.folder_fd, name) != 0) {
             munmap(s->map, s->bytes);
             free(s);
             s = NULL;
@@ -133,6 +134,7 @@ static int write_all(int fd, const struct iovec *parts, int n) {
    the reason, and how the recording went, may find room. */
 void store_put(int entry, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes) {
     if (rec.tables_fd < 0) return;
+    if (files_ours() != 0) { store_fail(errno); return; }
     struct { uint32_t bytes; uint16_t entry, zero; } prefix = {(uint32_t)(8 + head_bytes + tail_bytes), (uint16_t)entry, 0};
     struct iovec parts[3] = {{&prefix, 8}, {(void *)head, head_bytes}, {(void *)tail, tail_bytes}};
     if (write_all(rec.tables_fd, parts, 3) == 0) {
@@ -142,15 +144,6 @@ void store_put(int entry, const void *head, size_t head_bytes, const void *tail,
     int error = errno;
     if (ftruncate(rec.tables_fd, (off_t)rec.tables_bytes) != 0) error = errno; /* no torn entry before another one */
     store_fail(error);
-}
-
-/* A program may close files that it does not know (daemons do) and open others, which get the lowest free numbers: ours are not
-   among those, so that nothing of ours is ever written to a file of the program's. */
-static int out_of_the_way(int fd) {
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, LOWEST_FD);
-    if (high < 0) return fd;
-    close(fd);
-    return high;
 }
 
 static int keep_reserve(int folder_fd) {
@@ -164,10 +157,8 @@ static int keep_reserve(int folder_fd) {
 int store_open(const char *folder, uint64_t disk_limit_bytes) {
     int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder_fd < 0) return -1;
-    folder_fd = out_of_the_way(folder_fd);
     int fd = openat(folder_fd, "tables.tt", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) { int e = errno; close(folder_fd); errno = e; return -1; }
-    fd = out_of_the_way(fd);
     struct { char magic[8]; uint32_t version, zero; } head = {.version = FORMAT_VERSION};
     memcpy(head.magic, "TTTABLE1", 8);
     struct iovec part = {&head, sizeof head};
@@ -177,6 +168,7 @@ int store_open(const char *folder, uint64_t disk_limit_bytes) {
     rec.generation = generation;
     rec.tables_fd = fd;
     rec.folder_fd = folder_fd;
+    if (files_keep(folder) != 0) { int e = errno; files_close(); errno = e; return -1; }
     rec.tables_bytes = sizeof head;
     rec.disk_limit_bytes = disk_limit_bytes;
     rec.samples.stream = STREAM_SAMPLES;
@@ -208,8 +200,6 @@ void store_close(void) {
     close_writer(&rec.samples);
     close_writer(&rec.counters);
     keeper_stop();
-    unlinkat(rec.folder_fd, "reserve", 0);
-    close(rec.tables_fd);
-    close(rec.folder_fd);
-    rec.tables_fd = rec.folder_fd = -1;
+    if (files_ours() == 0) unlinkat(rec.folder_fd, "reserve", 0);
+    files_close();
 }

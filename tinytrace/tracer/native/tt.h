@@ -72,6 +72,12 @@ typedef struct {
 } recording;
 extern recording rec;
 
+/* files.c: the two descriptors above */
+int files_keep(const char *folder); /* 0, or -1 and errno */
+int files_ours(void);               /* before any use of them; 0, or -1 and errno */
+void files_close(void);
+void files_forget(void);            /* after fork, in the child */
+
 static inline uint64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
