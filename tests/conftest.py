@@ -22,6 +22,11 @@ THREAD_NAME = (
 )
 
 
+# Shells start what runs in the background with SIGINT ignored, and children inherit that: not what a user has.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def our_threads() -> set[str]:
     """Names of the threads of ours that run now, started from Python or from C."""
     names = {t.name for t in threading.enumerate()}

@@ -24,6 +24,7 @@ from tinytrace.tracer.records import (
     Stream,
 )
 
+TIME = struct.Struct("<Q")  # the first word of every record
 WORDS_PER_RECORD = RECORD_BYTES // 8
 HEADER_WORDS = SEGMENT_HEADER_BYTES // 8
 # The first segment of a thread is small, so that many short threads cost little.
@@ -130,7 +131,7 @@ class RecordWriter:
     def __init__(self, stream: Stream, layout: struct.Struct) -> None:
         """Prepare; the first segment is made with the first record."""
         self.stream = stream
-        self._pack_into = layout.pack_into
+        self._pack_rest = struct.Struct(f"<{layout.format.removeprefix('<Q')}").pack_into
         self._map: mmap.mmap | None = None
         self._position = self._end = 0
         self._number = self.written = 0
@@ -157,7 +158,9 @@ class RecordWriter:
             )
             self._number += 1
             self._position, self._end = SEGMENT_HEADER_BYTES, segment_bytes(capacity)
-        self._pack_into(self._map, self._position, *values)
+        time, *rest = values
+        self._pack_rest(self._map, self._position + TIME.size, *rest)
+        TIME.pack_into(self._map, self._position, time)  # last: this makes it a record
         self._position += RECORD_BYTES
         self.written += 1
         return closed

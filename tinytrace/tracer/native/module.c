@@ -146,7 +146,7 @@ static PyObject *record_counter(PyObject *module, PyObject *args) {
     counter_record *r = rec.active && id ? writer_next(&rec.counters) : NULL;
     if (r) {
         *r = (counter_record){0, value, id, 0, 0};
-        r->t_ns = t_ns ? t_ns : now_ns();
+        record_time(&r->t_ns, t_ns ? t_ns : now_ns());
     }
     Py_RETURN_NONE;
 }

@@ -77,7 +77,7 @@ static void write_sample(const sighting *s, uint64_t t_ns, uint64_t before_ns) {
     sample_record *r = writer_next(&rec.samples);
     if (!r) return;
     *r = (sample_record){0, t_ns - since, used, t->index, s->stack, 0};
-    r->t_ns = t_ns;
+    record_time(&r->t_ns, t_ns);
     sampler.samples++;
 }
 

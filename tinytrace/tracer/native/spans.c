@@ -127,7 +127,7 @@ open_span *span_begin(thread_state *t, int kind, uint32_t what, uint32_t site, u
     r->kind = (uint8_t)kind;
     r->flags = FLAG_OPEN;
     r->zero = 0;
-    r->start_ns = start_ns; /* last: this makes it a record */
+    record_time(&r->start_ns, start_ns);
     segment *home = t->spans.current;
     home->open++;
     open_span *o = &t->stack[t->depth++];
