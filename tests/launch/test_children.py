@@ -73,10 +73,13 @@ if __name__ == "__main__":
         np.exp(0.0)
         sys.exit(8)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         np.log(1.0)
+        os.write(writer, b"!")
         signal.pause()
+    os.read(reader, 1)
     os.kill(pid, signal.SIGTERM)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
@@ -101,6 +104,18 @@ if __name__ == "__main__":
             executor.submit(die).result()
         except concurrent.futures.process.BrokenProcessPool as broken:
             print(broken)
+"""
+# Sent before the child has done anything: most of these find it inside of ``os.fork``.
+TERM_AT_ONCE = """
+import os, signal
+statuses = set()
+for _ in range(100):
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    os.kill(pid, signal.SIGTERM)
+    statuses.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(statuses)
 """
 NO_TRACE_OF_US = """
 import os, subprocess, sys
@@ -156,6 +171,13 @@ def test_every_other_way_to_start_a_process_works_and_is_recorded(
     assert ended.stdout.endswith(b"0\n7\n8\n-15\n")
     once = [["add"], ["exp"], ["log"], ["power"], ["sqrt"], ["subtract"], ["subtract"]]
     assert sorted(by_process(place.trace())) == sorted([["multiply", "multiply"], *once])
+
+
+def test_sigterm_in_the_moment_of_a_fork_kills_the_child(tmp_path: Path) -> None:
+    place = Place.make(tmp_path, train=TERM_AT_ONCE)
+    for own in (("-q",), ("-q", "--no-children")):
+        assert place.same("train.py", own=own).stdout == b"{-15}\n"
+        place.trace()
 
 
 def test_killed_worker_breaks_the_pool_as_ever_and_nothing_waits_for_it(tmp_path: Path) -> None:

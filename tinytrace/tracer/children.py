@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import UsageError
-from tinytrace.tracer import launcher, signals
+from tinytrace.tracer import launcher
 
 if TYPE_CHECKING:
     from tinytrace.tracer.session import Options, Session
@@ -90,5 +90,4 @@ def begin_child(given: Given) -> None:
 
 def _after_fork() -> None:
     if _followed:
-        signals.uninstall()
         _followed[0].restart_in_child()
