@@ -9,6 +9,7 @@ import difflib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,13 @@ class Place:
             out, err = process.communicate()
             raise AssertionError(f"it hangs: {process.args!r}\n{out!r}\n{err!r}") from None
         return Ended(process.returncode, out or b"", err or b"")
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that a process outside is doing."""
+        end = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < end, "it hangs"
+            time.sleep(0.01)
 
     def plain(self, *program: str, python: tuple[str, ...] = (), stdin: bytes = b"") -> Ended:
         """Run a program under plain Python."""

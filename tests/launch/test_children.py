@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.both import CORES, Place, ops
+from tests.launch.both import CORES, Ended, Place, ops
 from tinytrace.tracer.trace import Trace
 
 # Started before NumPy is imported (what `multiprocessing` forks then imports it), and after.
@@ -200,3 +200,74 @@ def test_without_children_only_the_first_process_is_recorded(tmp_path: Path, cor
     trace = place.trace()
     assert len(trace.processes) == 1
     assert ops(trace) == ["add"]
+
+
+EXEC = """
+import os, sys
+import numpy as np
+np.add(1, 2)
+print(sys.argv, flush=True)
+if len(sys.argv) == 1:
+    os.execv(sys.executable, [sys.executable, "train.py", "again"])
+np.subtract(3, 1)
+sys.exit(3)
+"""
+EXEC_OTHER = """
+import numpy as np
+np.add(1, 2)
+os.execv("/bin/sh", ["sh", "-c", "echo hello; exit 4"])
+"""
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_program_that_replaces_itself_goes_on_in_the_same_trace(tmp_path: Path, core: str) -> None:
+    place = Place.make(tmp_path, train=EXEC)
+    place.core = core
+    assert place.same("train.py") == Ended(3, b"['train.py']\n['train.py', 'again']\n", b"")
+    trace = place.trace()
+    assert by_process(trace) == [["add"], ["add", "subtract"]]
+    assert len(set(trace.processes.pid.tolist())) == 1
+
+
+def test_what_was_recorded_before_another_program_took_over_is_recovered(tmp_path: Path) -> None:
+    place = Place.make(tmp_path, train=EXEC_OTHER)
+    assert place.same("train.py") == Ended(4, b"hello\n", b"")
+    assert ops(place.recover()) == ["add"]
+
+
+# A daemon as they are made: two forks, every file closed, the usual three opened again, then its own.
+DAEMON = """
+import os, sys
+import numpy as np
+np.add(1, 2)
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+os.closerange(0, 4096)
+for _ in range(3):
+    os.open(os.devnull, os.O_RDWR)
+files = [os.open(f"file{n}", os.O_RDWR | os.O_CREAT) for n in range(700)]
+np.subtract(3, 1)
+np.multiply(np.subtract(3.0, 1), np.subtract(3, 1))
+for file in files:
+    os.write(file, b"mine")
+os.symlink(str(os.getpid()), "daemon")
+os.rename("file0", "done")
+"""
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_nothing_of_ours_gets_into_the_files_of_a_daemon_that_closed_all(
+    tmp_path: Path, core: str
+) -> None:
+    place = Place.make(tmp_path, train=DAEMON)
+    place.core = core
+    assert place.record("train.py") == Ended(0, b"", b"")
+    place.wait_until((place.folder / "done").exists)
+    pid = (place.folder / "daemon").readlink()
+    place.wait_until(lambda: not Path("/proc", pid).exists())
+    files = [*place.folder.glob("file*"), place.folder / "done"]
+    assert (len(files), {file.read_bytes() for file in files}) == (700, {b"mine"})
+    assert Counter(ops(place.recover())) == {"add": 1, "subtract": 3, "multiply": 1}

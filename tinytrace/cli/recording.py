@@ -111,7 +111,7 @@ def _session(given: dict[str, Any]) -> Session:
     options = children.options_of(given)
     run_folder = given.get("run_folder")
     if run_folder is not None and Path(run_folder).is_dir():
-        return Session.join(Path(run_folder), options)
+        return Session.resume(Path(run_folder), options)
     return Session(options, sys.orig_argv)
 
 
