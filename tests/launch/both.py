@@ -9,6 +9,7 @@ import difflib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,13 @@ class Place:
             raise AssertionError(f"it hangs: {process.args!r}\n{out!r}\n{err!r}") from None
         return Ended(process.returncode, out or b"", err or b"")
 
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that a process outside is doing."""
+        end = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < end, "it hangs"
+            time.sleep(0.01)
+
     def plain(self, *program: str, python: tuple[str, ...] = (), stdin: bytes = b"") -> Ended:
         """Run a program under plain Python."""
         return self.end(self.start([self.python, *python, *program]), stdin)
@@ -189,3 +197,9 @@ def process_names(trace: Trace) -> list[str]:
 def functions(trace: Trace) -> set[str]:
     """The names of the functions in its sampled stacks."""
     return {trace.strings[i] for i in trace.frames.name_id}
+
+
+def without_addresses(text: bytes) -> bytes:
+    """Memory addresses are random in any two runs."""
+    words = text.split(b" at 0x")
+    return b" at ".join([words[0], *(w.lstrip(b"0123456789abcdef") for w in words[1:])])

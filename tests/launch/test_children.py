@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.launch.both import CORES, Place, ops
+from tests.launch.both import CORES, Ended, Place, ops
 from tinytrace.tracer.trace import Trace
 
 # Started before NumPy is imported (what `multiprocessing` forks then imports it), and after.
@@ -73,13 +75,13 @@ if __name__ == "__main__":
         np.exp(0.0)
         sys.exit(8)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    ready, say = os.pipe()
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         np.log(1.0)
-        os.write(say, b"!")
+        os.write(writer, b"!")
         signal.pause()
-    os.read(ready, 1)
+    os.read(reader, 1)
     os.kill(pid, signal.SIGTERM)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
@@ -104,6 +106,18 @@ if __name__ == "__main__":
             executor.submit(die).result()
         except concurrent.futures.process.BrokenProcessPool as broken:
             print(broken)
+"""
+# Sent before the child has done anything: most of these find it inside of ``os.fork``.
+TERM_AT_ONCE = """
+import os, signal
+statuses = set()
+for _ in range(100):
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    os.kill(pid, signal.SIGTERM)
+    statuses.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(statuses)
 """
 NO_TRACE_OF_US = """
 import os, subprocess, sys
@@ -161,6 +175,13 @@ def test_every_other_way_to_start_a_process_works_and_is_recorded(
     assert sorted(by_process(place.trace())) == sorted([["multiply", "multiply"], *once])
 
 
+def test_sigterm_in_the_moment_of_a_fork_kills_the_child(tmp_path: Path) -> None:
+    place = Place.make(tmp_path, train=TERM_AT_ONCE)
+    for own in (("-q",), ("-q", "--no-children")):
+        assert place.same("train.py", own=own).stdout == b"{-15}\n"
+        place.trace()
+
+
 def test_killed_worker_breaks_the_pool_as_ever_and_nothing_waits_for_it(tmp_path: Path) -> None:
     place = Place.make(tmp_path, train=BROKEN_POOL)
     assert place.same("train.py").stdout.startswith(b"A process in the process pool was terminated")
@@ -181,3 +202,111 @@ def test_without_children_only_the_first_process_is_recorded(tmp_path: Path, cor
     trace = place.trace()
     assert len(trace.processes) == 1
     assert ops(trace) == ["add"]
+
+
+EXEC = """
+import os, sys
+import numpy as np
+np.add(1, 2)
+print(sys.argv, flush=True)
+if len(sys.argv) == 1:
+    os.execv(sys.executable, [sys.executable, "train.py", "again"])
+np.subtract(3, 1)
+sys.exit(3)
+"""
+EXEC_OTHER = """
+import os
+import numpy as np
+np.add(1, 2)
+os.execv("/bin/sh", ["sh", "-c", "echo hello; exit 4"])
+"""
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_program_that_replaces_itself_goes_on_in_the_same_trace(tmp_path: Path, core: str) -> None:
+    place = Place.make(tmp_path, train=EXEC)
+    place.core = core
+    assert place.same("train.py") == Ended(3, b"['train.py']\n['train.py', 'again']\n", b"")
+    trace = place.trace()
+    assert by_process(trace) == [["add"], ["add", "subtract"]]
+    assert len(set(trace.processes.pid.tolist())) == 1
+
+
+def test_what_was_recorded_before_another_program_took_over_is_recovered(tmp_path: Path) -> None:
+    place = Place.make(tmp_path, train=EXEC_OTHER)
+    assert place.same("train.py") == Ended(4, b"hello\n", b"")
+    assert ops(place.recover()) == ["add"]
+
+
+# A daemon as they are made: two forks, every file closed, the usual three opened again, then its own.
+DAEMON = """
+import os, sys
+import numpy as np
+np.add(1, 2)
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+os.closerange(0, 4096)
+for _ in range(3):
+    os.open(os.devnull, os.O_RDWR)
+files = [os.open(f"file{n}", os.O_RDWR | os.O_CREAT) for n in range(700)]
+np.subtract(3, 1)
+np.multiply(np.subtract(3.0, 1), np.subtract(3, 1))
+for file in files:
+    os.write(file, b"mine")
+os.symlink(str(os.getpid()), "daemon")
+os.rename("file0", "done")
+"""
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_nothing_of_ours_gets_into_the_files_of_a_daemon_that_closed_all(
+    tmp_path: Path, core: str
+) -> None:
+    place = Place.make(tmp_path, train=DAEMON)
+    place.core = core
+    assert place.record("train.py", python=("-W", "ignore")) == Ended(0, b"", b"")
+    place.wait_until((place.folder / "done").exists)
+    pid = (place.folder / "daemon").readlink()
+    place.wait_until(lambda: not Path("/proc", pid).exists())
+    files = [*place.folder.glob("file*"), place.folder / "done"]
+    assert (len(files), {file.read_bytes() for file in files}) == (700, {b"mine"})
+    assert Counter(ops(place.recover())) == {"add": 1, "subtract": 3, "multiply": 1}
+
+
+FORK_WARNINGS = """
+import os, threading, warnings
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(warnings.filters))
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(warnings.filters))
+fork()
+warnings.simplefilter("always")
+fork()
+with warnings.catch_warnings(record=True) as caught:
+    fork()
+print(len(caught))
+wait = threading.Event()
+threading.Thread(target=wait.wait).start()
+fork()
+wait.set()
+"""
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_forks_are_warned_of_for_threads_of_the_program_and_not_for_ours(
+    tmp_path: Path, core: str
+) -> None:
+    place = Place.make(tmp_path, train=FORK_WARNINGS)
+    place.core = core
+    warned = place.same("train.py", alike=without_pids).stderr.count(b"is multi-threaded")
+    assert warned == (sys.version_info >= (3, 12))
+    place.trace()
+
+
+def without_pids(text: bytes) -> bytes:
+    """Process ids differ in any two runs."""
+    return re.sub(rb"pid=\d+", b"pid=1", text)

@@ -100,6 +100,8 @@ def _check_program(program: list[str]) -> None:
         raise ScriptError(f"{first}: cannot be opened: {error.strerror}") from error
     if not os.access(first, os.R_OK):
         raise ScriptError(f"{first}: cannot be opened: no permission to read it")
+    if os.path.isdir(first) and not any(Path(first).glob("__main__.*")):  # noqa: PTH112
+        raise ScriptError(f"{first}: is a folder without a __main__.py")
 
 
 def _parser() -> argparse.ArgumentParser:

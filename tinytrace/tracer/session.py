@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import StoreError, TinytraceError, UsageError
-from tinytrace.tracer import annotate
+from tinytrace.tracer import annotate, forks
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
 from tinytrace.tracer.audit import self_audit
 from tinytrace.tracer.hooks import AfterImport
@@ -113,6 +113,7 @@ class Session:
         self.options = options
         self._command = command
         self._joined = run_folder is not None
+        self._discards = not self._joined
         self._lock = -1
         self._active, self._pid = False, 0
         self._undo: list[Callable[[], None]] = []
@@ -132,6 +133,13 @@ class Session:
     def join(cls, run_folder: Path, options: Options) -> Session:
         """A session of a further process in an existing run."""
         return cls(options, [], run_folder)
+
+    @classmethod
+    def resume(cls, run_folder: Path, options: Options) -> Session:
+        """A session of the first process of a run, now with another program (``os.exec…``)."""
+        session = cls.join(run_folder, options)
+        session._discards = True
+        return session
 
     def is_alive(self) -> bool:
         """Whether it goes on here. In a forked child that is not followed it is the parent's, and let go."""
@@ -169,6 +177,7 @@ class Session:
             raise
 
     def _start_process(self) -> None:
+        forks.watch()
         self._folder = process_folder(self.run_folder)
         self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
         self._active, self._pid = True, os.getpid()
@@ -372,7 +381,7 @@ class Session:
 
     def discard(self) -> None:
         """Remove the run folder, when its trace has been written. Not for those who joined."""
-        if self._joined or self._pid not in {0, os.getpid()}:
+        if not self._discards or self._pid not in {0, os.getpid()}:
             return
         remove_run(self.run_folder)
         self.release()
@@ -390,7 +399,7 @@ class Session:
         was_active, self._active = self._active, False
         Session._current = None
         self._undo, self._sampler, self._tick = [], None, None
-        self._joined = True
+        self._joined, self._discards = True, False
         if not was_active:
             return
         try:

@@ -11,12 +11,16 @@ we do between the two must put it back.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+_masks: dict[int, set[signal.Signals]] = {}  # by thread that is forking
+_at_fork: list[bool] = []
 
 
 class Terminated(BaseException):
@@ -33,6 +37,8 @@ class _Handler:
         if self.saving and os.getpid() == self.pid:
             raise Terminated
         self.saving = True
+        sys.settrace(None)
+        sys.setprofile(None)
         try:
             if os.getpid() == self.pid:
                 self.save()
@@ -46,6 +52,29 @@ def install(save: Callable[[], None]) -> None:
     """Call ``save`` when SIGTERM arrives, then die of it, if it would have killed this process."""
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _Handler(save))
+        if not _at_fork:
+            os.register_at_fork(
+                before=_before_fork, after_in_parent=_let_through, after_in_child=_in_child
+            )
+            _at_fork.append(True)
+
+
+def _before_fork() -> None:
+    """Hold SIGTERM up: a child forgets what reaches its handler before it has ours off, and lives on."""
+    if isinstance(signal.getsignal(signal.SIGTERM), _Handler):
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        _masks[_thread.get_ident()] = mask  # type: ignore[assignment]
+
+
+def _let_through() -> None:
+    mask = _masks.pop(_thread.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _in_child() -> None:
+    uninstall()
+    _let_through()
 
 
 def begin_saving() -> None:
