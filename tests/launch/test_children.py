@@ -213,6 +213,7 @@ np.subtract(3, 1)
 sys.exit(3)
 """
 EXEC_OTHER = """
+import os
 import numpy as np
 np.add(1, 2)
 os.execv("/bin/sh", ["sh", "-c", "echo hello; exit 4"])

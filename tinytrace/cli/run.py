@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from tinytrace.cli.options import Parser, check_writable, rate_hz, size_bytes, version
@@ -100,6 +101,8 @@ def _check_program(program: list[str]) -> None:
         raise ScriptError(f"{first}: cannot be opened: {error.strerror}") from error
     if not os.access(first, os.R_OK):
         raise ScriptError(f"{first}: cannot be opened: no permission to read it")
+    if os.path.isdir(first) and PathFinder.find_spec("__main__", [first]) is None:  # noqa: PTH112
+        raise ScriptError(f"{first}: nothing to run: there is no __main__.py in it")
 
 
 def _parser() -> argparse.ArgumentParser:
