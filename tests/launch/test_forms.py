@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.both import CORES, USE_NUMPY, Ended, Place, ops
+from tests.launch.both import CORES, USE_NUMPY, Ended, Place, ops, without_addresses
 
 # What a program can see of itself and of its interpreter. ``sys.executable`` too: it starts children.
 PROBE = """
@@ -84,18 +84,12 @@ def make(parent: Path) -> Place:
     return place
 
 
-def own_words_alike(text: bytes) -> bytes:
-    """Memory addresses are random in any two runs."""
-    words = text.split(b" at 0x")
-    return b" at ".join([words[0], *(w.lstrip(b"0123456789abcdef") for w in words[1:])])
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_a_program_cannot_tell_that_it_is_recorded(tmp_path: Path, form: str) -> None:
     program, python = FORMS[form]
     place = make(tmp_path)
     stdin = TRAIN.encode() if program[0] == "-" else b""
-    ended = place.same(*program, python=python, stdin=stdin, alike=own_words_alike)
+    ended = place.same(*program, python=python, stdin=stdin, alike=without_addresses)
     assert ended.status == 0, ended.stderr.decode()
     assert ops(place.trace()) == ["add"] * ended.stdout.count(b"argv ")
 
@@ -112,7 +106,7 @@ def test_environment_that_changes_python_is_respected(tmp_path: Path, core: str)
         "PYTHONIOENCODING": "latin-1:replace",
         "PYTHONWARNINGS": "error",
     }
-    place.same("train.py", alike=own_words_alike)
+    place.same("train.py", alike=without_addresses)
     assert ops(place.trace()) == ["add"]
 
 

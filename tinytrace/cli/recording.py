@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinytrace.cli import messages
 from tinytrace.cli.messages import say
 from tinytrace.errors import TinytraceError
 from tinytrace.tracer import children, launcher, modules, signals
+from tinytrace.tracer.observers import at_exit_unobserved
 
 if TYPE_CHECKING:
     from tinytrace.tracer.session import Session
+
+# Without the working directory, where modules of any name may lie.
+ELSEWHERE = """
+import sys
+sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]
+from tinytrace.cli import script
+script()
+"""
 
 
 def begin(given: dict[str, Any]) -> None:
@@ -31,7 +40,7 @@ def begin(given: dict[str, Any]) -> None:
         say(f"nothing is recorded: {_reason(error)}")
         return
     ending = Ending(session, given)
-    atexit.register(ending.at_exit)  # the first one registered is the last one called
+    at_exit_unobserved(ending.at_exit)  # the first one registered is the last one called
     signals.install(ending.save)
     if session.options.children:
         described = {**given, **children.describe(session.options, session.run_folder)}
@@ -49,6 +58,8 @@ class Ending:
         self._pid = os.getpid()
         self._path = list(sys.path)
         self._saved = False
+        self._python, self._environment = sys.executable, dict(os.environ)
+        launcher.clear_environment(self._environment)
 
     def at_exit(self) -> None:
         """End the recording; in the first process of a run, write the trace and print the summary."""
@@ -89,7 +100,8 @@ class Ending:
         except KeyboardInterrupt:
             say(f"interrupted while saving; {self._kept()}")
         except BaseException as error:
-            say(f"the trace could not be written: {_reason(error)}; {self._kept()}")
+            if isinstance(error, TinytraceError) or not self._save_elsewhere():
+                say(f"the trace could not be written: {_reason(error)}; {self._kept()}")
 
     def _write(self) -> None:
         from tinytrace.cli import saving
@@ -100,6 +112,23 @@ class Ending:
         if not self._quiet:
             saving.summarise(trace, options.output)
             saving.mention_unfinished(options.output.parent)
+
+    def _save_elsewhere(self) -> bool:
+        """Have a new interpreter save; in this one the program has changed something that we need."""
+        self._session.release()
+        options = self._session.options
+        command = [self._python, "-c", ELSEWHERE, launcher.PACKAGE_ROOT, "recover", "-q",
+                   str(self._session.run_folder), "-o", str(options.output),
+                   "--budget", str(options.budget_bytes)]  # fmt: skip
+        silent = [(os.POSIX_SPAWN_OPEN, messages.FD, os.devnull, os.O_WRONLY, 0)]
+        try:
+            pid = os.posix_spawn(self._python, command, self._environment, file_actions=silent)
+            saved = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        except OSError:
+            return False
+        if saved and not self._quiet:
+            say(f"saved: python -m tinytrace summary {options.output}")
+        return saved
 
     def _kept(self) -> str:
         return f"it is kept: python -m tinytrace recover {self._session.run_folder}"

@@ -11,7 +11,6 @@ store is in the run folder.
 
 from __future__ import annotations
 
-import atexit
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import UsageError
 from tinytrace.tracer import launcher
+from tinytrace.tracer.observers import at_exit_unobserved
 
 if TYPE_CHECKING:
     from tinytrace.tracer.session import Options, Session
@@ -84,7 +84,7 @@ def begin_child(given: Given) -> None:
 
     session = Session.join(run_folder, options_of(given))
     session.start()
-    atexit.register(session.stop)
+    at_exit_unobserved(session.stop)
     follow(session, given)
 
 

@@ -37,6 +37,8 @@ class _Handler:
         if self.saving and os.getpid() == self.pid:
             raise Terminated
         self.saving = True
+        sys.settrace(None)
+        sys.setprofile(None)
         try:
             if os.getpid() == self.pid:
                 self.save()
