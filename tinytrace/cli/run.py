@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 from tinytrace.cli.options import Parser, check_writable, rate_hz, size_bytes, version
@@ -101,8 +100,8 @@ def _check_program(program: list[str]) -> None:
         raise ScriptError(f"{first}: cannot be opened: {error.strerror}") from error
     if not os.access(first, os.R_OK):
         raise ScriptError(f"{first}: cannot be opened: no permission to read it")
-    if os.path.isdir(first) and PathFinder.find_spec("__main__", [first]) is None:  # noqa: PTH112
-        raise ScriptError(f"{first}: nothing to run: there is no __main__.py in it")
+    if os.path.isdir(first) and not any(Path(first).glob("__main__.*")):  # noqa: PTH112
+        raise ScriptError(f"{first}: is a folder without a __main__.py")
 
 
 def _parser() -> argparse.ArgumentParser:
