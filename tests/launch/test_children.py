@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -265,10 +267,46 @@ def test_nothing_of_ours_gets_into_the_files_of_a_daemon_that_closed_all(
 ) -> None:
     place = Place.make(tmp_path, train=DAEMON)
     place.core = core
-    assert place.record("train.py") == Ended(0, b"", b"")
+    assert place.record("train.py", python=("-W", "ignore")) == Ended(0, b"", b"")
     place.wait_until((place.folder / "done").exists)
     pid = (place.folder / "daemon").readlink()
     place.wait_until(lambda: not Path("/proc", pid).exists())
     files = [*place.folder.glob("file*"), place.folder / "done"]
     assert (len(files), {file.read_bytes() for file in files}) == (700, {b"mine"})
     assert Counter(ops(place.recover())) == {"add": 1, "subtract": 3, "multiply": 1}
+
+
+FORK_WARNINGS = """
+import os, threading, warnings
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(warnings.filters))
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(warnings.filters))
+fork()
+warnings.simplefilter("always")
+fork()
+with warnings.catch_warnings(record=True) as caught:
+    fork()
+print(len(caught))
+wait = threading.Event()
+threading.Thread(target=wait.wait).start()
+fork()
+wait.set()
+"""
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_forks_are_warned_of_for_threads_of_the_program_and_not_for_ours(
+    tmp_path: Path, core: str
+) -> None:
+    place = Place.make(tmp_path, train=FORK_WARNINGS)
+    place.core = core
+    warned = place.same("train.py", alike=without_pids).stderr.count(b"is multi-threaded")
+    assert warned == (sys.version_info >= (3, 12))
+    place.trace()
+
+
+def without_pids(text: bytes) -> bytes:
+    """Process ids differ in any two runs."""
+    return re.sub(rb"pid=\d+", b"pid=1", text)

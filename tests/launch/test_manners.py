@@ -127,6 +127,7 @@ print(len(interpreters.list_all()), flush=True)
 """
 DEPTH = """
 import sys
+sys.setrecursionlimit(200)
 class Deep:
     def __add__(self, other):
         global depth

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import StoreError, TinytraceError, UsageError
-from tinytrace.tracer import annotate
+from tinytrace.tracer import annotate, forks
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
 from tinytrace.tracer.audit import self_audit
 from tinytrace.tracer.files import file_identity
@@ -179,6 +179,7 @@ class Session:
             raise
 
     def _start_process(self) -> None:
+        forks.watch()
         self._folder = process_folder(self.run_folder)
         self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
         self._active, self._pid = True, os.getpid()
