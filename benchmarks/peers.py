@@ -4,7 +4,8 @@ They do different jobs. tinytrace records each NumPy operation and samples stack
 record each function call; py-spy samples from another process. So the cost per event is of their own kind
 of event. Whole processes, in turns; every profiler with its defaults, py-spy at 1 kHz.
 
-* slowdown: of ``samples/train_mlp.py`` while it runs, from its first to its last statement;
+* slowdown: of ``samples/train_mlp.py`` (10 epochs, in the steady environment of `training_slowdown.py`)
+  while it runs, from its first to its last statement;
 * after: from the end of the program to the end of the process, more than plain;
 * file: its size, and that by the events in it;
 * cost per event: what it adds to a small event of its kind, in a loop that does nothing else: an
@@ -34,7 +35,7 @@ from paired import (
     rounds_of,
     run,
 )
-from training_slowdown import MARKED, Parts, train
+from training_slowdown import MARKED, STEADY, Parts, train
 
 EVENTS = 200_000  # of the loops below: fewer than viztracer's buffer of a million holds
 ADDITIONS = """\
@@ -126,7 +127,7 @@ def peers() -> list[Peer]:
 
 def train_under(peer: Peer, arguments: list[str], folder: Path) -> Parts:
     """Run the sample under a profiler, and look at what it wrote."""
-    parts = train(peer.command, arguments, folder)
+    parts = train(peer.command, arguments, folder, STEADY)
     file = folder / peer.file
     if peer.count is not None:
         peer.sizes.append((file.stat().st_size, peer.count(file)))

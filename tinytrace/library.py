@@ -11,7 +11,6 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -145,10 +144,9 @@ class trace:
         self.__exit__(SystemExit, SystemExit(), None)
 
     def _save(self, session: Session) -> Trace:
-        from tinytrace.analysis.counting import CONVENTION
+        from tinytrace.analysis.counting import with_convention
 
-        recorded = session.trace()
-        recorded = replace(recorded, meta={**recorded.meta, "conventions": dict(CONVENTION)})
+        recorded = with_convention(session.trace())
         if self._output is None:
             return recorded
         from tinytrace.analysis.budget import fit

@@ -150,3 +150,13 @@ def test_declared_figures_survive_a_budget() -> None:
     smaller = fit(trace, 40_000)
     assert len(smaller.spans) < 1000
     assert count_trace(smaller).total("flops") == count_trace(trace).total("flops")
+
+
+def test_a_budget_that_cannot_be_kept_is_said_not_to_be() -> None:
+    builder = TraceBuilder()
+    thread = builder.thread(builder.process(1), 1)
+    for number in range(2000):  # each figure is a group of its own
+        builder.span(thread, START_NS + 1000 * number, 900, "mine", args={"flops": 10 + number})
+    smaller = fit(builder.build(), 40_000)
+    assert any("more than the 0.04 MB that were asked for" in text for text in smaller.warnings)
+    assert count_trace(smaller).total("flops") == sum(range(10, 2010))

@@ -1,12 +1,16 @@
-"""The progress bar: on a terminal only, and only for those who have to wait."""
+"""Saving a run: its convention; the progress bar, on a terminal only, for those who have to wait."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
+from tests.builders import trace_of
 from tests.cli.terminal import printed_on_terminal
-from tinytrace.cli.saving import progress_bar
+from tinytrace.analysis.counting import CONVENTION
+from tinytrace.analysis.reader import load
+from tinytrace.cli.saving import progress_bar, save_run
 
 
 def _drawn(seconds: Sequence[float], what: str = "writing trace.json") -> str:
@@ -46,3 +50,9 @@ def test_no_bar_where_there_is_no_terminal() -> None:
     for stream in (None, io.StringIO()):
         with progress_bar("writing", stream, clock=lambda: 99.0) as show:
             assert show is None
+
+
+def test_a_saved_run_says_by_which_convention_it_was_counted(tmp_path: Path) -> None:
+    written = save_run(trace_of("add[9,9->9]:5"), tmp_path / "a.json", 10**6)
+    assert load(tmp_path / "a.json") == written
+    assert written.meta["conventions"] == CONVENTION

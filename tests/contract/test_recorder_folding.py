@@ -154,6 +154,12 @@ recorder = load_core()
 recorder.open(folder, limit)
 label, loss = recorder.label("work", ""), recorder.series("loss", "")
 
+def size_of(entry):
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # renamed meanwhile
+        return None
+
 def kb(line):
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(line))
 
@@ -161,7 +167,7 @@ for i in range(spans):
     recorder.end(recorder.begin(Kind.SPAN, label), 0)
     recorder.counter(loss, i)
     if i % (spans // 20) == 0:
-        sizes = [entry.stat().st_size for entry in os.scandir(folder)]
+        sizes = [size for entry in os.scandir(folder) if (size := size_of(entry)) is not None]
         print(sum(sizes), len(sizes), kb("VmRSS:"), recorder.stats()["errno"])
 recorder.close()
 """

@@ -28,6 +28,7 @@ from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.step_numbers import inherited
 from tinytrace.tracer.trace import Aggregates, Counters, Flows, Series, Spans, Table, Trace
 
+CLOSE_ENOUGH = 1.05  # the size is an estimate
 RATE_BYTES = 45  # time, value, name and process of a rate's point
 NOTE_BYTES = 1_000  # the warning and the figures of the audit that `fit` adds
 # Spans, samples, counters: shares when all of them are too large; what one does not need, the
@@ -86,7 +87,15 @@ def fit(trace: Trace, budget_bytes: int, seed: int = 0) -> Trace:
     if needs.spans.sum() > for_spans:
         choice = choose(full.spans, needs.spans, _preferred(full), for_spans, seed)
         smaller = _folded(smaller, choice.kept, ids, n_groups)
-    return _noted(_without_unused_strings(smaller), full, budget_bytes, choice)
+    noted = _noted(_without_unused_strings(smaller), full, budget_bytes, choice)
+    left_bytes = _Needs(noted).total_bytes
+    if left_bytes <= budget_bytes * CLOSE_ENOUGH:
+        return noted
+    warning = (
+        f"the trace takes about {left_bytes / 1e6:.3g} MB, more than the {budget_bytes / 1e6:.3g} MB "
+        "that were asked for: names, stacks and sums cannot be dropped"
+    )
+    return replace(noted, warnings=(*noted.warnings, warning))
 
 
 def json_bytes(trace: Trace) -> int:

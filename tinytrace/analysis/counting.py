@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -295,6 +295,16 @@ def _array(values: Iterable[int | None]) -> Figures:
     """Figures as int64; what is unknown or does not fit is −1."""
     kept = [UNCOUNTED if v is None or v > LARGEST else v for v in values]
     return np.array(kept, "i8")
+
+
+def with_convention(trace: Trace) -> Trace:
+    """Return the trace with the convention of its figures in ``meta["conventions"]``.
+
+    Example:
+        >>> with_convention(Trace()).meta["conventions"]["version"]
+        '1'
+    """
+    return replace(trace, meta={**trace.meta, "conventions": dict(CONVENTION)})
 
 
 def count_trace(trace: Trace) -> TraceCounts:

@@ -107,7 +107,7 @@ class Ending:
         from tinytrace.cli import saving
 
         options = self._session.options
-        trace = saving.save(self._session.trace(), options.output, options.budget_bytes)
+        trace = saving.save_run(self._session.trace(), options.output, options.budget_bytes)
         self._session.discard()
         if not self._quiet:
             saving.summarise(trace, options.output)

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
                         help="largest trace file (default: 200MB)")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     arguments = parser.parse_args(argv)
-    from tinytrace.cli.saving import mention_unfinished, save, summarise
+    from tinytrace.cli.saving import mention_unfinished, save_run, summarise
     from tinytrace.tracer.assemble import read_run
     from tinytrace.tracer.store import claim_run, remove_run
 
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     output = Path(arguments.output or f"trace-{run.name}.json")
     check_writable(output)
     claim = claim_run(run)
-    trace = save(read_run(run), output, arguments.budget)
+    trace = save_run(read_run(run), output, arguments.budget)
     if claim >= 0:  # else it may be a folder of somebody's, with something of ours in it
         remove_run(run)
         os.close(claim)

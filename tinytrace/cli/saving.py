@@ -19,28 +19,39 @@ QUICK_S = 1.0  # no progress bar for what takes less
 REDRAW_S = 0.1
 
 
-def save(
-    trace: Trace, output: Path, budget_bytes: int | None = None, name: str | None = None
-) -> Trace:
-    """Write a trace, with a progress bar when that takes long; return what was written.
+def save_run(trace: Trace, output: Path, budget_bytes: int) -> Trace:
+    """Write what a run recorded, cut down to a size; return what was written.
+
+    Args:
+        trace: as it was read from the run folder.
+        output: where to.
+        budget_bytes: the largest file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from tinytrace.analysis.budget import fit
+    from tinytrace.analysis.counting import with_convention
+
+    trace = fit(with_convention(trace), budget_bytes)
+    save(trace, output)
+    return trace
+
+
+def save(trace: Trace, output: Path, name: str | None = None) -> None:
+    """Write a trace, with a progress bar when that takes long.
 
     Args:
         trace: what to write.
         output: where to.
-        budget_bytes: the largest file; None: as large as it is.
         name: of the format; None: by the ending of ``output``.
 
     Raises:
         OutputError: it cannot be written.
         UsageError: there is no such format.
     """
-    if budget_bytes is not None:
-        from tinytrace.analysis.budget import fit
-
-        trace = fit(trace, budget_bytes)
     with progress_bar(f"writing {output.name}", stderr()) as progress:
         export(trace, output, name, progress)
-    return trace
 
 
 def summarise(trace: Trace, output: Path | None) -> None:

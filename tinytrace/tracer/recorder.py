@@ -25,6 +25,7 @@ from tinytrace.tracer.segments import (
     keep_reserve,
     make_segment,
     release_reserve,
+    shorten_segment,
 )
 from tinytrace.tracer.thread_writer import (
     KIND_SHIFT,
@@ -236,8 +237,20 @@ class PythonRecorder:
             return None
         writer = self.thread(_thread.get_ident(), self._native_id())
         self.local.writer = writer
-        self.local.end = ThreadEnd(writer)
+        self.local.end = ThreadEnd(writer, self._retire)
         return writer
+
+    def _retire(self, writer: ThreadWriter) -> None:
+        """Let go of the segment of a thread that has ended, and of the part that it left empty."""
+        if not self.active or writer.generation != self._generation:
+            writer.let_go()
+        if writer.stack or not len(writer.words):
+            return  # open spans may be ended by another thread
+        used = writer.next - (HEADER_WORDS - writer.shift) // WORDS_PER_RECORD
+        number = writer.number - 1
+        size = shorten_segment(self._folder, writer.words, writer.index, number, used)
+        writer.let_go()
+        self._disk.closed(Closed(Stream.SPANS, writer.index, number, size))
 
     def thread(self, ident: int, native_id: int) -> ThreadWriter:
         """Return a thread's writer; native id 0: not known.

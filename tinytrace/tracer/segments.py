@@ -98,6 +98,29 @@ def _map(fd: int, size: int) -> mmap.mmap:
     return mapped
 
 
+def shorten_segment(folder: str, words: memoryview, thread: int, number: int, used: int) -> int:
+    """Cut off what a thread that has ended has left empty of its last segment of spans.
+
+    Args:
+        folder: of the process.
+        words: the segment, as 64-bit words.
+        thread: its index.
+        number: of the segment.
+        used: records in it.
+
+    Returns:
+        bytes that it takes now.
+    """
+    size = segment_bytes(used)
+    # Number of records (32 bits) | thread; first, since a file that is too long is still whole.
+    words[2] = used | thread << 32
+    try:
+        os.truncate(f"{folder}/{segment_name(Stream.SPANS, thread, number)}", size)
+    except OSError:
+        return words.nbytes
+    return size
+
+
 def keep_reserve(folder: str) -> None:
     """Take disk space for the last words of a recording that a full disk ends.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tinytrace.tracer.records import Flag, Kind
 
 # The last word of a span: distance to the parent (32 bits) | kind (8) | flags (8).
@@ -86,10 +88,11 @@ class ThreadWriter:
 
 
 class ThreadEnd:
-    """Lies in a thread's local storage; when the thread ends, its segment is let go."""
+    """Lies in a thread's local storage; calls ``retire`` with its writer when the thread ends."""
 
-    def __init__(self, writer: ThreadWriter) -> None:
+    def __init__(self, writer: ThreadWriter, retire: Callable[[ThreadWriter], None]) -> None:
         self._writer = writer
+        self._retire = retire
 
     def __del__(self) -> None:
-        self._writer.let_go()
+        self._retire(self._writer)

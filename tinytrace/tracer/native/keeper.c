@@ -66,8 +66,20 @@ static void bound_disk(void) {
     }
 }
 
-static void close_segment(segment *s) {
+/* A thread that has ended leaves most of its last segment empty: a program may start any number of threads. */
+static void shorten(segment *s) {
+    char name[64];
+    size_t bytes = SEGMENT_HEADER_BYTES + (size_t)s->used * RECORD_BYTES;
+    ((segment_header *)s->map)->capacity = s->used; /* first: a file that is too long is whole, one that is too short is not */
+    int fd = files_ours() != 0 ? -1 : openat(rec.folder_fd, segment_path(name, sizeof name, s->stream, s->thread, s->number), O_WRONLY | O_CLOEXEC);
     munmap(s->map, s->bytes);
+    if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0) s->bytes = bytes;
+    if (fd >= 0) close(fd);
+}
+
+static void close_segment(segment *s) {
+    if (s->used && s->used < s->capacity) shorten(s);
+    else munmap(s->map, s->bytes);
     if (s->retired != LAST_OF_ALL) rec.closed_bytes += s->bytes;
     int whole_for_good = s->retired == LAST_OF_ALL || (s->stream == STREAM_SPANS && kept < WHOLE_SEGMENTS);
     if (s->stream == STREAM_SPANS) kept++;

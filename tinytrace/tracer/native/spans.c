@@ -19,6 +19,28 @@ static PyObject *thread_object(uint64_t ident) {
     return thread;
 }
 
+/* Called by the system in a thread that ends, with or without the GIL. */
+static pthread_key_t end_key;
+static pthread_once_t end_key_once = PTHREAD_ONCE_INIT;
+static int have_end_key;
+static void thread_ends(void *state) {
+    thread_self = NULL;
+    ((thread_state *)state)->ended = 1;
+}
+static void make_end_key(void) { have_end_key = pthread_key_create(&end_key, thread_ends) == 0; }
+
+/* Threads that have ended keep nothing but what they wrote: a program may start any number of them. */
+static void forget_ended(void) {
+    for (thread_state **link = &rec.threads; *link;) {
+        thread_state *t = *link;
+        int gone = t->watched ? t->ended : t->tid && syscall(SYS_tgkill, getpid(), (pid_t)t->tid, 0) != 0;
+        if (!gone || t->depth) { link = &t->next; continue; } /* open spans may be ended by another thread */
+        *link = t->next;
+        writer_retire(&t->spans);
+        free(t);
+    }
+}
+
 static thread_state *thread_register(uint64_t ident, uint64_t tid) {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -35,6 +57,7 @@ static thread_state *thread_register(uint64_t ident, uint64_t tid) {
     thread_state *t = NULL;
     for (thread_state *o = rec.threads; o && !t; o = o->next)
         if (tid && o->tid == tid && o->ident == ident) t = o;
+    if (!t) forget_ended();
     if (!t && (t = calloc(1, sizeof *t))) {
         t->index = rec.n_threads++;
         t->generation = rec.generation;
@@ -71,7 +94,13 @@ static void thread_name(thread_state *t) {
 /* This thread's state, made on its first span. NULL when it cannot be had. */
 thread_state *thread_create(void) {
     if (!rec.active) return NULL;
-    return thread_self = thread_register(PyThread_get_thread_ident(), (uint64_t)syscall(SYS_gettid));
+    thread_state *t = thread_register(PyThread_get_thread_ident(), (uint64_t)syscall(SYS_gettid));
+    pthread_once(&end_key_once, make_end_key);
+    if (t && have_end_key && pthread_setspecific(end_key, t) == 0) {
+        t->watched = 1;
+        t->ended = 0;
+    }
+    return thread_self = t;
 }
 
 /* The state of another thread, for the sampler. Idents are used again when a thread has ended; where Python does not know

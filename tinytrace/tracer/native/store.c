@@ -112,6 +112,14 @@ int writer_roll(stream_writer *w) {
     return 0;
 }
 
+void writer_retire(stream_writer *w) {
+    if (!w->current) return;
+    w->current->retired = 1;
+    w->current->used = w->position;
+    segment_release(w->current);
+    w->current = NULL;
+}
+
 static int write_all(int fd, const struct iovec *parts, int n) {
     size_t want = 0;
     for (int i = 0; i < n; i++) want += parts[i].iov_len;

@@ -37,6 +37,7 @@ enum { LAST_OF_ALL = 2 };
 typedef struct segment {
     char *map; size_t bytes; uint32_t stream, thread, number, capacity; uint64_t first_index;
     uint32_t open;             /* spans in it that have not ended */
+    uint32_t used;             /* of a thread that has ended: records in it; 0 = all */
     int retired;               /* no slot left; LAST_OF_ALL: closed with the recording, and never folded */
     struct segment *next;      /* the keeper's queues */
 } segment;
@@ -49,7 +50,8 @@ typedef struct { span_record *record; segment *home; uint64_t index; uint32_t ch
 typedef struct thread_state {
     uint32_t index, generation, depth, opaque; uint64_t tid, ident, created_ns;
     stream_writer spans;
-    int named;
+    int named, watched;                   /* watched: `ended` is set when the thread ends */
+    volatile int ended;
     uint64_t sampled_ns, sampled_cpu_ns;  /* the sampler's: when it last saw this thread, its CPU clock then */
     open_span stack[MAX_DEPTH];
     struct thread_state *next;
@@ -115,6 +117,7 @@ int store_open(const char *folder, uint64_t disk_limit_bytes);
 void store_close(void);
 void store_put(int entry, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes);
 int writer_roll(stream_writer *w);
+void writer_retire(stream_writer *w); /* nothing more is written to it */
 void segment_release(segment *s);   /* its last open span has ended, or it is full and has none */
 static inline void *writer_next(stream_writer *w) {
     if ((!w->current || w->position == w->current->capacity) && writer_roll(w) != 0) return NULL;
