@@ -28,7 +28,7 @@ class OwnFile:
         self._path = path
         self._flags = flags & ~(os.O_CREAT | os.O_EXCL)
         self._fd = out_of_the_way(os.open(path, flags | os.O_CLOEXEC, 0o600))
-        self._identity = _identity(self._fd)
+        self._identity = file_identity(self._fd)
 
     def number(self) -> int:
         """Return its file descriptor, of today.
@@ -36,9 +36,9 @@ class OwnFile:
         Raises:
             OSError: the program has closed it, and it is not there any more.
         """
-        if _identity(self._fd) != self._identity:
+        if file_identity(self._fd) != self._identity:
             fd = os.open(self._path, self._flags | os.O_CLOEXEC)
-            if _identity(fd) != self._identity:
+            if file_identity(fd) != self._identity:
                 os.close(fd)
                 raise FileNotFoundError(2, os.strerror(2), self._path)
             self._fd = out_of_the_way(fd)
@@ -46,12 +46,13 @@ class OwnFile:
 
     def close(self) -> None:
         """Close it, unless the program has done so."""
-        if _identity(self._fd) == self._identity:
+        if file_identity(self._fd) == self._identity:
             os.close(self._fd)
         self._identity = None
 
 
-def _identity(fd: int) -> tuple[int, int] | None:
+def file_identity(fd: int) -> tuple[int, int] | None:
+    """Return what file is open under this number; None: nothing."""
     try:
         status = os.fstat(fd)
     except OSError:

@@ -33,6 +33,7 @@ CAPACITY = {Stream.SPANS: 65536, Stream.SAMPLES: 16384, Stream.COUNTERS: 16384}
 
 # A map holds a duplicate of its file's number, which the program may close and use for a file of its own.
 _WITHOUT_FD: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+_MAP_FIXED = 0x10
 
 
 def segment_name(stream: Stream, thread: int, number: int) -> str:
@@ -68,7 +69,7 @@ def make_segment(  # noqa: PLR0917
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, size)
-        mapped = mmap.mmap(fd, size, mmap.MAP_SHARED, **_WITHOUT_FD)
+        mapped = _map(fd, size)
     except BaseException:
         os.unlink(path)  # noqa: PTH108  (pathlib is not loaded before the program)
         raise
@@ -79,6 +80,23 @@ def make_segment(  # noqa: PLR0917
         os.getpid(), first_index, created_ns, 0, *around,
     )  # fmt: skip
     return mapped, capacity
+
+
+def _map(fd: int, size: int) -> mmap.mmap:
+    """Map a file. The map holds no file open: its number could by now be one of the program's."""
+    if _WITHOUT_FD:
+        return mmap.mmap(fd, size, mmap.MAP_SHARED, **_WITHOUT_FD)
+    import ctypes
+
+    mapped = mmap.mmap(-1, size)  # of no file; this one is put in its place
+    start = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+    place = ctypes.CDLL(None, use_errno=True).mmap
+    place.restype = ctypes.c_void_p
+    place.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+    access = mmap.PROT_READ | mmap.PROT_WRITE
+    if place(start, size, access, mmap.MAP_SHARED | _MAP_FIXED, fd, 0) != start:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return mapped
 
 
 def shorten_segment(folder: str, words: memoryview, thread: int, number: int, used: int) -> int:

@@ -16,6 +16,7 @@ from tinytrace.errors import StoreError, TinytraceError, UsageError
 from tinytrace.tracer import annotate, forks
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
 from tinytrace.tracer.audit import self_audit
+from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.machine import machine
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
@@ -166,6 +167,7 @@ class Session:
             )
         else:
             self._lock = join_run(self.run_folder)
+        self._lock_identity = file_identity(self._lock)
         try:
             self._start_process()
         except BaseException as problem:
@@ -388,9 +390,9 @@ class Session:
 
     def release(self) -> None:
         """Leave the run folder to ``recover``, while this process lives on."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        lock, self._lock = self._lock, -1
+        if lock >= 0 and file_identity(lock) == self._lock_identity:
+            os.close(lock)  # the program has not
 
     def restart_in_child(self) -> None:
         """After a fork, in the child: forget the parent's recording and begin one of our own."""
