@@ -92,12 +92,18 @@ class ProcessCounters:
         self._recorder.counter(series, value, now_ns)
 
 
+# Once imported: a forked child must import nothing, since a thread that is not there may hold a module's lock.
+_psutil: list[Any] = []
+
+
 def _this_process() -> _Process | None:
     """Return None where psutil cannot read this process: then there is no such counter."""
     try:
-        import psutil
+        if not _psutil:
+            import psutil
 
-        process: _Process = psutil.Process()
+            _psutil.append(psutil)
+        process: _Process = _psutil[0].Process()
         return process
     except Exception:  # psutil.Error, ImportError, a broken /proc
         return None
