@@ -53,6 +53,9 @@ SUM_DTYPE = np.dtype(
 DTYPES = {Stream.SPANS: SPAN_DTYPE, Stream.SAMPLES: SAMPLE_DTYPE, Stream.COUNTERS: COUNTER_DTYPE}
 CPU_NOT_KNOWN = 0xFFFFFFFF
 LATEST_NS = 2**61  # 73 years: sums of two times stay within 64 bits
+LONGEST_NS = (
+    2**53
+)  # 104 days: further from the beginning a trace file cannot give times to the nanosecond
 SLACK_NS = 60 * 10**9
 CLOCK_STEP_NS = 86_400 * 10**9  # by how much the calendar clock may have been set back since
 ALL_FLAGS = Flag.OPEN | Flag.RAISED | Flag.DETACHED
@@ -285,7 +288,8 @@ def plausible_times(meta: dict[str, Any], created_ns: list[int]) -> tuple[int, i
     first_ns = min([first_ns, *created_ns])
     if last_ns <= max([first_ns, *created_ns]):
         last_ns = LATEST_NS
-    return max(1, first_ns - SLACK_NS), max(1, min(LATEST_NS, last_ns + SLACK_NS))
+    last_ns = min(LATEST_NS, last_ns + SLACK_NS, first_ns + LONGEST_NS)
+    return max(1, first_ns - SLACK_NS), max(1, last_ns)
 
 
 def whole_number(value: Any, otherwise: int) -> int:
