@@ -19,7 +19,7 @@ from pathlib import Path
 
 from paired import Figure, line, markdown_table, parser, read_figures
 
-from tinytrace.tracer.session import machine
+from tinytrace.tracer.machine import machine
 
 SCRIPTS = {
     "op_cost": "What recording adds to an operation",
