@@ -22,15 +22,15 @@ PROGRAM = """
 import os, signal, sys
 import numpy as np
 
-a = np.ones((700, 700))
+a = np.ones((1300, 1300))
 
 def multiply():
     return a @ a
 
 def count():
-    return sum(i for i in range(300_000))
+    return sum(i for i in range(1_500_000))
 
-for _ in range(12):
+for _ in range(8):
     multiply()
     count()
 if sys.argv[1:] == ["die"]:
@@ -77,7 +77,7 @@ def time_at(trace: tt.Trace, line: int, spans: list[tuple[int, int]]) -> int:
 def check(trace: tt.Trace) -> None:
     names = np.array([trace.strings[i] for i in trace.spans.name_id])
     rows = np.flatnonzero(names == "matmul")
-    assert len(rows) == 12
+    assert len(rows) == 8
     begin = trace.spans.start_ns[rows]
     end = begin + trace.spans.dur_ns[rows]
     # py-spy may be held up and see a change late; but each line has more of its own time than of the other's.
