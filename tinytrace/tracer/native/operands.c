@@ -30,8 +30,8 @@ static void add_array(signature_key *k, PyArrayObject *a) {
     const npy_intp *shape = PyArray_DIMS(a), *strides = PyArray_STRIDES(a);
     for (uint32_t i = 0; i < n; i++) {
         PyArrayObject *o = k->arrays[i];
-        if (o && (o == a || (PyArray_DATA(o) == PyArray_DATA(a) && PyArray_NDIM(o) == ndim && memcmp(PyArray_DIMS(o), shape, ndim * sizeof *shape) == 0
-                             && memcmp(PyArray_STRIDES(o), strides, ndim * sizeof *strides) == 0))) {
+        if (o && (o == a || (PyArray_DATA(o) == PyArray_DATA(a) && PyArray_NDIM(o) == ndim && (!ndim || (memcmp(PyArray_DIMS(o), shape, (size_t)ndim * sizeof *shape) == 0
+                             && memcmp(PyArray_STRIDES(o), strides, (size_t)ndim * sizeof *strides) == 0))))) {
             alias = (int)i;
             break;
         }
