@@ -4,7 +4,9 @@
 greatest difference, over the three phases, between the share that the samples give and the true one of
 the same run. All defaults but the rate; beside it, by how much ``sorted()``, which holds the lock, gets
 too much (a difference that stays the same over the rounds is a bias and not chance), what counting the
-same samples would have given (every sample for one), and py-spy, which counts.
+same samples would have given (every sample for one), and py-spy, which counts. OpenBLAS is given one thread:
+its threads wait in busy loops, which makes phases of very different length and takes the CPU away that the
+sampling thread would need.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ GOAL_POINTS = 2.0
 RATES_HZ = (100, 1000, 10_000)
 NAMES = {"c": "compiled core", "python": "pure-Python recorder"}
 PROGRAM = Path(__file__).with_name("three_phases.py")
+ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 UNDER = "timed"  # the function of the program that its timed phases are called by
 PREFIX = "phase_"
 SORTED = "phase_sorted"
@@ -76,7 +79,8 @@ def tinytrace(core: str, rate_hz: int, cycles: int, folder: Path) -> Errors:
     """Record the program and compare."""
     file = folder / "trace.json"
     command = [sys.executable, "-m", "tinytrace", "-q", "-o", str(file), "--rate", str(rate_hz)]
-    truth = truth_of(run([*command, str(PROGRAM), str(cycles)], folder, TINYTRACE_CORE=core))
+    environment = {"TINYTRACE_CORE": core, **ONE_BLAS_THREAD}
+    truth = truth_of(run([*command, str(PROGRAM), str(cycles)], folder, **environment))
     trace = load(file)
     phases = phase_of_stacks(trace)
     weights = dict.fromkeys(truth, 0.0)
@@ -97,7 +101,7 @@ def py_spy(rate_hz: int, cycles: int, folder: Path) -> Errors:
         str(Path(sys.executable).with_name("py-spy")), "record", "-r", str(rate_hz), "-f", "raw",
         "-o", "spy.txt", "--", sys.executable, str(PROGRAM), str(cycles),
     ]  # fmt: skip
-    truth = truth_of(run(command, folder))
+    truth = truth_of(run(command, folder, **ONE_BLAS_THREAD))
     counts = dict.fromkeys(truth, 0.0)
     for line in (folder / "spy.txt").read_text().splitlines():
         stack, _, count = line.rpartition(" ")
