@@ -37,7 +37,7 @@ char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, 
 /* Blocks are allocated before the file is mapped: a full disk is an error code here and not a SIGBUS later. */
 segment *segment_make(const char *name, size_t bytes) {
     if (files_ours() != 0) return NULL;
-    int fd = openat(rec.folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = files_out_of_the_way(openat(rec.folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (fd < 0) return NULL;
     int error = posix_fallocate(fd, 0, (off_t)bytes);
     void *map = error ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
