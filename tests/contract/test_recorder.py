@@ -352,5 +352,5 @@ def test_both_cores_write_the_same_bytes(tmp_path: Path) -> None:
             assert mine == other
     assert places(tmp_path / CORES[0]) == places(tmp_path / CORES[-1])
     assert found[0].keys() == found[-1].keys()
-    assert len(found[0]) == 1 + 2 + 2
+    assert len(found[0]) == 1 + 2 + 2 + 1
     assert SPAN_DTYPE.itemsize == SPAN.size

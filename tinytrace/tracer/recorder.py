@@ -151,6 +151,8 @@ class PythonRecorder:
         tables.open(self._folder)
         try:
             keep_reserve(self._folder)
+            for stream in (self._samples, self._counters):
+                stream.roll(self._folder, self.clock)
         except OSError:
             tables.close()
             raise

@@ -167,18 +167,29 @@ class RecordWriter:
             OSError: there is no room for another segment.
         """
         closed = None
-        if self._position == self._end or self._map is None:
-            number = self._number
-            if self._map is not None:
-                closed = number - 1, self._end
-            self._map, capacity = make_segment(
-                folder, self.stream, 0, number, self.written, clock()
-            )
-            self._number += 1
-            self._position, self._end = SEGMENT_HEADER_BYTES, segment_bytes(capacity)
+        mapped = self._map
+        if self._position == self._end or mapped is None:
+            if mapped is not None:
+                closed = self._number - 1, self._end
+            mapped = self.roll(folder, clock)
         time, *rest = values
-        self._pack_rest(self._map, self._position + TIME.size, *rest)
-        TIME.pack_into(self._map, self._position, time)  # last: this makes it a record
+        self._pack_rest(mapped, self._position + TIME.size, *rest)
+        TIME.pack_into(mapped, self._position, time)  # last: this makes it a record
         self._position += RECORD_BYTES
         self.written += 1
         return closed
+
+    def roll(self, folder: str, clock: Callable[[], int]) -> mmap.mmap:
+        """Make the next segment; returns its map.
+
+        The first one is made at the start and not by the sampling thread with its first record: a process
+        that was just forked may be about to close every file and to open its own.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        mapped, capacity = make_segment(folder, self.stream, 0, self._number, self.written, clock())
+        self._map = mapped
+        self._number += 1
+        self._position, self._end = SEGMENT_HEADER_BYTES, segment_bytes(capacity)
+        return mapped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import random
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # thread gets 160 samples/s out of pure Python code, with 0.5 ms 950.
 SWITCH_INTERVAL_S = 0.0005
 TICK_S = 0.05
+FIRST_TICK_S = 1.0  # a thread that has not begun by then is not waited for
 SAMPLERS = ("thread", "py-spy", "none")
 MAX_RATE_HZ = 10_000
 
@@ -294,20 +296,23 @@ class Session:
         if self._sampler is not None:
             return
         self._asked_hz = rate_hz
+        first, tick = _first_call(self._tick)
         if self._recorder.core == "c":
             self._recorder.sampler_start(
-                rate_hz, self._tick, TICK_S, random.SystemRandom().getrandbits(63)
+                rate_hz, tick, TICK_S, random.SystemRandom().getrandbits(63)
             )
             self._sampler = self._recorder.sampler_stats
             self._undo.append(self._recorder.sampler_stop)
         else:
             from tinytrace.tracer.sampler import PythonSampler
 
-            ticks = [(TICK_S, self._tick)] if self._tick else []
-            sampler = PythonSampler(self._recorder, rate_hz, ticks)
+            sampler = PythonSampler(self._recorder, rate_hz, [(TICK_S, tick)])
             sampler.start()
             self._sampler = sampler.stats
             self._undo.append(sampler.stop)
+        # What the thread opens at first, it opens before the program goes on: one that was just forked may
+        # be about to close every file and to open its own.
+        first.acquire(timeout=FIRST_TICK_S)
         before = sys.getswitchinterval()
         if rate_hz and before > SWITCH_INTERVAL_S:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -408,3 +413,19 @@ class Session:
             self._start_process()
         except (OSError, TinytraceError):
             self._recorder.close()  # the child runs unrecorded; the run folder may be gone
+
+
+def _first_call(tick: Callable[[], None] | None) -> tuple[_thread.LockType, Callable[[], None]]:
+    """A lock that is free once ``tick`` was called for the first time; and what is to be called."""
+    first = _thread.allocate_lock()
+    first.acquire()
+
+    def call() -> None:
+        try:
+            if tick:
+                tick()
+        finally:
+            if first.locked():
+                first.release()
+
+    return first, call

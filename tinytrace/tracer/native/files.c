@@ -17,7 +17,7 @@ static struct {
 } files = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Low numbers are for the program: what it opens gets the numbers that it would get without us. */
-static int out_of_the_way(int fd) {
+int files_out_of_the_way(int fd) {
     struct rlimit limit;
     if (fd < 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0) return fd;
     int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)(limit.rlim_cur < 1024 ? limit.rlim_cur : 1024) / 2);
@@ -34,8 +34,8 @@ static int is(int fd, const struct stat *as) {
 int files_keep(const char *folder) {
     free(files.path);
     files.path = strdup(folder);
-    rec.folder_fd = out_of_the_way(rec.folder_fd);
-    rec.tables_fd = out_of_the_way(rec.tables_fd);
+    rec.folder_fd = files_out_of_the_way(rec.folder_fd);
+    rec.tables_fd = files_out_of_the_way(rec.tables_fd);
     return files.path && fstat(rec.folder_fd, &files.folder) == 0 && fstat(rec.tables_fd, &files.tables) == 0 ? 0 : -1;
 }
 
@@ -46,7 +46,7 @@ static int opened(int fd, const struct stat *as, int *keep) {
         fd = -1;
     }
     if (fd < 0) return 0;
-    *keep = out_of_the_way(fd);
+    *keep = files_out_of_the_way(fd);
     return 1;
 }
 

@@ -15,7 +15,7 @@ typedef struct { char magic[8]; uint32_t version, last, thread, count, segments,
 
 /* A whole file, in memory. NULL: it is not there (errno ENOENT) or cannot be read. */
 static char *read_file(const char *name, size_t *bytes) {
-    int fd = openat(rec.folder_fd, name, O_RDONLY | O_CLOEXEC);
+    int fd = files_out_of_the_way(openat(rec.folder_fd, name, O_RDONLY | O_CLOEXEC));
     struct stat about;
     if (fd < 0) return NULL;
     char *data = fstat(fd, &about) == 0 ? malloc((size_t)about.st_size + 1) : NULL;
@@ -32,7 +32,7 @@ static char *read_file(const char *name, size_t *bytes) {
 static int replace_file(const char *name, const void *head, size_t head_bytes, const void *rows, size_t bytes) {
     char temporary[80];
     snprintf(temporary, sizeof temporary, "%s.new", name);
-    int fd = openat(rec.folder_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = files_out_of_the_way(openat(rec.folder_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (fd < 0) return -1;
     int done = write(fd, head, head_bytes) == (ssize_t)head_bytes;
     for (size_t at = 0; done && at < bytes;) {

@@ -71,7 +71,7 @@ static void shorten(segment *s) {
     char name[64];
     size_t bytes = SEGMENT_HEADER_BYTES + (size_t)s->used * RECORD_BYTES;
     ((segment_header *)s->map)->capacity = s->used; /* first: a file that is too long is whole, one that is too short is not */
-    int fd = files_ours() != 0 ? -1 : openat(rec.folder_fd, segment_path(name, sizeof name, s->stream, s->thread, s->number), O_WRONLY | O_CLOEXEC);
+    int fd = files_ours() != 0 ? -1 : files_out_of_the_way(openat(rec.folder_fd, segment_path(name, sizeof name, s->stream, s->thread, s->number), O_WRONLY | O_CLOEXEC));
     munmap(s->map, s->bytes);
     if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0) s->bytes = bytes;
     if (fd >= 0) close(fd);

@@ -37,7 +37,7 @@ char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, 
 /* Blocks are allocated before the file is mapped: a full disk is an error code here and not a SIGBUS later. */
 segment *segment_make(const char *name, size_t bytes) {
     if (files_ours() != 0) return NULL;
-    int fd = openat(rec.folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = files_out_of_the_way(openat(rec.folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (fd < 0) return NULL;
     int error = posix_fallocate(fd, 0, (off_t)bytes);
     void *map = error ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
@@ -134,15 +134,17 @@ static int write_all(int fd, const struct iovec *parts, int n) {
    the reason, and how the recording went, may find room. */
 void store_put(int entry, const void *head, size_t head_bytes, const void *tail, size_t tail_bytes) {
     if (rec.tables_fd < 0) return;
-    if (files_ours() != 0) { store_fail(errno); return; }
     struct { uint32_t bytes; uint16_t entry, zero; } prefix = {(uint32_t)(8 + head_bytes + tail_bytes), (uint16_t)entry, 0};
     struct iovec parts[3] = {{&prefix, 8}, {(void *)head, head_bytes}, {(void *)tail, tail_bytes}};
-    if (write_all(rec.tables_fd, parts, 3) == 0) {
-        rec.tables_bytes += prefix.bytes;
-        return;
-    }
-    int error = errno;
-    if (ftruncate(rec.tables_fd, (off_t)rec.tables_bytes) != 0) error = errno; /* no torn entry before another one */
+    int error = 0, left = 4; /* another thread may be closing every file just now */
+    do {
+        if (files_ours() == 0 && write_all(rec.tables_fd, parts, 3) == 0) {
+            rec.tables_bytes += prefix.bytes;
+            return;
+        }
+        error = errno;
+    } while (error == EBADF && --left);
+    if (files_ours() == 0 && ftruncate(rec.tables_fd, (off_t)rec.tables_bytes) != 0) error = errno; /* no torn entry before another one */
     store_fail(error);
 }
 
@@ -176,7 +178,8 @@ int store_open(const char *folder, uint64_t disk_limit_bytes) {
     intern_reset();
     span_clock_start();
     rec.active = 1;
-    if (keeper_start() == 0) return 0;
+    /* Now, and not by the sampling thread: a process that was just forked may be about to close every file and to open its own. */
+    if (writer_roll(&rec.samples) == 0 && writer_roll(&rec.counters) == 0 && keeper_start() == 0) return 0;
     int e = errno;
     store_close();
     errno = e;

@@ -75,6 +75,7 @@ extern recording rec;
 /* files.c: the two descriptors above */
 int files_keep(const char *folder); /* 0, or -1 and errno */
 int files_ours(void);               /* before any use of them; 0, or -1 and errno */
+int files_out_of_the_way(int fd);   /* the same file under a high number; −1 stays −1 */
 void files_close(void);
 void files_forget(void);            /* after fork, in the child */
 
