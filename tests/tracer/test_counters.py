@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from typing import ClassVar
 
 import psutil
 import pytest
 
+from tests.cores import CORES
 from tinytrace.tracer.counters import ProcessCounters
+from tinytrace.tracer.session import load_core
 
 
 class Sink:
@@ -39,6 +42,29 @@ def test_resident_memory_is_what_the_kernel_says() -> None:
     assert t_ns == 1000
     now_mb = psutil.Process().memory_info().rss / 1e6
     assert rss_mb == pytest.approx(now_mb, rel=0.2)
+
+
+def test_the_recorders_own_reading_of_resident_memory_comes_first_and_may_say_nothing() -> None:
+    class SinkWithResident(Sink):
+        readings: ClassVar[list[int | None]] = [2_500_000, None]
+
+        def resident_bytes(self) -> int | None:
+            return self.readings.pop(0)
+
+    sink = SinkWithResident()
+    counters = ProcessCounters(sink, clock=lambda: 1000)
+    counters.tick()
+    counters.tick()
+    assert sink.of("rss_mb") == [(2.5, 1000)]
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_the_compiled_core_reads_resident_memory_as_psutil_does(name: str) -> None:
+    recorder = load_core(name)
+    assert hasattr(recorder, "resident_bytes") == (name == "c")
+    resident = getattr(recorder, "resident_bytes", psutil.Process().memory_info)()
+    resident_bytes = resident if name == "c" else resident.rss
+    assert resident_bytes == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
 
 
 def test_cpu_percent_is_cpu_time_over_elapsed_time_and_may_exceed_100() -> None:

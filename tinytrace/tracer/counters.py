@@ -1,7 +1,8 @@
 """Counters of the process: resident memory, CPU, array memory. Read by the sampling thread.
 
-psutil is imported when the first `ProcessCounters` is made, so that ``import tinytrace`` stays
-cheap.
+The compiled core reads resident memory itself: psutil opens a file, which gives up the interpreter's lock,
+and what the program then does with the lock could not be sampled. Elsewhere psutil is imported when the
+first `ProcessCounters` is made, so that ``import tinytrace`` stays cheap.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class ProcessCounters:
     What cannot be read is left out of that tick: never a 0, never an exception.
 
     Args:
-        recorder: has ``series`` and ``counter``, and may have ``memory``.
-        process: this process as a ``psutil.Process``, or None to make one.
+        recorder: has ``series`` and ``counter``, and may have ``memory`` and ``resident_bytes``.
+        process: this process as a ``psutil.Process``, or None: what the recorder says, or one that is
+            made where it says nothing.
         clock: ns on CLOCK_MONOTONIC.
         cpu_clock: CPU time of this process in ns. By default the kernel's exact clock: psutil reads
             the one that counts in steps of 10 ms, which are 20 % of a tick of 50 ms.
@@ -49,7 +51,10 @@ class ProcessCounters:
         cpu_clock: Callable[[], int] = time.process_time_ns,
     ) -> None:
         self._recorder = recorder
-        self._process = process if process is not None else _this_process()
+        self._resident: Callable[[], int | None] | None = None
+        if process is None:
+            self._resident = getattr(recorder, "resident_bytes", None)
+        self._process = process or (None if self._resident else _this_process())
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._memory: Callable[[], tuple[int, int, int]] | None = getattr(recorder, "memory", None)
@@ -66,8 +71,13 @@ class ProcessCounters:
                 continue
 
     def _tick_rss(self, now_ns: int) -> None:
-        if self._process is not None:
-            self._put("rss_mb", "MB", self._process.memory_info().rss / BYTES_PER_MB, now_ns)
+        rss_bytes = None
+        if self._resident is not None:
+            rss_bytes = self._resident()
+        elif self._process is not None:
+            rss_bytes = self._process.memory_info().rss
+        if rss_bytes is not None:
+            self._put("rss_mb", "MB", rss_bytes / BYTES_PER_MB, now_ns)
 
     def _tick_cpu(self, now_ns: int) -> None:
         used_ns = self._cpu_clock()
