@@ -152,5 +152,5 @@ def test_without_quiet_only_lines_of_ours_follow_those_of_the_program(tmp_path: 
     assert recorded.stderr.startswith(plain.stderr)
     rest = recorded.stderr[len(plain.stderr) :]
     assert b"trace.json" in rest
-    assert b"Traceback" not in rest
+    assert b"Traceback (most recent call last)" not in rest
     place.trace()
