@@ -15,7 +15,7 @@ span_clock_state span_clock;
 #include <cpuid.h>
 
 /* A reading is off by some 30 ns: two of them FIRST_NS apart give the rate to 3 millionths, 150 ns in SYNC_NS. */
-enum { SYNC_NS = 50000000, FIRST_NS = 20000000, LOST_NS = 1000000, TRIES = 5 };
+enum { SYNC_NS = 50000000, FIRST_NS = 20000000, LOST_NS = 1000000, TRIES = 5, RECENT_NS = 1000000000 };
 typedef struct { uint64_t ticks, ns; } reading;
 static reading last;
 static int usable;
@@ -51,10 +51,12 @@ static uint64_t rate(reading from, reading to) { /* ns per tick, 32.32 bits; 0 =
     return r >> 36 ? 0 : (uint64_t)r; /* below 16 ns per tick: above 62.5 MHz */
 }
 
+/* Called when the core is loaded, and when a recording begins: that takes longer than FIRST_NS, so that the first sync comes with the
+   first round of the sampling thread. */
 void span_clock_start(void) {
     span_clock.on = 0;
     usable = counter_is_clock();
-    if (usable) last = read_both();
+    if (usable && now_ns() - last.ns > RECENT_NS) last = read_both();
 }
 
 void span_clock_sync(void) {

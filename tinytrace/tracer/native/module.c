@@ -206,5 +206,6 @@ PyMODINIT_FUNC PyInit__native(void) {
         return NULL;
     }
     pthread_atfork(NULL, NULL, in_child);
+    span_clock_start();
     return module;
 }
