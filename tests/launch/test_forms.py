@@ -33,7 +33,7 @@ print("executable", sys.executable, sys.prefix, sys.base_prefix)
 print("streams", [(s.name, s.encoding, s.errors, s.line_buffering) for s in (sys.stdin, sys.stdout, sys.stderr)])
 print("threads", [t.name for t in threading.enumerate()], threading.active_count())
 print("hooks", sys.excepthook, sys.displayhook, sys.gettrace(), sys.getprofile(), threading.excepthook)
-print("finders", [f for f in sys.path_hooks], sorted(sys.path_importer_cache))
+print("finders", [f for f in sys.path_hooks], list(sys.path_importer_cache))
 print("limits", sys.getrecursionlimit(), __debug__)
 print("frame", sys._getframe().f_back and sys._getframe().f_back.f_code.co_name)
 def depth(n=1):

@@ -51,10 +51,7 @@ class ProcessCounters:
         cpu_clock: Callable[[], int] = time.process_time_ns,
     ) -> None:
         self._recorder = recorder
-        self._resident: Callable[[], int | None] | None = None
-        if process is None:
-            self._resident = getattr(recorder, "resident_bytes", None)
-        self._process = process or (None if self._resident else _this_process())
+        self._resident = _resident_reader(recorder, process)
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._memory: Callable[[], tuple[int, int, int]] | None = getattr(recorder, "memory", None)
@@ -71,11 +68,7 @@ class ProcessCounters:
                 continue
 
     def _tick_rss(self, now_ns: int) -> None:
-        rss_bytes = None
-        if self._resident is not None:
-            rss_bytes = self._resident()
-        elif self._process is not None:
-            rss_bytes = self._process.memory_info().rss
+        rss_bytes = self._resident() if self._resident else None
         if rss_bytes is not None:
             self._put("rss_mb", "MB", rss_bytes / BYTES_PER_MB, now_ns)
 
@@ -100,6 +93,15 @@ class ProcessCounters:
         if series is None:
             series = self._series[name] = self._recorder.series(name, unit)
         self._recorder.counter(series, value, now_ns)
+
+
+def _resident_reader(recorder: Any, process: _Process | None) -> Callable[[], int | None] | None:
+    """What reads resident memory in bytes; None: nothing does."""
+    own: Callable[[], int | None] | None = getattr(recorder, "resident_bytes", None)
+    if process is None and own is not None:
+        return own
+    read = process or _this_process()
+    return None if read is None else lambda: int(read.memory_info().rss)
 
 
 # Once imported: a forked child must import nothing, since a thread that is not there may hold a module's lock.

@@ -51,8 +51,8 @@ static uint64_t rate(reading from, reading to) { /* ns per tick, 32.32 bits; 0 =
     return r >> 36 ? 0 : (uint64_t)r; /* below 16 ns per tick: above 62.5 MHz */
 }
 
-/* Called when the core is loaded, and when a recording begins: that takes longer than FIRST_NS, so that the first sync comes with the
-   first round of the sampling thread. */
+/* Called when the core is loaded and again when a recording begins: the sooner the first reading, the sooner the second one can give
+   the rate. Not from one older than RECENT_NS, since the machine may have slept in between. */
 void span_clock_start(void) {
     span_clock.on = 0;
     usable = counter_is_clock();
