@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import trace_of, traces
-from tinytrace.analysis.spans import (
-    first_rows,
-    group_ids,
-    kept_parent,
-    leaf_ops,
-    op_tree,
-    self_ns,
-    sums,
-)
+from tinytrace.analysis.spans import kept_parent, leaf_ops, op_tree, self_ns
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 

@@ -21,12 +21,13 @@ from tinytrace.analysis.json_size import (
     text_bytes,
 )
 from tinytrace.analysis.rates import MAX_POINTS, MIN_BIN_NS, rate_counters
-from tinytrace.analysis.spans import first_rows, group_ids, kept_parent, op_tree, self_ns, sums
+from tinytrace.analysis.spans import kept_parent, op_tree, self_ns
 from tinytrace.analysis.steps import Choice, choose
 from tinytrace.analysis.thinning import merge_samples, thin_counters
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.step_numbers import inherited
 from tinytrace.tracer.trace import Aggregates, Counters, Flows, Series, Spans, Table, Trace
+from tinytrace.tracer.trees import inherited
 
 CLOSE_ENOUGH = 1.05  # the size is an estimate
 RATE_BYTES = 45  # time, value, name and process of a rate's point

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
-from tinytrace.analysis.spans import leaf_ops, numbered, self_ns, sums
+from tinytrace.analysis.spans import leaf_ops, self_ns
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
+from tinytrace.tracer.groups import numbered, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Signature, Trace
 

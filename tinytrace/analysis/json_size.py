@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis import chrome_lines
 from tinytrace.analysis.chrome_tables import KEY_DTYPES, ROWS_PER_EVENT
 from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.spans import distinct, group_ids, numbered
+from tinytrace.tracer.groups import distinct, group_ids, numbered
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Samples, Signature, Spans, Table, Trace
 

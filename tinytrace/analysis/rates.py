@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import UNCOUNTED, Figure, count_trace
-from tinytrace.analysis.spans import distinct
+from tinytrace.tracer.groups import distinct
 from tinytrace.tracer.trace import Trace
 
 MAX_POINTS = 2_000  # finer than a screen is wide

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.spans import first_rows, group_ids, sums
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.trace import Trace
 
 Ints = NDArray[np.int64]

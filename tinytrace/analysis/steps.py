@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.spans import numbered, op_tree, sums
+from tinytrace.analysis.spans import op_tree
+from tinytrace.tracer.groups import numbered, sums
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Spans
 

@@ -16,8 +16,9 @@ from tinytrace.analysis.counting import (
     TraceCounts,
     count_trace,
 )
-from tinytrace.analysis.spans import first_rows, group_ids, self_ns, sums
+from tinytrace.analysis.spans import self_ns
 from tinytrace.analysis.stack_times import StackTimes
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.json_size import SampleSizes
-from tinytrace.analysis.spans import first_rows, group_ids, sums
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.trace import Column, Counters, Samples
 
 Ints = NDArray[np.int64]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
 from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts, count_trace
-from tinytrace.analysis.spans import numbered
 from tinytrace.exporters.chrome_text import (
     CATEGORIES,
     callsite,
@@ -24,6 +23,7 @@ from tinytrace.exporters.chrome_text import (
     shown_value,
 )
 from tinytrace.exporters.tracks import Tracks
+from tinytrace.tracer.groups import numbered
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 

@@ -32,6 +32,7 @@ from tinytrace.tracer.trace import (
     Threads,
     Trace,
 )
+from tinytrace.tracer.trees import nest
 
 INT32_MAX = 2**31 - 1
 
@@ -92,24 +93,6 @@ def _lookup(ids: dict[int, int], column: Column) -> Column:
 def _shown(kind: Column) -> Column:
     """In a `Trace` an op that the program names is an op."""
     return np.where(kind == Kind.LABELLED_OP, Kind.OP, kind).astype(np.uint8)
-
-
-def _nest(end: Column, parent: Column, flags: Column) -> None:
-    """Detach spans that outlive their parent, in place. A detached span has no children.
-
-    What its thread did meanwhile may have been done by others (a coroutine, a generator).
-    """
-    up = parent.copy()
-    while True:
-        loose = (flags & np.uint8(Flag.DETACHED)) != 0
-        parent[loose] = -1
-        while (inner := (parent >= 0) & loose[parent]).any():
-            parent[inner] = up[parent[inner]]
-        late = parent >= 0
-        late[late] = end[late] > end[parent[late]]
-        if not late.any():
-            return
-        flags[late] |= np.uint8(Flag.DETACHED)
 
 
 class _Process:
@@ -203,7 +186,7 @@ class _Process:
         parent = np.minimum(np.searchsorted(position, up), len(position) - 1)
         found = (r["parent"] != 0) & (position[parent] == up) & (start[parent] <= start)
         parent = np.where(found, parent, -1)
-        _nest(start + dur, parent, flags)
+        nest(start + dur, parent, flags)
         name, arguments, signature = self.name_ids(r["what"], r["kind"])
         base = sum(len(s) for s in self.parts.tables.get(Spans, []))
         number = r["what"].astype(np.int64)

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Column, Spans
+from tinytrace.tracer.trees import inherited
 
 
 def step_numbers(spans: Spans, process_of: Column) -> Column:
@@ -30,18 +31,6 @@ def step_numbers(spans: Spans, process_of: Column) -> Column:
     for p in np.unique(process[is_step]):
         _by_time(spans, number, worker & (process == p), is_step & (process == p))
     return number
-
-
-def inherited(own: Column, parent: Column) -> Column:
-    """Return the number of the nearest span upwards that has one; each round looks twice as far up."""
-    number = np.append(own, -1)  # the last one is above the roots
-    up = np.append(parent, -1).astype(np.int64)
-    for _ in range(len(parent).bit_length()):
-        if (up < 0).all():
-            break
-        number = np.where(number >= 0, number, number[up])
-        up = up[up]
-    return number[:-1]
 
 
 def _by_time(spans: Spans, number: Column, of: Column, is_step: Column) -> None:

@@ -1,0 +1,93 @@
+"""What follows from the parents of spans. A parent is a row of the same columns and comes before its children."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinytrace.tracer.groups import distinct
+from tinytrace.tracer.records import Flag
+from tinytrace.tracer.trace import Column
+
+
+def nest(end: Column, parent: Column, flags: Column) -> None:
+    """Detach spans that outlive their parent, in place. A detached span has no children.
+
+    What its thread did meanwhile may have been done by others (a coroutine, a generator).
+    """
+    up = parent.copy()
+    while True:
+        loose = (flags & np.uint8(Flag.DETACHED)) != 0
+        parent[loose] = -1
+        while (inner := (parent >= 0) & loose[parent]).any():
+            parent[inner] = up[parent[inner]]
+        late = parent >= 0
+        late[late] = end[late] > end[parent[late]]
+        if not late.any():
+            return
+        flags[late] |= np.uint8(Flag.DETACHED)
+
+
+def inherited(own: Column, parent: Column) -> Column:
+    """Return the number of the nearest span upwards that has one; each round looks twice as far up."""
+    number = np.append(own, -1)  # the last one is above the roots
+    up = np.append(parent, -1).astype(np.int64)
+    for _ in range(len(parent).bit_length()):
+        if (up < 0).all():
+            break
+        number = np.where(number >= 0, number, number[up])
+        up = up[up]
+    return number[:-1]
+
+
+def outermost(of: Column, parent: Column) -> NDArray[np.int64]:
+    """Return per span the outermost one among those of a kind that it lies in (itself, perhaps); −1: in none.
+
+    Each round looks twice as far up as the one before, so that deep nesting takes few rounds.
+
+    Args:
+        of: bool per span: whether it is of the kind.
+        parent: per span its parent's row, or −1.
+    """
+    tree = np.where(of, np.arange(len(of)), -1)
+    up = parent.astype("i8")
+    rows = np.flatnonzero(up >= 0)
+    while len(rows):
+        above = up[rows]
+        found, farther = tree[above], up[above]  # both read before either is written
+        tree[rows] = np.where(found >= 0, found, tree[rows])
+        up[rows] = farther
+        rows = rows[farther >= 0]
+    return tree
+
+
+def around(of: Column, parent: Column) -> NDArray[np.bool_]:
+    """Return per span whether one of a kind lies in it, at any depth."""
+    inside = np.zeros(len(of), "?")
+    rows = parent[of]
+    inside[rows[rows >= 0]] = True  # the many of the first level are told apart without a sort
+    rows = parent[inside]
+    while len(rows):
+        rows = rows[rows >= 0]
+        rows = distinct(rows[~inside[rows]])
+        inside[rows] = True
+        rows = parent[rows]
+    return inside
+
+
+def nearest_kept(parent: Column, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return per kept span the row of the nearest one above it that is kept, or −1.
+
+    Args:
+        parent: per span its parent's row, or −1; free of circles.
+        kept: per span whether it stays.
+
+    Returns:
+        One entry per kept span, a row of all spans.
+    """
+    up = parent[kept].astype("i8")
+    lost = np.flatnonzero((up >= 0) & ~kept[up])
+    while len(lost):
+        up[lost] = parent[up[lost]]
+        lost = lost[(up[lost] >= 0) & ~kept[up[lost]]]
+    return np.asarray(up, "i8")
