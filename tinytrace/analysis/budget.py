@@ -73,6 +73,9 @@ def fit(trace: Trace, budget_bytes: int, seed: int = 0) -> Trace:
     if needs.total_bytes <= budget_bytes:
         return trace
     ids, n_groups = _groups(full)
+    if len(full.aggregates) > n_groups:  # sums of one group over several stretches of time
+        full = _folded(full, np.ones(len(full.spans), "?"), ids, n_groups)
+        needs, (ids, n_groups) = _Needs(full), _groups(full)
     groups_bytes = (AGGREGATE_BYTES + KEY_BYTES) * n_groups + NOTE_BYTES
     for_spans, for_samples, for_counters = _shares(
         max(0, budget_bytes - needs.fixed_bytes - groups_bytes),

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     arguments = parser.parse_args(argv)
     from tinytrace.cli.saving import mention_unfinished, save_run, summarise
-    from tinytrace.tracer.assemble import read_run
+    from tinytrace.tracer.assemble import read_run, span_limit_for
     from tinytrace.tracer.store import claim_run, remove_run
 
     run = _latest_run() if arguments.run_folder is None else Path(arguments.run_folder)
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     output = Path(arguments.output or f"trace-{run.name}.json")
     check_writable(output)
     claim = claim_run(run)
-    trace = save_run(read_run(run), output, arguments.budget)
+    trace = save_run(read_run(run, span_limit_for(arguments.budget)), output, arguments.budget)
     if claim >= 0:  # else it may be a folder of somebody's, with something of ours in it
         remove_run(run)
         os.close(claim)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from tinytrace.errors import StoreError, TinytraceError
+from tinytrace.tracer.condensing import SUM_FIELDS
 from tinytrace.tracer.pyspy_merge import as_samples
 from tinytrace.tracer.pyspy_samples import read_samples
-from tinytrace.tracer.reading import CPU_NOT_KNOWN, SUM_FIELDS, ProcessRecords, whole_number
-from tinytrace.tracer.records import FORMAT_VERSION, Flag, Kind
+from tinytrace.tracer.reading import CPU_NOT_KNOWN, ProcessRecords, whole_number
+from tinytrace.tracer.records import FORMAT_VERSION, RECORD_BYTES, Flag, Kind
 from tinytrace.tracer.step_numbers import step_numbers
 from tinytrace.tracer.store import RUN_NAME, process_folders
 from tinytrace.tracer.tables import Tables, read_tables
@@ -35,6 +36,9 @@ from tinytrace.tracer.trace import (
 from tinytrace.tracer.trees import nest
 
 INT32_MAX = 2**31 - 1
+OP_JSON_BYTES = 250  # of an op event
+SPANS_PER_KEPT = 2  # so that `fit`, which knows their sizes, has some to choose from
+LEAST_SPANS = 100_000
 
 
 @dataclass
@@ -98,11 +102,11 @@ def _shown(kind: Column) -> Column:
 class _Process:
     """One process folder being read."""
 
-    def __init__(self, folder: Path, names: _Names, parts: _Parts) -> None:
+    def __init__(self, folder: Path, names: _Names, parts: _Parts, span_limit: int) -> None:
         self.folder, self.names, self.parts, self.row = folder, names, parts, 0
         self.tables: Tables = read_tables(folder)
         self.meta = self.tables.meta
-        self.records = ProcessRecords(folder, self.meta)
+        self.records = ProcessRecords(folder, self.meta, span_limit)
         self.pid = whole_number(self.meta.get("pid"), _pid_of(folder))
         self.thread_rows: dict[int, int] = {}
         self.frames = {i: names.frame(*site) for i, site in self.tables.sites.items()}
@@ -123,13 +127,13 @@ class _Process:
         for spans in r.spans.values():
             found += [spans["start_ns"].min(), (spans["start_ns"] + spans["dur_ns"]).max()]
         for sums in r.sums.values():
-            found += [sums["start_ns"].min(initial=2**63), sums["end_ns"].max(initial=0)]
+            found += [sums["start_ns"].min(initial=2**62), sums["end_ns"].max(initial=0)]
         if len(r.samples):
             begin_ns = r.samples["t_ns"] - r.samples["weight_ns"]
             found += [begin_ns.min(), r.samples["t_ns"].max()]
         if len(r.counters):
             found += [r.counters["t_ns"].min(), r.counters["t_ns"].max()]
-        return [int(t) for t in found if 0 < t < 2**63]
+        return [int(t) for t in found if 0 < t < 2**62]
 
     @property
     def start_ns(self) -> int:
@@ -323,13 +327,14 @@ def _sampling(processes: list[_Process]) -> dict[str, Any]:
     return {}
 
 
-def _processes(run: Path, names: _Names, parts: _Parts) -> list[_Process]:
+def _processes(run: Path, names: _Names, parts: _Parts, span_limit: int | None) -> list[_Process]:
     """The processes of a run that can be read, in order of their start."""
     processes: list[_Process] = []
     problems: list[TinytraceError] = []
-    for folder in process_folders(run):
+    limits = _shared_out(process_folders(run), span_limit)
+    for folder, limit in limits.items():
         try:
-            processes.append(_Process(folder, names, parts))
+            processes.append(_Process(folder, names, parts, limit))
         except TinytraceError as problem:
             problems.append(problem)
     if len(problems) == 1 and not processes:
@@ -340,15 +345,54 @@ def _processes(run: Path, names: _Names, parts: _Parts) -> list[_Process]:
     return sorted(processes, key=lambda p: (p.start_ns, p.folder))
 
 
-def read_run(run: Path) -> Trace:
+def _shared_out(folders: list[Path], span_limit: int | None) -> dict[Path, int]:
+    """Give each process the part of a limit that it has of the spans; no limit where all spans are under it."""
+    counts = {
+        f: sum(s.stat().st_size for s in f.glob("spans-*.seg")) // RECORD_BYTES for f in folders
+    }
+    total = sum(counts.values())
+    if span_limit is None or total <= span_limit:
+        return dict.fromkeys(folders, total)
+    return {folder: span_limit * count // total for folder, count in counts.items()}
+
+
+def _say_condensed(processes: list[_Process], spans: Spans) -> list[str]:
+    """Say what was read whole of processes with too many spans."""
+    said = [p for p in processes if p.records.condensed is not None]
+    if not said:
+        return []
+    count = len(spans) + sum(int(r["count"].sum()) for p in said for r in p.records.sums.values())
+    kept = {p.records.condensed or "nothing" for p in said}
+    return [
+        f"only {len(spans):,} of {count:,} spans were read whole, so that they fit into memory; the others were "
+        f"summed up (sums are exact); kept whole: {'; '.join(sorted(kept))}; a larger --budget keeps more"
+    ]
+
+
+def span_limit_for(budget_bytes: int) -> int:
+    """Return how many spans to read for a trace file of a size: about twice as many as it will hold.
+
+    >>> span_limit_for(200_000_000)
+    1600000
+    """
+    return max(LEAST_SPANS, SPANS_PER_KEPT * budget_bytes // OP_JSON_BYTES)
+
+
+def read_run(run: Path, span_limit: int | None = None) -> Trace:
     """Read everything that the processes of a run recorded, finished or not.
+
+    Args:
+        run: its folder.
+        span_limit: about how many spans are read whole, which take some 150 bytes of memory each. Of more, the
+            trace has some stretches of time (whole steps, where there are any) and exact sums of the rest. None:
+            all of them, however many.
 
     Raises:
         StoreError: nothing readable is there.
         TraceFormatError: it was recorded by a newer version.
     """
     names, parts = _Names(), _Parts()
-    processes = _processes(run, names, parts)
+    processes = _processes(run, names, parts, span_limit)
     for row, p in enumerate(processes):
         p.row = row
         p.read()
@@ -379,6 +423,7 @@ def read_run(run: Path) -> Trace:
         parts.warnings.append("the description of the run is lost")
     meta["format_version"] = FORMAT_VERSION
     meta["audit"] = _audit(processes, spans, samples)
+    parts.warnings += _say_condensed(processes, spans)
     return Trace(
         strings=tuple(names.strings), signatures=tuple(names.signatures), spans=spans,
         aggregates=parts.joined(Aggregates), samples=samples,

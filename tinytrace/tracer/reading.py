@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.tracer.condensing import IS_OWN, SIGNED_SUM_DTYPE, SUM_FIELDS, Condenser
 from tinytrace.tracer.records import (
     FORMAT_VERSION,
     RECORD_BYTES,
@@ -32,6 +34,7 @@ from tinytrace.tracer.records import (
     Stream,
 )
 from tinytrace.tracer.trace import Column
+from tinytrace.tracer.windows import Course, Windows, choose_windows
 
 SPAN_DTYPE = np.dtype(
     [("start_ns", "<u8"), ("dur_ns", "<u8"), ("what", "<u4"), ("site", "<u4"), ("parent", "<u4"),
@@ -44,9 +47,6 @@ SAMPLE_DTYPE = np.dtype(
 COUNTER_DTYPE = np.dtype(
     [("t_ns", "<u8"), ("value", "<f8"), ("series", "<u4"), ("zero", "<u4"), ("zero2", "<u8")]
 )
-SUM_FIELDS = (
-    "count", "ended", "leaves", "total_ns", "self_ns", "min_ns", "max_ns", "start_ns", "end_ns",
-)  # fmt: skip
 SUM_DTYPE = np.dtype(
     [(n, "<u4") for n in ("what", "site", "kind", "outer")] + [(n, "<u8") for n in SUM_FIELDS]
 )
@@ -56,6 +56,10 @@ LATEST_NS = 2**61  # 73 years: sums of two times stay within 64 bits
 LONGEST_NS = (
     2**53
 )  # 104 days: further from the beginning a trace file cannot give times to the nanosecond
+PART_RECORDS = 131_072  # are condensed at a time: many enough for NumPy, and 20 MB
+OWN_SHARE = (
+    4  # the program's own spans are all kept if they are no more than this part of the limit
+)
 SLACK_NS = 60 * 10**9
 CLOCK_STEP_NS = 86_400 * 10**9  # by how much the calendar clock may have been set back since
 ALL_FLAGS = Flag.OPEN | Flag.RAISED | Flag.DETACHED
@@ -63,12 +67,20 @@ ALL_FLAGS = Flag.OPEN | Flag.RAISED | Flag.DETACHED
 
 @dataclass(frozen=True)
 class _Segment:
+    stream: Stream
     number: int
     first_number: int  # of those that were folded into it; else its own
     folded: int  # how many records were folded into those that are left
     first_index: int
     created_ns: int
-    records: Column
+    path: Path
+    count: int
+
+    @property
+    def records(self) -> Column:
+        """A map of the file: the pages that were read count as memory until it is let go."""
+        dtype = DTYPES[self.stream]
+        return np.memmap(self.path, dtype, "r", SEGMENT_HEADER_BYTES, (self.count,))
 
 
 class ProcessRecords:
@@ -77,18 +89,20 @@ class ProcessRecords:
     Args:
         folder: ``p<pid>-<n>``.
         meta: what its tables say of it; nothing in it is relied on.
+        span_limit: about how many spans are read at most; the others become sums.
 
     Attributes:
         spans: by thread index, in order of their slots; ``index``: the number of each in its thread.
         index: see ``spans``.
         samples, counters: in order of writing.
         is_folded: per sample, whether it stands for several.
-        sums: by thread index: groups of folded spans.
+        sums: by thread index: groups of folded spans, those that were folded here included: `SIGNED_SUM_DTYPE`.
+        condensed: what was kept of spans that were too many, in words; None: all of them.
         folded_samples, folded_counters: how many records were folded into fewer.
         warnings: what is lost.
     """
 
-    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, meta: dict[str, Any], span_limit: int) -> None:
         """Read everything."""
         self._folder = folder
         self._damaged = 0
@@ -100,16 +114,18 @@ class ProcessRecords:
         self._first_ns, self._last_ns = plausible_times(meta, [s.created_ns for s in every])
         self.spans: dict[int, Column] = {}
         self.index: dict[int, Column] = {}
-        for thread, segments in sorted(found[Stream.SPANS].items()):
-            in_sums = sums[thread][0] if thread in sums else -1
-            self._read_spans(thread, [s for s in segments if s.number != in_sums])
+        self.condensed: str | None = None
+        self.sums = {thread: self._true_sums(rows) for thread, (_, _, rows) in sorted(sums.items())}
+        of_spans = found[Stream.SPANS]
+        for thread in sums.keys() & of_spans.keys():
+            of_spans[thread] = [s for s in of_spans[thread] if s.number != sums[thread][0]]
+        self._read_spans(of_spans, span_limit)
         samples = found[Stream.SAMPLES].get(0, [])
         self.samples, self.is_folded = self._read_samples(samples)
         counters = found[Stream.COUNTERS].get(0, [])
         self.counters = self._read_counters([s.records for s in counters])
         self.folded_samples = sum(s.folded for s in samples)
         self.folded_counters = sum(s.folded for s in counters)
-        self.sums = {thread: self._true_sums(rows) for thread, (_, _, rows) in sorted(sums.items())}
         if self._damaged:
             self._warn(f"{self._damaged} damaged records were left out")
 
@@ -160,15 +176,16 @@ class ProcessRecords:
     def _segment(self, path: Path, stream: Stream, thread: int, number: int) -> _Segment | None:
         try:
             size = path.stat().st_size
-            data = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
+            with path.open("rb") as file:
+                data = file.read(SEGMENT_HEADER_BYTES)
         except (OSError, ValueError) as problem:
             self._warn(f"{path.name} cannot be read: {problem}")
             return None
-        if size < SEGMENT_HEADER_BYTES or bytes(data[:8]) != SEGMENT_MAGIC:
-            if data.any():  # else it was just being made
+        if size < SEGMENT_HEADER_BYTES or data[:8] != SEGMENT_MAGIC:
+            if any(data):  # else it was just being made
                 self._warn(f"{path.name} is not a segment, or its beginning is lost: left out")
             return None
-        head = SEGMENT_HEADER.unpack(bytes(data[: SEGMENT_HEADER.size]))
+        head = SEGMENT_HEADER.unpack_from(data)
         _, version, kind, record, capacity, of, told, _, index, created, folded, first, before = (
             head
         )
@@ -183,11 +200,7 @@ class ProcessRecords:
             folded = 0
         if not folded or first > number:
             first = number
-        end = SEGMENT_HEADER_BYTES + whole * RECORD_BYTES
-        return _Segment(
-            number, first, before if folded else 0, index, created,
-            data[SEGMENT_HEADER_BYTES:end].view(DTYPES[stream]),
-        )  # fmt: skip
+        return _Segment(stream, number, first, before if folded else 0, index, created, path, whole)
 
     def _read_sums(self) -> dict[int, tuple[int, int, Column]]:
         """Return per thread the number of the segment folded last, how many were, and the sums."""
@@ -226,23 +239,68 @@ class ProcessRecords:
         after, before = t_ns >= np.uint64(self._first_ns), t_ns <= np.uint64(self._last_ns)
         return np.asarray(after & before, "?")
 
-    def _read_spans(self, thread: int, segments: list[_Segment]) -> None:
+    def _read_spans(self, threads: dict[int, list[_Segment]], limit: int) -> None:
+        """Read all spans, or, where those are more than the limit, what `choose_windows` chooses and sums."""
+        count = sum(s.count for segments in threads.values() for s in segments)
+        windows, keep_own = None, False
+        if count > limit:
+            windows, keep_own = self._windows(threads, limit)
+            self.condensed = windows.text
+        for thread, segments in sorted(threads.items()):
+            parts = self._span_parts(segments)
+            if windows is not None:
+                condenser = Condenser(windows, keep_own=keep_own)
+                for part in parts:
+                    condenser.add(*part)
+                records, index, rows = condenser.finish()
+                self.sums[thread] = np.concatenate([self.sums.get(thread, rows[:0]), rows])
+            else:
+                found = [(np.empty(0, SPAN_DTYPE), np.empty(0, "i8")), *parts]
+                records, index = (np.concatenate(column) for column in zip(*found, strict=True))
+            if len(records):
+                self.spans[thread], self.index[thread] = records, index
+
+    def _span_parts(self, segments: list[_Segment]) -> Iterator[tuple[Column, Column]]:
+        """Yield records of spans that can be true, and their numbers in the thread, some at a time."""
         records, index, end = [], [], 0
         for s in segments:
             first = s.first_index if end <= s.first_index < LATEST_NS else end
-            end = first + len(s.records)
-            written = np.flatnonzero(s.records["start_ns"])
-            records.append(s.records[written])
+            end = first + s.count
+            found = s.records
+            written = np.flatnonzero(found["start_ns"])
+            records.append(np.array(found[written]))
             index.append(written + first)
-        r = np.concatenate([np.empty(0, SPAN_DTYPE), *records])
-        keep = self._in_run(r["start_ns"]) & (
-            r["dur_ns"] <= np.uint64(self._last_ns) - r["start_ns"]
-        )
+            if sum(map(len, records)) >= PART_RECORDS or s is segments[-1]:
+                r = np.concatenate(records)
+                keep = self._true(r, self._may_be_span(r))
+                yield r[keep], np.concatenate(index)[keep]
+                records, index = [], []
+
+    def _may_be_span(self, r: Column) -> Column:
+        keep = self._in_run(r["start_ns"])
+        keep &= r["dur_ns"] <= np.uint64(self._last_ns) - r["start_ns"]
         keep &= (r["kind"] < len(Kind)) & (r["flags"] <= ALL_FLAGS) & (r["zero"] == 0)
-        keep = self._true(r, keep)
-        if keep.any():
-            self.spans[thread] = r[keep]
-            self.index[thread] = np.concatenate(index)[keep]
+        return keep
+
+    def _windows(self, threads: dict[int, list[_Segment]], limit: int) -> tuple[Windows, bool]:
+        """What to read whole, and whether there are few enough spans of the program's own to keep them all."""
+        courses, steps, own = [], [np.empty((0, 2), "i8")], 0
+        for segments in threads.values():
+            t_ns, begun = [], [0]
+            for s in segments:
+                found = s.records
+                begin_ns = found["start_ns"][found["start_ns"] != 0]
+                t_ns.append(int(begin_ns[0]) if len(begin_ns) else s.created_ns)
+                begun.append(begun[-1] + len(begin_ns))
+                own += int(IS_OWN[found["kind"] % len(Kind)].sum())
+                r = np.array(found[found["kind"] == Kind.STEP])
+                r = r[self._may_be_span(r)]
+                steps.append(np.stack([r["start_ns"], r["start_ns"] + r["dur_ns"]], 1).astype("i8"))
+            t_ns.append(max([*t_ns, *begin_ns[-1:].tolist()]))
+            courses.append(Course(np.maximum.accumulate(np.array(t_ns, "i8")), np.array(begun)))
+        keep_own = own <= limit // OWN_SHARE
+        limit -= own if keep_own else 0
+        return choose_windows(courses, np.concatenate(steps), limit), keep_own
 
     def _read_samples(self, segments: list[_Segment]) -> tuple[Column, Column]:
         r = np.concatenate([np.empty(0, SAMPLE_DTYPE), *(s.records for s in segments)])
@@ -272,7 +330,7 @@ class ProcessRecords:
                 keep &= r[less] <= r[more]
         for name in ("count", "total_ns", "self_ns"):
             keep &= r[name] < LATEST_NS
-        return r[self._true(r, keep)]
+        return r[self._true(r, keep)].astype(SIGNED_SUM_DTYPE)
 
 
 def plausible_times(meta: dict[str, Any], created_ns: list[int]) -> tuple[int, int]:

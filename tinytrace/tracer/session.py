@@ -379,12 +379,14 @@ class Session:
     def trace(self) -> Trace:
         """Read back what all processes of the run recorded; call after `stop`.
 
+        Of more spans than could be in a file of ``budget_bytes`` anyway, the trace has sums: memory is bounded.
+
         Raises:
             StoreError: nothing readable is there.
         """
-        from tinytrace.tracer.assemble import read_run
+        from tinytrace.tracer.assemble import read_run, span_limit_for
 
-        return read_run(self.run_folder)
+        return read_run(self.run_folder, span_limit_for(self.options.budget_bytes))
 
     def discard(self) -> None:
         """Remove the run folder, when its trace has been written. Not for those who joined."""

@@ -94,7 +94,8 @@ class Spans(Table):
 
 @dataclass(frozen=True, eq=False)
 class Aggregates(Table):
-    """Spans that were folded together to bound disk or file size: one row per group.
+    """Spans that were folded together to bound disk, memory or file size: one row per group,
+    or one per stretch of time that a group lies in.
 
     ``args_id`` is that of `Spans`; ``outer_args_id`` that of the nearest op with arguments around them
     (``tt.op``: figures in it stand for all that ran inside), −1 = none. ``ended`` of the ``count`` spans ended
