@@ -20,35 +20,15 @@ from tests.builders import (
     signature_of,
     trace_of,
 )
+from tests.totals import totals
 from tinytrace.analysis.budget import GROUP, fit, json_bytes
 from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.spans import self_ns
 from tinytrace.analysis.summary import summarise
 from tinytrace.analysis.thinning import thin_counters
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Counters, Flows, Trace
 
 ADD = "add[9:f4,9:f4->9:f4]"
-
-
-def _totals(trace: Trace) -> dict[tuple[object, ...], tuple[int, ...]]:
-    """Count, total and self time per group, over spans and aggregates, one by one."""
-    found: dict[tuple[object, ...], list[int]] = {}
-    spans, folded = trace.spans, trace.aggregates
-    own_ns = self_ns(spans)
-
-    def add(table: object, row: int, figures: tuple[int, ...]) -> None:
-        name_id, *rest = (int(getattr(table, name)[row]) for name in GROUP)
-        sums = found.setdefault((trace.strings[name_id], *rest), [0, 0, 0])
-        for place, figure in enumerate(figures):
-            sums[place] += figure
-
-    for row in range(len(spans)):
-        add(spans, row, (1, int(spans.dur_ns[row]), int(own_ns[row])))
-    for row in range(len(folded)):
-        names = ("count", "total_ns", "self_ns")
-        add(folded, row, tuple(int(getattr(folded, name)[row]) for name in names))
-    return {group: tuple(sums) for group, sums in found.items()}
 
 
 def _steps(count: int, ops: int = 20) -> Trace:
@@ -76,7 +56,7 @@ def test_sums_per_group_are_what_they_were(
 ) -> None:
     trace = random_trace(seed, n_spans, features)
     smaller = fit(trace, budget_bytes)
-    assert _totals(smaller) == _totals(trace)
+    assert totals(smaller) == totals(trace)
     for figure in ("flops", "bytes"):
         before, after = (count_trace(t).total(figure) for t in (trace, smaller))
         assert after == before
@@ -149,7 +129,7 @@ def test_a_single_huge_step_is_cut_into_stretches() -> None:
     trace = trace_of(f"step({' '.join([ADD] * 3000)})")
     smaller = fit(trace, 100_000)
     assert 100 < len(smaller.spans) < 1000
-    assert _totals(smaller) == _totals(trace)
+    assert totals(smaller) == totals(trace)
 
 
 def test_ops_with_figures_of_the_user_are_kept() -> None:
@@ -255,7 +235,7 @@ def test_arguments_of_dropped_spans_leave_the_table_of_strings() -> None:
 def test_aggregates_of_before_are_added_to() -> None:
     trace = fit(_steps(300), 200_000)
     again = fit(trace, 80_000)
-    assert _totals(again) == _totals(_steps(300))
+    assert totals(again) == totals(_steps(300))
     groups = list(zip(*(getattr(again.aggregates, name).tolist() for name in GROUP), strict=True))
     assert len(groups) == len(set(groups))
     assert again.meta["audit"]["aggregated_spans"] == again.aggregates.count.sum()
@@ -334,5 +314,5 @@ def test_a_budget_that_nothing_fits_drops_all_that_can_be_dropped() -> None:
     trace = _steps(50)
     smaller = fit(trace, 0)
     assert len(smaller.spans) == len(smaller.counters) == 0
-    assert _totals(smaller) == _totals(trace)
+    assert totals(smaller) == totals(trace)
     assert json_bytes(smaller) < json_bytes(trace)

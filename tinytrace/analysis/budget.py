@@ -178,7 +178,10 @@ def _group_columns(trace: Trace) -> dict[str, Ints]:
     args_id = np.where(spans.kind == Kind.OP, spans.args_id, -1)
     with_figures = [i for i in np.unique(args_id) if i >= 0 and declares(trace.strings[i])]
     args_id = np.where(np.isin(args_id, with_figures), args_id, -1)
-    around = np.append(inherited(args_id, spans.parent), -1)[spans.parent]
+    ended = (
+        spans.flags & (Flag.RAISED | Flag.OPEN) == 0
+    )  # the figures of an op that did not say nothing
+    around = np.append(inherited(np.where(ended, args_id, -1), spans.parent), -1)[spans.parent]
     columns["args_id"] = np.concatenate([args_id, folded.args_id])
     columns["outer_args_id"] = np.concatenate([around, folded.outer_args_id])
     return columns

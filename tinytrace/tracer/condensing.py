@@ -23,6 +23,8 @@ SUM_FIELDS = (
 )  # fmt: skip
 SIGNED_SUM_DTYPE = np.dtype([(n, "<u4") for n in KEY] + [(n, "<i8") for n in SUM_FIELDS])
 MAX_ROWS = 400_000  # of sums, 88 bytes each; beyond, those of two neighbouring parts become one
+NOT_ENDED = np.uint8(Flag.RAISED | Flag.OPEN)
+NONE = -2  # position of the parent of a span that has none
 GOES_ON_NS = 2**62  # the end of a span that has none
 # The program's own spans around ops show what the ops belong to; steps are kept with what ran in them.
 IS_OP = np.array([k in {Kind.OP, Kind.LABELLED_OP} for k in Kind])
@@ -45,7 +47,7 @@ class Condenser:
     def __init__(self, windows: Windows, *, keep_own: bool) -> None:
         """Begin with nothing."""
         self._windows, self._keep_own = windows, keep_own
-        self._open = np.empty(0, _ROW_DTYPE)
+        self._open = _past()
         self._parts: list[Column] = []
         self._records: list[Column] = []
         self._positions: list[Column] = []
@@ -56,7 +58,7 @@ class Condenser:
             return
         carried = len(self._open)
         rows = np.concatenate([self._open, _rows(records, position)])
-        parent = self._settle(rows, carried)
+        parent = self._settle(rows)
         new = np.arange(len(rows)) >= carried
         rows["kept"] = self._kept(rows, parent, new)
         self._add_children(rows, parent, new)
@@ -65,13 +67,14 @@ class Condenser:
         rows["outer"] = _outer(rows, parent)
         self._keep(records, rows, parent, carried)
         is_over = rows["end_ns"] < rows["start_ns"][-1]
+        is_over[0] = False
         self._sum_up(rows[is_over])
         self._open = rows[~is_over]
 
     def finish(self) -> tuple[Column, Column, Column]:
         """Return the kept records, their positions, and the sums of the others."""
-        self._sum_up(self._open)
-        self._open = self._open[:0]
+        self._sum_up(self._open[1:])
+        self._open = _past()
         empty = np.empty(0, SIGNED_SUM_DTYPE)
         return (
             np.concatenate(self._records),
@@ -79,16 +82,19 @@ class Condenser:
             np.concatenate([empty, *self._parts]),
         )
 
-    def _settle(self, rows: Column, carried: int) -> Column:
-        """Return the parents, and mark the spans that are detached."""
+    @staticmethod
+    def _settle(rows: Column) -> Column:
+        """Return the parents; mark the spans that are detached; note what each lies in for the parts to come."""
         position, up = rows["position"], rows["up"]
         at = np.minimum(np.searchsorted(position, up), len(rows) - 1)
-        found = (up >= 0) & (position[at] == up) & (rows["start_ns"][at] <= rows["start_ns"])
-        over = (up >= 0) & ~found  # its parent had ended before anything of this part began
-        over[:carried] = False
-        rows["flags"][over] |= np.uint8(Flag.DETACHED)
-        parent = np.where(found, at, -1)
+        found = (position[at] == up) & (rows["start_ns"][at] <= rows["start_ns"])
+        parent = np.where(found, at, np.where(up == NONE, -1, 0))
+        above = parent.copy()
         nest(rows["end_ns"], parent, rows["flags"])
+        loose = rows["flags"] & np.uint8(Flag.DETACHED) != 0
+        while (inner := (above >= 0) & loose[above]).any():
+            above[inner] = above[above[inner]]
+        rows["up"] = np.where(above >= 0, position[above], NONE)
         return parent
 
     def _kept(self, rows: Column, parent: Column, new: Column) -> NDArray[np.bool_]:
@@ -131,13 +137,16 @@ class Condenser:
         if not len(rows):
             return
         lost = ~rows["kept"]
-        self_ns = np.maximum(rows["dur_ns"] - rows["child_ns"], 0)
-        kept_self_ns = np.maximum(rows["dur_ns"] - rows["kept_child_ns"], 0)
+        length_ns = (
+            rows["end_ns"] - rows["start_ns"]
+        )  # of one that goes on: more than its children take
+        self_ns = np.maximum(length_ns - rows["child_ns"], 0)
+        kept_self_ns = np.maximum(length_ns - rows["kept_child_ns"], 0)
         part = np.empty(len(rows), SIGNED_SUM_DTYPE)
         for name in KEY:
             part[name] = rows[name]
         part["what"][rows["kind"] == Kind.STEP] = 0
-        ended = lost & (rows["flags"] & (Flag.RAISED | Flag.OPEN) == 0)
+        ended = lost & (rows["flags"] & NOT_ENDED == 0)
         part["count"] = lost
         part["ended"] = ended
         part["leaves"] = ended & ~rows["has_op"]
@@ -151,11 +160,18 @@ class Condenser:
             self._parts = [_summed(np.concatenate(pair)) for pair in pairs]
 
 
+def _past() -> Column:
+    """A span that was over before everything: it stands for parents that are no longer carried."""
+    row = np.zeros(1, _ROW_DTYPE)
+    row["position"], row["up"], row["end_ns"], row["kind"] = -1, NONE, -1, Kind.INSTANT
+    return row
+
+
 def _rows(records: Column, position: Column) -> Column:
     rows = np.zeros(len(records), _ROW_DTYPE)
     rows["position"] = position
     distance = records["parent"].astype("i8")
-    rows["up"] = np.where(distance > 0, position - distance, -1)
+    rows["up"] = np.where(distance > 0, position - distance, NONE)
     is_open = records["flags"] & np.uint8(Flag.OPEN) != 0
     rows["start_ns"] = records["start_ns"]
     rows["dur_ns"] = np.where(is_open, 0, records["dur_ns"])
@@ -166,8 +182,8 @@ def _rows(records: Column, position: Column) -> Column:
 
 
 def _outer(rows: Column, parent: Column) -> NDArray[np.int64]:
-    """Label of the nearest op with a label of its own above each span, 0 for none."""
-    labelled = rows["kind"] == Kind.LABELLED_OP
+    """Label of the nearest op with a label of its own above each span, if it ended normally; 0 for none."""
+    labelled = (rows["kind"] == Kind.LABELLED_OP) & (rows["flags"] & NOT_ENDED == 0)
     if not labelled.any():
         return np.zeros(len(rows), "i8")
     own = np.where(labelled, rows["what"].astype("i8"), -1)

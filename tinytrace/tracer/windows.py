@@ -78,7 +78,7 @@ def choose_windows(courses: list[Course], steps: Column, limit: int, seed: int =
     edges = _stretches(course, limit)
     stretches = np.stack([edges[:-1], edges[1:]], 1)
     taken = np.zeros(len(stretches), "?")
-    if chosen.all():
+    if chosen.all() or not chosen.any():
         size = (course.begun[-1] - course.begun[0]) / len(stretches)
         taken = _taken(np.full(len(stretches), size), [0, len(stretches) - 1], left, rng)
     parts = [
@@ -122,7 +122,8 @@ def _stretches(course: Course, limit: int) -> Column:
 
 
 def _apart(pairs: Column, text: str) -> Windows:
-    """Put those together that overlap or touch."""
+    """Put those together that overlap or touch, and leave out those in which nothing can begin."""
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     pairs = pairs[np.argsort(pairs[:, 0], kind="stable")].astype("i8")
     if not len(pairs):
         return Windows(np.empty(0, "i8"), np.empty(0, "i8"), text)
