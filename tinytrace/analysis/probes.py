@@ -14,8 +14,9 @@ from tinytrace.analysis.peaks import Peak
 Clock = Callable[[], int]
 Progress = Callable[[float], None]
 # A thing that takes longer than this is not done once more beforehand, to have its operands in the caches:
-# it moves more than they hold, or computes on them for long.
-LONG_NS = 10_000_000
+# it moves more than they hold, or computes on them for long. (In 2 ms one core moves some 400 MB within its caches,
+# and 40 MB or more from memory.)
+LONG_NS = 2_000_000
 MAX_CALLS = 1_000_000  # per block: on a clock that stands still, say
 
 
@@ -60,6 +61,18 @@ class Timed:
         return Peak(self.best_ns, self.best_ns, max(self.call_ns), len(self.call_ns))
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Probes with one number of threads, and the times so far."""
+
+    threads: int
+    probes: list[Probe]
+    call_ns: list[list[float]]
+
+    def timed(self) -> list[Timed]:
+        return [Timed(p, tuple(ns)) for p, ns in zip(self.probes, self.call_ns, strict=True)]
+
+
 @dataclass(frozen=True)
 class Stopwatch:
     """How things are timed.
@@ -82,32 +95,39 @@ class Stopwatch:
     progress: Progress = lambda share: None
 
     def once_ns(self, call: Callable[[], object]) -> int:
-        """Return what one call takes, the first one left aside."""
-        call()
-        begin_ns = self.clock()
-        call()
-        return max(1, self.clock() - begin_ns)
+        """Return what one call takes; of what is short, the first one left aside."""
+        took_ns = 0
+        for _ in range(2):
+            begin_ns = self.clock()
+            call()
+            took_ns = max(1, self.clock() - begin_ns)
+            if took_ns > LONG_NS:
+                break
+        return took_ns
 
-    def time(self, probes: Sequence[Probe], threads: Sequence[int] = (1,)) -> list[Timed]:
-        """Time things in turns, all of them with each of these numbers of BLAS threads in every round.
+    def time(self, groups: Sequence[tuple[int, Sequence[Probe]]]) -> list[list[Timed]]:
+        """Time things in turns.
+
+        Args:
+            groups: numbers of BLAS threads, and what is timed with each.
 
         Returns:
-            one per probe; ``call_ns`` has, of each round, the best number of threads.
+            the same groups, timed.
         """
-        if not probes:
-            return []
+        jobs = [_Job(number, list(probes), [[] for _ in probes]) for number, probes in groups]
+        done, all_blocks = 0, self.rounds * sum(len(job.probes) for job in jobs)
         calls: dict[tuple[int, int], int] = {}
-        best = [[float("inf")] * self.rounds for _ in probes]
-        done, all_blocks = 0, self.rounds * len(threads) * len(probes)
         for turn in range(self.rounds):
-            for number in threads:
-                with self.limit(number):
-                    for place in _order(len(probes), backwards=turn % 2 == 1):
-                        took_ns = self._block_ns(probes[place].call, calls, (number, place))
-                        best[place][turn] = min(best[place][turn], took_ns)
+            backwards = turn % 2 == 1
+            for which in _order(len(jobs), backwards=backwards):
+                job = jobs[which]
+                with self.limit(job.threads):
+                    for place in _order(len(job.probes), backwards=backwards):
+                        call = job.probes[place].call
+                        job.call_ns[place].append(self._block_ns(call, calls, (which, place)))
                         done += 1
                         self.progress(done / all_blocks)
-        return [Timed(probe, tuple(times)) for probe, times in zip(probes, best, strict=True)]
+        return [job.timed() for job in jobs]
 
     def _block_ns(
         self, call: Callable[[], object], calls: dict[tuple[int, int], int], key: tuple[int, int]
