@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 from pathlib import Path
@@ -21,6 +22,7 @@ INTENSITY = (
 )  # FLOPs per byte: from copies with a little arithmetic to large products
 COLOURS = {"L1": "#0072b2", "L2": "#009e73", "L3": "#e69f00", "DRAM": "#d55e00"}  # Okabe & Ito
 PIXELS_PER_INCH = 150
+LINE_RATIO = 1.3  # of two rates whose texts just do not touch
 
 
 def draw(peaks: Peaks, target: Path) -> None:
@@ -79,19 +81,13 @@ def _draw_roofs(axes: Any, peaks: Peaks) -> None:
             alpha=0.12,
             linewidth=0,
         )
-    shown: list[float] = []
+    labels: list[tuple[float, str]] = []
     for style, group in (("-", ceilings), ("--", vector)):
-        for name, value in sorted(group.items(), key=lambda item: -item[1]):
+        for name, value in group.items():
             axes.axhline(value, color="0.35", linestyle=style, linewidth=0.9)
-            if all(abs(np.log(value / other)) > 0.16 for other in shown):  # else the texts overlap
-                axes.text(
-                    right, value, f" {name}: {value:.3g}", va="center", fontsize=8, clip_on=False
-                )
-                shown.append(value)
-            else:
-                axes.text(
-                    left * 1.1, value, f"{name}: {value:.3g}", va="bottom", fontsize=7, color="0.35"
-                )
+            labels.append((value, f"{name}: {value:.3g}"))
+    for place, text in _apart(labels):
+        axes.text(right * 1.1, place, text, va="center", fontsize=8)
     machine = peaks.machine
     how = "quick" if peaks.quick else "full"
     axes.set_title(
@@ -101,3 +97,15 @@ def _draw_roofs(axes: Any, peaks: Peaks) -> None:
     )
     axes.grid(True, which="major", color="0.9")
     axes.legend(title="bandwidth, one thread", loc="lower right", fontsize=9)
+
+
+def _apart(labels: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Texts that would lie on each other as one text of several lines, at their middle."""
+    groups: list[list[tuple[float, str]]] = []
+    for value, text in sorted(labels, reverse=True):
+        room = math.log(LINE_RATIO) * len(groups[-1]) if groups else 0.0
+        if groups and math.log(groups[-1][0][0] / value) < room:
+            groups[-1].append((value, text))
+        else:
+            groups.append([(value, text)])
+    return [(math.sqrt(g[0][0] * g[-1][0]), "\n".join(text for _, text in g)) for g in groups]
