@@ -8,6 +8,7 @@ from dataclasses import replace
 from tinytrace.analysis import peaks_cache
 from tinytrace.analysis.peaks import META_KEY, Peaks
 from tinytrace.analysis.peaks_machine import Machine
+from tinytrace.tracer.machine import numerics
 from tinytrace.tracer.trace import Trace
 
 NOT_KNOWN = "the roofs of the machine are not known"
@@ -37,14 +38,16 @@ def with_peaks(trace: Trace, measure: Callable[[Machine], Peaks] | None = None) 
 
 
 def _with_peaks(trace: Trace, measure: Callable[[Machine], Peaks] | None) -> Trace:
+    if "numerics" not in trace.meta:  # it was killed, or has left no way to ask
+        found = numerics()
+        trace = _warned(
+            replace(trace, meta={**trace.meta, "numerics": {**found, "assumed": True}}),
+            f"the NumPy and BLAS of the program are not known: taken for those found later, "
+            f"BLAS threads: {found['threads']}",
+        )
     machine = Machine.of(trace)
     if machine is None:
-        return _warned(
-            trace,
-            f"{NOT_KNOWN}: the run did not end by itself, so that nobody knows how many threads its BLAS had"
-            if "numerics" not in trace.meta
-            else f"{NOT_KNOWN}: it is another one than this",
-        )
+        return _warned(trace, f"{NOT_KNOWN}: it is another one than this")
     peaks = peaks_cache.load(machine.fingerprint)
     if peaks is None and measure is not None:
         peaks = measure(machine)

@@ -44,29 +44,33 @@ class Elsewhere:
             OSError: it cannot be started.
         """
         reading, writing = (out_of_the_way(fd) for fd in os.pipe())
+        # A SIGTERM raises `signals.Terminated`: not before we know whom to kill.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        pid, printed = 0, None
         try:
-            pid = os.posix_spawn(
-                self.python,
-                [self.python, "-c", CODE, PACKAGE_ROOT, *arguments],
-                self.environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, writing, 1),
-                    (os.POSIX_SPAWN_DUP2, writing, 2),
-                ],
-            )
-        except OSError:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        printed = None
-        try:
+            try:
+                pid = self._start(arguments, writing, mask)
+            finally:
+                os.close(writing)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             printed = _read(reading, None if limit_s is None else time.monotonic() + limit_s)
         finally:
             os.close(reading)
-            code = _reap(pid, kill=printed is None)
+            code = _reap(pid, kill=printed is None) if pid else None
         return code, (printed or b"").decode("utf-8", "replace")
+
+    def _start(self, arguments: list[str], output: int, mask: set[signal.Signals]) -> int:
+        return os.posix_spawn(
+            self.python,
+            [self.python, "-c", CODE, PACKAGE_ROOT, *arguments],
+            self.environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setsigmask=mask,
+        )
 
 
 def _read(fd: int, until_s: float | None) -> bytes | None:

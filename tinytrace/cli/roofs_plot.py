@@ -96,7 +96,8 @@ def _draw_roofs(axes: Any, peaks: Peaks) -> None:
         fontsize=10,
     )
     axes.grid(True, which="major", color="0.9")
-    axes.legend(title="bandwidth, one thread", loc="lower right", fontsize=9)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(title="bandwidth, one thread", loc="lower right", fontsize=9)
 
 
 def _apart(labels: list[tuple[float, str]]) -> list[tuple[float, str]]:
