@@ -59,7 +59,7 @@ class Elsewhere:
             code = _reap(pid, kill=printed is None) if pid else None
         return code, (printed or b"").decode("utf-8", "replace")
 
-    def _start(self, arguments: list[str], output: int, mask: set[signal.Signals]) -> int:
+    def _start(self, arguments: list[str], output: int, mask: set[int | signal.Signals]) -> int:
         return os.posix_spawn(
             self.python,
             [self.python, "-c", CODE, PACKAGE_ROOT, *arguments],
