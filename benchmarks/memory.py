@@ -21,7 +21,7 @@ GOAL_MB = 100.0
 FLAT_MB = 5.0  # what "flat" means here: more than this between 10 and 50 million would be growth
 DISK_LIMIT_MB = 200.0
 PROGRAM = Path(__file__).with_name("small_ops.py")
-RECORD = [sys.executable, "-m", "tinytrace", "-q"]
+RECORD = [sys.executable, "-m", "tinytrace", "-q", "--no-calibrate"]
 SIDES = {
     "plain": [sys.executable],
     "all defaults": RECORD,

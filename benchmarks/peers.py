@@ -110,7 +110,7 @@ def peers() -> list[Peer]:
     """Return ours, then the others."""
     python = sys.executable
     scripts = Path(python).parent
-    tinytrace = [python, "-m", "tinytrace", "-q"]
+    tinytrace = [python, "-m", "tinytrace", "-q", "--no-calibrate"]
     py_spy = [str(scripts / "py-spy"), "record", "-r", "1000", "-f", "raw", "-o", "spy.txt"]
     return [
         Peer(f"tinytrace {version('tinytrace')}", tinytrace, "trace.json", chrome_events, ADDITIONS, "operation"),

@@ -132,7 +132,7 @@ def measure_programs(rounds: int, quick: bool) -> list[Figure]:
     scripts = Path(sys.executable).parent
     python = sys.executable
     profilers = {
-        "tinytrace --no-ops": [python, "-m", "tinytrace", "-q", "--no-ops"],
+        "tinytrace --no-ops": [python, "-m", "tinytrace", "-q", "--no-ops", "--no-calibrate"],
         f"py-spy {version('py-spy')}, 1 kHz": [
             str(scripts / "py-spy"), "record", "-r", "1000", "-f", "raw", "-o", "spy.txt",
             "--", python,

@@ -8,7 +8,8 @@ Whole processes, in turns. Three figures, each a different question:
 * while the program runs, from its first statement to its last, by marks that it prints;
 * after the program: from the end of its last statement to the end of the process.
 
-The first row after the goal is the strictest: all that recording adds, start-up too.
+The first row after the goal is the strictest: all that recording adds, start-up too. Measuring the roofs of
+the machine, a second after the first recorded program ever, is in none of them (``--no-calibrate``).
 
 Everything is measured twice: in the environment as it is, and in one that takes two lotteries out of both
 sides. OpenBLAS's threads wait for each other in busy loops, so that anything else that runs makes the
@@ -89,7 +90,7 @@ def measure(where: str, rounds: int, arguments: list[str], warm_up: int) -> list
     """Measure whole processes in turns, in one of the environments."""
     environment = ENVIRONMENTS[where]
     plain = [sys.executable]
-    recorded = [sys.executable, "-m", "tinytrace"]
+    recorded = [sys.executable, "-m", "tinytrace", "--no-calibrate"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "marked.py").write_text(MARKED)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +16,24 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.roofs import keep_invented_roofs
+
 settings.register_profile("tinytrace", deadline=None)  # no test asserts real time
 settings.load_profile("tinytrace")
+
+# Recorded programs, here and in processes of their own, find roofs that are kept: nothing is measured, and
+# what the user of this machine has kept is neither read nor written.
+CACHE = tempfile.mkdtemp(prefix="tinytrace-tests-")
+os.environ["XDG_CACHE_HOME"] = CACHE
+keep_invented_roofs()
+_owner = os.getpid()
+
+
+@atexit.register
+def _remove_cache() -> None:
+    if os.getpid() == _owner:  # and not a fork of this process
+        shutil.rmtree(CACHE, ignore_errors=True)
+
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPROF, signal.SIGALRM)
 THREAD_NAME = (

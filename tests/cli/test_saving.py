@@ -53,6 +53,6 @@ def test_no_bar_where_there_is_no_terminal() -> None:
 
 
 def test_a_saved_run_says_by_which_convention_it_was_counted(tmp_path: Path) -> None:
-    written = save_run(trace_of("add[9,9->9]:5"), tmp_path / "a.json", 10**6)
+    written = save_run(trace_of("add[9,9->9]:5"), tmp_path / "a.json", 10**6, None)
     assert load(tmp_path / "a.json") == written
     assert written.meta["conventions"] == CONVENTION
