@@ -263,6 +263,9 @@ class PartRoofs:
         code = np.full(count, VERDICTS.index(Verdict.BALANCED))
         for verdict, holds in reversed(rules):
             code[holds] = VERDICTS.index(verdict)
+        impossible = code == VERDICTS.index(Verdict.VIOLATION)  # shown as such, never as a result
+        for result in (compute, evaluate, memory, roof_ns):
+            result[impossible] = np.nan
         return Judged(
             code=code,
             compute=compute,
