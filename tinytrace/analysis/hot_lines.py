@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from tinytrace.analysis.between_ops import between_ops_ns
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.op_parts import OpParts, op_parts
 from tinytrace.analysis.places import function_name, place
-from tinytrace.analysis.spans import group_ids, sums
+from tinytrace.analysis.spans import first_rows, group_ids, sums
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
 from tinytrace.tracer.trace import Trace
 
@@ -88,13 +89,13 @@ def hot_lines_of(trace: Trace, top: int = 10) -> HotLines:
 
 def hot_lines(parts: OpParts, top: int) -> HotLines:
     """Return the same for a trace whose ops were added up already."""
-    at = _Times(parts)
     frames = parts.trace.frames
     if not len(frames):
         return HotLines((), (), 0, 0)
-    lines = at.rows([frames.file_id, frames.line, frames.name_id], top, by_line=True)
-    functions = at.rows([frames.file_id, frames.name_id], top, by_line=False)
-    return HotLines(*(found for found, _ in (lines, functions)), lines[1], functions[1])
+    times = _Times(parts)
+    lines, n_lines = times.rows([frames.file_id, frames.line, frames.name_id], top, by_line=True)
+    functions, n_functions = times.rows([frames.file_id, frames.name_id], top, by_line=False)
+    return HotLines(lines, functions, n_lines, n_functions)
 
 
 class _Times:
@@ -126,46 +127,40 @@ class _Times:
         """The frames grouped by these columns, and how many groups have any time."""
         ids, count = group_ids(columns)
         op_ids = ids[self._op_frame]
-        op_ns = sums(op_ids, count, self._op_ns)
-        calls = sums(op_ids, count, self._op_calls)
-        python_ns, waiting_ns, folded_ns, samples = (
-            sums(ids, count, column)
-            for column in (self._python_ns, self._waiting_ns, self._folded_ns, self._samples)
-        )
-        python_ns = np.maximum(python_ns - folded_ns, 0)
-        spent_ns = op_ns + python_ns + waiting_ns
-        example = np.zeros(count, "i8")
-        example[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)
-        chosen = np.argsort(-spent_ns, kind="stable")[:top]
-        return tuple(
-            self._row(
-                int(example[i]), by_line, int(op_ns[i]), int(calls[i]), self._top_op(op_ids == i),
-                int(python_ns[i]), int(waiting_ns[i]), int(samples[i]),
+        sampled = {
+            "python_ns": self._python_ns, "waiting_ns": self._waiting_ns, "samples": self._samples,
+            "folded_ns": self._folded_ns,
+        }  # fmt: skip
+        times = {name: sums(ids, count, column) for name, column in sampled.items()}
+        times |= {
+            "op_ns": sums(op_ids, count, self._op_ns),
+            "op_calls": sums(op_ids, count, self._op_calls),
+        }
+        times["python_ns"] = np.maximum(times["python_ns"] - times.pop("folded_ns"), 0)
+        spent_ns = times["op_ns"] + times["python_ns"] + times["waiting_ns"]
+        example = first_rows(ids, count)
+        chosen = [i for i in np.argsort(-spent_ns, kind="stable")[:top].tolist() if spent_ns[i] > 0]
+        rows = tuple(
+            HotLine(
+                **self._what(int(example[i]), by_line),
+                **{name: int(column[i]) for name, column in times.items()},
+                top_op=self._top_op(op_ids == i),
+                percent=100 * int(spent_ns[i]) / self._wall_ns,
             )
-            for i in chosen.tolist()
-            if spent_ns[i] > 0
-        ), int((spent_ns > 0).sum())  # fmt: skip
+            for i in chosen
+        )
+        return rows, int((spent_ns > 0).sum())
 
-    def _row(
-        self, frame: int, by_line: bool, op_ns: int, calls: int, top_op: str | None, python_ns: int,
-        waiting_ns: int, samples: int,
-    ) -> HotLine:  # fmt: skip
+    def _what(self, frame: int, by_line: bool) -> dict[str, Any]:
         trace = self._trace
         file_id, line = int(trace.frames.file_id[frame]), int(trace.frames.line[frame])
         where = place(trace, frame)
-        return HotLine(
-            file=trace.strings[file_id] if file_id >= 0 else None,
-            place=where if by_line or where is None or not line else where.rpartition(":")[0],
-            line=line if by_line and line else None,
-            function=function_name(trace, frame),
-            op_ns=op_ns,
-            op_calls=calls,
-            top_op=top_op,
-            python_ns=python_ns,
-            waiting_ns=waiting_ns,
-            samples=samples,
-            percent=100 * (op_ns + python_ns + waiting_ns) / self._wall_ns,
-        )
+        return {
+            "file": trace.strings[file_id] if file_id >= 0 else None,
+            "place": where if by_line or where is None or not line else where.rpartition(":")[0],
+            "line": line if by_line and line else None,
+            "function": function_name(trace, frame),
+        }
 
     def _top_op(self, mine: NDArray[np.bool_]) -> str | None:
         if not mine.any():

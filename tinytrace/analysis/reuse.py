@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import UNCOUNTED
 from tinytrace.analysis.op_parts import OpParts
 from tinytrace.analysis.peaks import LevelName, Peaks
 from tinytrace.analysis.traffic import footprint_bytes
@@ -39,36 +38,27 @@ class Reuse:
     level: LevelName | None
 
 
-def reuse_of(parts: OpParts, part: int, peaks: Peaks | None) -> Reuse:
-    """Return the modelled reuse of one part.
+class Reuses:
+    """The modelled reuse of parts of one trace.
 
     Args:
         parts: of a trace.
-        part: which.
         peaks: with the sizes of the caches; None: not known.
     """
-    return Reuses(parts, peaks).of(part)
-
-
-class Reuses:
-    """The modelled reuse of parts of one trace; see `reuse_of`."""
 
     def __init__(self, parts: OpParts, peaks: Peaks | None) -> None:
         self._parts, self._peaks = parts, peaks
-        counts, spans = parts.counts, parts.trace.spans
-        moved = np.append(np.maximum(counts.bytes, 0), 0)
-        moved[counts.bytes.shape[0] :] = 0
+        moved = np.append(np.maximum(parts.counts.bytes, 0), 0)  # the last one: no signature
         each = np.where(parts.leaves > 0, moved[parts.signature_id], 0)
         of_call = each[parts.part_of].astype("f8")
         self._after = np.cumsum(of_call)
         self._before = self._after - of_call
-        self._thread = spans.thread
 
     def of(self, part: int) -> Reuse:
         """The reuse of one part."""
         signature = int(self._parts.signature_id[part])
         footprint = None
-        if signature != UNCOUNTED:
+        if signature >= 0:
             footprint = footprint_bytes(self._parts.trace.signatures[signature])
         distance = self._distance(part)
         together = None if footprint is None or distance is None else footprint + distance
