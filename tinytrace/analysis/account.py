@@ -18,6 +18,7 @@ from tinytrace.analysis.op_parts import DETACHED, IN_DATA, OpParts, op_parts
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name, place
 from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verdict
+from tinytrace.analysis.self_audit import number
 from tinytrace.analysis.spans import group_ids, self_ns, sums
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
 from tinytrace.tracer.records import Flag, Kind
@@ -45,6 +46,7 @@ class Where(Enum):
     UNATTRIBUTED = "cannot be attributed"
 
 
+WHERE = tuple(Where)
 _OF_VERDICT = {
     Verdict.OVERHEAD: Where.OVERHEAD,
     Verdict.BALANCED: Where.BALANCED,
@@ -159,12 +161,15 @@ class Accounts:
     Args:
         parts: of the trace.
         judged: per part, see `part_verdicts`.
+
+    Attributes:
+        parts: of the trace.
     """
 
     def __init__(self, parts: OpParts, judged: Judged) -> None:
-        self._parts = parts
+        self.parts = parts
         self._trace = parts.trace
-        self._where = [_where(judged, i) for i in range(len(parts))]
+        self._where = _where(judged)
 
     def of(self, windows: tuple[Ints, Ints] | None, top: int) -> Account | None:
         """See `account_of`."""
@@ -177,8 +182,8 @@ class Accounts:
         if wall_ns <= 0:
             return None
         found = dict.fromkeys(Where, 0)
-        for where, spent_ns in zip(self._where, self._op_ns(thread, windows).tolist(), strict=True):
-            found[where] += spent_ns
+        of_ops = sums(self._where, len(WHERE), self.op_ns(thread, windows))
+        found |= dict(zip(WHERE, of_ops.tolist(), strict=True))
         found[Where.DATA_WAIT] = data_wait_ns(trace, thread, windows or WHOLE)
         scaled = _scale(found, wall_ns)
         gap = _Gap(trace, thread, (starts, ends))
@@ -205,9 +210,9 @@ class Accounts:
             scaled=scaled,
         )
 
-    def _op_ns(self, thread: int, windows: tuple[Ints, Ints] | None) -> Ints:
-        """Per part the self time of its calls in this thread and in the windows."""
-        parts = self._parts
+    def op_ns(self, thread: int, windows: tuple[Ints, Ints] | None) -> Ints:
+        """Return per part the self time of its calls in this thread and in the windows."""
+        parts = self.parts
         mine = (parts.thread == thread) & (parts.state & (DETACHED | IN_DATA) == 0)
         if windows is None:
             return np.where(mine, parts.self_ns, 0)
@@ -220,7 +225,7 @@ class Accounts:
         """What recording cost in these windows, as the self-audit estimates it; None: not known."""
         trace = self._trace
         told = trace.meta.get("audit")
-        each_ns, busy_ns = (_figure(told, key) for key in ("overhead_ns_per_op", "sampler_busy_ns"))
+        each_ns, busy_ns = (number(told, key) for key in ("overhead_ns_per_op", "sampler_busy_ns"))
         if each_ns is None and busy_ns is None:
             return None
         mine = (trace.spans.thread == thread) & within(trace.spans.start_ns, windows)
@@ -233,11 +238,12 @@ class Accounts:
         return int(n * (each_ns or 0) + (busy_ns or 0) * share)
 
 
-def _where(judged: Judged, part: int) -> Where:
-    verdict = VERDICTS[judged.code[part]]
-    if verdict in BOUND:
-        return Where.MEMORY if judged[part].bound == "memory" else Where.COMPUTE
-    return _OF_VERDICT[verdict]
+def _where(judged: Judged) -> Ints:
+    """Per part the line of the account that its time belongs to: an index into `WHERE`."""
+    of_verdict = np.array([WHERE.index(_OF_VERDICT.get(v, Where.COMPUTE)) for v in VERDICTS])
+    bound = np.isin(judged.code, [VERDICTS.index(verdict) for verdict in BOUND])
+    by_memory = bound & judged.by_memory
+    return np.where(by_memory, WHERE.index(Where.MEMORY), of_verdict[judged.code])
 
 
 def _life(trace: Trace) -> tuple[Ints, Ints]:
@@ -264,13 +270,6 @@ def _entries(found: dict[Where, int], wall_ns: int, n: int) -> tuple[Entry, ...]
     each[Where.UNATTRIBUTED] += wall_ns // n - sum(each.values())
     whole_ns = max(1, wall_ns // n)
     return tuple(Entry(where, spent, 100 * spent / whole_ns) for where, spent in each.items())
-
-
-def _figure(told: object, key: str) -> float | None:
-    value = told.get(key) if isinstance(told, dict) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if 0 <= value < 2**63 else None
 
 
 class _Gap:

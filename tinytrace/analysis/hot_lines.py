@@ -143,7 +143,11 @@ class _Times:
         rows = tuple(
             HotLine(
                 **self._what(int(example[i]), by_line),
-                **{name: int(column[i]) for name, column in times.items()},
+                op_ns=int(times["op_ns"][i]),
+                op_calls=int(times["op_calls"][i]),
+                python_ns=int(times["python_ns"][i]),
+                waiting_ns=int(times["waiting_ns"][i]),
+                samples=int(times["samples"][i]),
                 top_op=self._top_op(op_ids == i),
                 percent=100 * int(spent_ns[i]) / self._wall_ns,
             )

@@ -124,6 +124,13 @@ class Judged:
     uncounted_ns: Ints
     no_roof_ns: Ints
 
+    @property
+    def by_memory(self) -> Mask:
+        """Whether memory is the nearer roof."""
+        return np.asarray(
+            np.fmax(self.memory, 0) > np.fmax(np.fmax(self.compute, self.evaluate), 0)
+        )
+
     def __getitem__(self, group: int) -> Judgement:
         verdict = VERDICTS[self.code[group]]
         compute, evaluate, memory = (
@@ -131,7 +138,7 @@ class Judged:
         )
         known = [share for share in (compute, evaluate, memory) if share is not None]
         level = int(self.level[group])
-        side: Bound = "memory" if (memory or 0) > max(compute or 0, evaluate or 0) else "compute"
+        side: Bound = "memory" if self.by_memory[group] else "compute"
         return Judgement(
             verdict=verdict,
             bound=side if verdict in BOUND else None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tinytrace.analysis.counting import OpTimes, count_trace
 from tinytrace.analysis.op_groups import OpGroup, grouped
 from tinytrace.analysis.places import function_name, place
+from tinytrace.analysis.self_audit import Audit, audit_of
 from tinytrace.analysis.stack_times import StackTimes
 from tinytrace.tracer.trace import Trace
 
@@ -44,44 +44,6 @@ class MemoryPeak:
     process: str
     rss_mb: float | None
     array_mb: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """How well the run was seen; None: not known.
-
-    Attributes:
-        samples: in the trace.
-        asked_hz, achieved_hz: sampling rate.
-        largest_gap_ns: longest time without a sample.
-        spans: recorded, those that were aggregated too.
-        kept_spans: those that are in the trace one by one.
-        skipped_elements: reads and writes of single elements that were not recorded.
-        dropped: spans that could not be recorded.
-        uncounted_ops: names of ops without a formula, longest first.
-        coverage_percent: share of op time whose FLOPs are counted; None: no op.
-        overhead_ns_per_op: measured on this machine, per op.
-        own_overhead_percent: of the wall time, as estimated.
-        core: the recorder, ``c`` or ``python``.
-        folded_samples, folded_counters: samples and counter values that were folded into fewer while
-            recording, to bound the disk.
-    """
-
-    samples: int
-    asked_hz: float | None
-    achieved_hz: float | None
-    largest_gap_ns: int | None
-    spans: int
-    kept_spans: int
-    skipped_elements: int | None
-    dropped: int | None
-    uncounted_ops: tuple[str, ...]
-    coverage_percent: float | None
-    overhead_ns_per_op: float | None
-    own_overhead_percent: float | None
-    core: str | None
-    folded_samples: int = 0
-    folded_counters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +126,7 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
         import_ns=stacks.import_ns,
         tinytrace_ns=stacks.tinytrace_ns,
         memory=_memory(trace),
-        audit=_audit(trace, OpTimes(counts, "flops")),
+        audit=audit_of(trace, OpTimes(counts, "flops")),
         warnings=tuple(dict.fromkeys(trace.warnings)),
     )
 
@@ -194,40 +156,3 @@ def _memory(trace: Trace) -> tuple[MemoryPeak, ...]:
         for process, peak in peaks.items()
     ]
     return tuple(sorted(found, key=lambda p: -(p.rss_mb or 0)))
-
-
-def _audit(trace: Trace, times: OpTimes) -> Audit:
-    told = trace.meta.get("audit")
-    told = told if isinstance(told, dict) else {}
-    share = times.coverage()
-    gap = _number(told, "largest_gap_ns")
-    core = told.get("core")
-    return Audit(
-        samples=len(trace.samples),
-        asked_hz=_number(told, "asked_hz"),
-        achieved_hz=_number(told, "achieved_hz"),
-        largest_gap_ns=None if gap is None else int(gap),
-        spans=len(trace.spans) + int(trace.aggregates.count.sum()),
-        kept_spans=len(trace.spans),
-        skipped_elements=_whole(told, "skipped_elements"),
-        dropped=_whole(told, "dropped"),
-        uncounted_ops=tuple(one.op for one in times.uncounted()),
-        coverage_percent=None if share is None else 100 * share,
-        overhead_ns_per_op=_number(told, "overhead_ns_per_op"),
-        own_overhead_percent=_number(told, "own_overhead_percent"),
-        core=core if isinstance(core, str) else None,
-        folded_samples=_whole(told, "folded_samples") or 0,
-        folded_counters=_whole(told, "folded_counters") or 0,
-    )
-
-
-def _number(told: dict[Any, Any], key: str) -> float | None:
-    value = told.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if abs(value) < 2**63 else None
-
-
-def _whole(told: dict[Any, Any], key: str) -> int | None:
-    value = _number(told, key)
-    return None if value is None else int(value)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from tinytrace.analysis.op_groups import OpGroup
-from tinytrace.analysis.summary import Audit, LineRow, MemoryPeak, Summary, summarise
+from tinytrace.analysis.self_audit import Audit
+from tinytrace.analysis.summary import LineRow, MemoryPeak, Summary, summarise
 from tinytrace.cli.figures import clean, format_mb, format_ns, format_rate
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.tracer.trace import Trace
