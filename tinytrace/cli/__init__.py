@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "tinytrace.cli.run",
     "export": "tinytrace.cli.export",
     "recover": "tinytrace.cli.recover",
+    "report": "tinytrace.cli.report",
     "summary": "tinytrace.cli.summary",
 }
 
