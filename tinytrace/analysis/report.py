@@ -28,7 +28,7 @@ from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.reuse import Reuse, Reuses
 from tinytrace.analysis.roofline import Judged, Judgement, PartRoofs, Verdict
 from tinytrace.analysis.self_audit import Audit, audit_of
-from tinytrace.analysis.slow_reasons import slow_reasons
+from tinytrace.analysis.slow_reasons import slow_reasons, uneven
 from tinytrace.analysis.what_if import WhatIf, what_if
 from tinytrace.tracer.trace import Trace
 
@@ -198,6 +198,7 @@ def _ops(
         if judgement.verdict is Verdict.LATENCY and signature >= 0:
             sig = parts.trace.signatures[signature]
             reasons = slow_reasons(sig, peaks, judgement.overhead_percent)
+            reasons += uneven(parts.durations_ns(np.array([longest])))
         gain = None
         if judgement.roof_ns is not None:
             gain = max(0, int(judgement.judged_ns - judgement.roof_ns))

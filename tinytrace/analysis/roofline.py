@@ -270,9 +270,11 @@ class PartRoofs:
         code = np.full(count, VERDICTS.index(Verdict.BALANCED))
         for verdict, holds in reversed(rules):
             code[holds] = VERDICTS.index(verdict)
-        impossible = code == VERDICTS.index(Verdict.VIOLATION)  # shown as such, never as a result
+        # What does not speak of the group is no result of it.
+        without = (Verdict.VIOLATION, Verdict.UNCOUNTED, Verdict.NO_PEAKS)
+        no_result = np.isin(code, [VERDICTS.index(verdict) for verdict in without])
         for result in (compute, evaluate, memory, roof_ns):
-            result[impossible] = np.nan
+            result[no_result] = np.nan
         return Judged(
             code=code,
             compute=compute,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tinytrace.analysis.operands import layout_of
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.signature_roofs import arithmetic_dtype, uses_matrices
@@ -15,6 +18,8 @@ SMALL_PERCENT = 20.0  # of the time is the fixed cost of a call
 # From here on the C library takes memory from the kernel for each array and gives it back after: each page
 # is then cleared when it is first written. (glibc's M_MMAP_THRESHOLD, which grows from 128 KB to this.)
 FRESH_BYTES = 32 << 20
+# The slowest hundredth of the calls took this much of the time, and ten times as long as half of the calls.
+UNEVEN_PERCENT, UNEVEN_RATIO = 25.0, 10
 SLOWER_THAN_ADDING = frozenset(
     ["divide", "floor_divide", "remainder", "fmod", "divmod", "reciprocal"]
 )
@@ -46,6 +51,29 @@ def slow_reasons(
     if sig.op in SLOWER_THAN_ADDING:
         found.append("divisions take longer than the additions by which the roof was measured")
     return tuple(found)
+
+
+def uneven(durations_ns: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return whether calls with one signature take very different times; () when they do not.
+
+    Args:
+        durations_ns: of the calls.
+
+    Example:
+        >>> uneven(np.array([10, 10, 10, 10, 960]))
+        ('uneven: 1 of 5 calls took 96 % of the time (others on the CPUs, threads that wait)',)
+    """
+    if len(durations_ns) < 2:
+        return ()
+    ordered = np.sort(durations_ns)
+    slowest = ordered[-max(1, len(ordered) // 100) :]
+    share = 100 * int(slowest.sum()) / max(1, int(ordered.sum()))
+    if share < UNEVEN_PERCENT or int(ordered[-1]) < UNEVEN_RATIO * int(ordered[len(ordered) // 2]):
+        return ()
+    return (
+        f"uneven: {len(slowest):,} of {len(ordered):,} calls took {share:.0f} % of the time (others on the CPUs, "
+        "threads that wait)",
+    )
 
 
 def _scattered(sig: Signature) -> list[str]:
