@@ -192,11 +192,8 @@ class Accounts:
         part = min(1.0, room_ns / gap.total_ns) if gap.total_ns else 0.0
         for where, spent_ns in gap.spent_ns.items():
             found[where] += int(spent_ns * part)
-        cost_ns = self._cost_ns(thread, (starts, ends))
-        own_ns = min(found[Where.PYTHON], cost_ns or 0)
         before_ns = found[Where.PYTHON]
-        found[Where.PYTHON] -= own_ns
-        found[Where.PROFILER] += own_ns
+        known = self._take_cost(found, thread, (starts, ends), gap.total_ns / wall_ns)
         found[Where.UNATTRIBUTED] = wall_ns - sum(found.values())
         n = len(starts)
         share = part * found[Where.PYTHON] / before_ns if before_ns else 0.0
@@ -206,7 +203,7 @@ class Accounts:
             n_windows=n,
             entries=_entries(found, wall_ns, n),
             python=tuple(gap.lines(top, share, wall_ns, n)),
-            profiler_known=cost_ns is not None,
+            profiler_known=known,
             scaled=scaled,
         )
 
@@ -221,21 +218,36 @@ class Accounts:
         own_ns = self_ns(spans)[parts.rows[taken]]
         return sums(parts.part_of[taken], len(parts), own_ns)
 
-    def _cost_ns(self, thread: int, windows: tuple[Ints, Ints]) -> int | None:
-        """What recording cost in these windows, as the self-audit estimates it; None: not known."""
-        trace = self._trace
-        told = trace.meta.get("audit")
+    def _take_cost(
+        self, found: dict[Where, int], thread: int, windows: tuple[Ints, Ints], gap_share: float
+    ) -> bool:
+        """Move, in place, what recording cost to a line of its own; returns whether anything is known of it.
+
+        Recording an op is work of its thread, beside the op. The thread that samples holds the interpreter's
+        lock while it is at work; who wants it meanwhile waits. An op rather does not.
+        """
+        told = self._trace.meta.get("audit")
         each_ns, busy_ns = (number(told, key) for key in ("overhead_ns_per_op", "sampler_busy_ns"))
-        if each_ns is None and busy_ns is None:
-            return None
-        mine = (trace.spans.thread == thread) & within(trace.spans.start_ns, windows)
-        n = int(mine.sum())
+        share = self._share_of_life(windows)
+        costs = (
+            (Where.PYTHON, (each_ns or 0) * self._n_spans(thread, windows, share)),
+            (Where.BLOCKED, (busy_ns or 0) * share * gap_share),
+        )
+        for where, cost_ns in costs:
+            own_ns = min(found[where], max(0, int(cost_ns)))
+            found[where] -= own_ns
+            found[Where.PROFILER] += own_ns
+        return each_ns is not None or busy_ns is not None
+
+    def _share_of_life(self, windows: tuple[Ints, Ints]) -> float:
         starts, ends = windows
-        life_ns = max(1, int((_life(trace)[1] - _life(trace)[0]).sum()))
-        share = min(1.0, int((ends - starts).sum()) / life_ns)
-        folded = trace.aggregates
-        n += int(folded.count[folded.thread == thread].sum() * share)
-        return int(n * (each_ns or 0) + (busy_ns or 0) * share)
+        life_ns = int((_life(self._trace)[1] - _life(self._trace)[0]).sum())
+        return min(1.0, int((ends - starts).sum()) / max(1, life_ns))
+
+    def _n_spans(self, thread: int, windows: tuple[Ints, Ints], share: float) -> float:
+        spans, folded = self._trace.spans, self._trace.aggregates
+        mine = (spans.thread == thread) & within(spans.start_ns, windows)
+        return float(mine.sum()) + float(folded.count[folded.thread == thread].sum()) * share
 
 
 def _where(judged: Judged) -> Ints:

@@ -25,7 +25,7 @@ from tinytrace.analysis.counting import OpTimes, count_trace
 from tinytrace.analysis.hot_lines import HotLines, hot_lines
 from tinytrace.analysis.op_groups import By, Grouping, OpGroup, grouped
 from tinytrace.analysis.peaks import Peaks
-from tinytrace.analysis.reuse import Reuse, Reuses
+from tinytrace.analysis.reuse import Reuse, Reuses, pushed_out
 from tinytrace.analysis.roofline import Judged, Judgement, PartRoofs, Verdict
 from tinytrace.analysis.self_audit import Audit, audit_of
 from tinytrace.analysis.slow_reasons import slow_reasons, uneven
@@ -194,15 +194,16 @@ def _ops(
         mine, judgement = grouping.parts_of(i), judged[i]
         longest = int(mine[np.argmax(parts.self_ns[mine])])
         signature = int(parts.signature_id[longest])
+        reuse = reuses.of(longest)
         reasons: tuple[str, ...] = ()
         if judgement.verdict is Verdict.LATENCY and signature >= 0:
             sig = parts.trace.signatures[signature]
             reasons = slow_reasons(sig, peaks, judgement.overhead_percent)
-            reasons += uneven(parts.durations_ns(np.array([longest])))
+            reasons += uneven(parts.durations_ns(np.array([longest]))) + pushed_out(reuse)
         gain = None
         if judgement.roof_ns is not None:
             gain = max(0, int(judgement.judged_ns - judgement.roof_ns))
-        found.append(ReportOp(group, judgement, reasons, reuses.of(longest), gain))
+        found.append(ReportOp(group, judgement, reasons, reuse, gain))
     return tuple(found)
 
 

@@ -38,6 +38,19 @@ class Reuse:
     level: LevelName | None
 
 
+def pushed_out(reuse: Reuse) -> tuple[str, ...]:
+    """Return, in words, that operands lie farther away than their footprint needs; () where they do not.
+
+    >>> pushed_out(Reuse(1000, 50_000_000, "L2", "DRAM"))
+    ('operands that are used again may come from DRAM, though they would fit L2 (modelled)',)
+    """
+    if reuse.level is None or reuse.level == reuse.fits:
+        return ()
+    return (
+        f"operands that are used again may come from {reuse.level}, though they would fit {reuse.fits} (modelled)",
+    )
+
+
 class Reuses:
     """The modelled reuse of parts of one trace.
 

@@ -171,8 +171,9 @@ def _op_notes(report: Report, sheet: Sheet) -> list[str]:
         notes.append("p50, p99 are not known where calls were aggregated to save space.")
     if Verdict.LATENCY in verdicts:
         notes.append(
-            f"latency: below 60 % of every roof, and not the cost of calls. {_slow(rows, sheet)}"
+            "latency: below 60 % of every roof, and not the cost of calls. What shows of the reason:"
         )
+        notes += _slow(report, sheet)
     if Verdict.VIOLATION in verdicts:
         notes.append(
             "model violation: faster than the roofs allow, so that roof or count is wrong here: no result."
@@ -187,13 +188,14 @@ def _op_notes(report: Report, sheet: Sheet) -> list[str]:
     return notes
 
 
-def _slow(rows: tuple[ReportOp, ...], sheet: Sheet) -> str:
+def _slow(report: Report, sheet: Sheet) -> list[str]:
+    """A line for each op that is slow for a reason that shows."""
     told = [
-        f"{sheet.text(row.group.label)}: {'; '.join(map(sheet.text, row.reasons))}."
-        for row in rows
+        f"  {_label(report, row, sheet)}: {'; '.join(sheet.text(reason, LONGEST_TEXT) for reason in row.reasons)}"
+        for row in report.ops
         if row.reasons
     ]
-    return " ".join(told) or "The shapes show no reason."
+    return told or ["  nothing."]
 
 
 def _what_if(report: Report, sheet: Sheet) -> None:
