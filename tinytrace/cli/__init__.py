@@ -22,6 +22,7 @@ COMMANDS = {
     "calibrate": "tinytrace.cli.calibrate",
     "export": "tinytrace.cli.export",
     "recover": "tinytrace.cli.recover",
+    "report": "tinytrace.cli.report",
     "summary": "tinytrace.cli.summary",
 }
 

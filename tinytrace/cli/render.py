@@ -9,16 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
-from tinytrace.analysis.summary import Audit, LineRow, MemoryPeak, OpRow, Summary, summarise
-from tinytrace.cli.figures import clean, format_mb, format_ns, format_rate
-from tinytrace.cli.layout import Page, paragraph, table
+from tinytrace.analysis.summary import LineRow, MemoryPeak, Summary, summarise
+from tinytrace.cli.audit_text import audit_text
+from tinytrace.cli.figures import format_mb, format_ns
+from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
+from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.tracer.trace import Trace
 
 TOP = 10
-UNKNOWN = "?"
-LONGEST_NAME = 60
-LONGEST_TEXT = 1000  # of a warning, a path
-MOST_NAMES = 5
 VIEWER = "https://ui.perfetto.dev"
 VIEWABLE = (".json", ".json.gz", ".pftrace")  # suffixes of what the viewer opens
 
@@ -44,9 +42,8 @@ class _Summary:
     """Prints a summary to one file."""
 
     def __init__(self, file: TextIO) -> None:
-        self._encoding = _encoding(file)
-        self._page = Page(file)
-        self._lines: list[tuple[str, str]] = []
+        self._sheet = Sheet(file)
+        self._say, self._table, self._text = self._sheet.say, self._sheet.table, self._sheet.text
 
     def print(self, summary: Summary, output_path: Path | str | None) -> None:
         """Print everything."""
@@ -58,20 +55,12 @@ class _Summary:
         self._top_lines(summary)
         self._say("")
         self._say(self._memory(summary.memory))
-        self._say(self._audit(summary.audit))
+        self._say(audit_text(summary.audit, self._text))
         for warning in summary.warnings:
             self._say(f"Warning: {self._text(warning, LONGEST_TEXT)}", "warning")
         if output_path is not None:
             self._say(self._opening(Path(output_path)))
-        self._page.lines(self._lines)
-
-    def _say(self, text: str, style: str = "") -> None:
-        self._lines += [(line, style) for line in paragraph(text, self._page.width)]
-
-    def _table(self, title: str, columns: dict[str, list[str]]) -> None:
-        self._say(title, "title")
-        rows = list(zip(*columns.values(), strict=True))
-        self._lines += table(list(columns), rows, self._page.width)
+        self._sheet.print()
 
     def _ops(self, summary: Summary) -> None:
         if not summary.ops:
@@ -79,14 +68,14 @@ class _Summary:
             return
         rows = summary.ops
         columns = {
-            "op": [self._text(row.name) for row in rows],
+            "op": [self._text(row.op) for row in rows],
             "% wall": [f"{row.percent:.1f}" for row in rows],
             "self": [format_ns(row.self_ns) for row in rows],
             "calls": [f"{row.calls:,}" for row in rows],
-            "GFLOP/s": [_gflops(row) for row in rows],
-            "GB/s": [_figure(row, row.gbps) for row in rows],
-            "FLOP/B": [_figure(row, row.flops_per_byte) for row in rows],
-            "call site": [self._site(row) for row in rows],
+            "GFLOP/s": [gflops_cell(row) for row in rows],
+            "GB/s": [figure_cell(row, row.gbps) for row in rows],
+            "FLOP/B": [figure_cell(row, row.flops_per_byte) for row in rows],
+            "call site": [site_cell(row, self._text) for row in rows],
         }
         self._table(f"Top ops by self time ({len(rows)} of {summary.n_ops})", columns)
         for note in _notes(summary):
@@ -122,57 +111,14 @@ class _Summary:
             text += f" (the largest of {len(peaks)} processes: {which})"
         return text
 
-    def _audit(self, audit: Audit) -> str:
-        core = {"c": "compiled core", "python": "pure-Python core"}.get(
-            audit.core or "", "core not known"
-        )
-        parts = [
-            _sampling(audit),
-            f"{_spans(audit)} ({core})",
-            self._uncounted(audit),
-            _dropped(audit),
-            _overhead(audit),
-        ]
-        return f"Self-audit: {'; '.join(parts)}."
-
-    def _uncounted(self, audit: Audit) -> str:
-        if audit.coverage_percent is None:
-            return "no ops to count"
-        if not audit.uncounted_ops:
-            return "no uncounted ops"
-        names = ", ".join(self._text(name) for name in audit.uncounted_ops[:MOST_NAMES])
-        more = len(audit.uncounted_ops) - MOST_NAMES
-        names += f" and {more} more" if more > 0 else ""
-        return (
-            f"FLOPs counted for {audit.coverage_percent:.1f} % of op time, uncounted ops: {names}"
-        )
-
     def _opening(self, path: Path) -> str:
         name = self._text(str(path), LONGEST_TEXT)
         if str(path).endswith(VIEWABLE):
             return f"Trace: {name} - open {VIEWER} and drop {self._text(path.name, LONGEST_TEXT)} on it."
         return f"Trace: {name}"
 
-    def _site(self, row: OpRow) -> str:
-        site = UNKNOWN if row.callsite is None else self._text(row.callsite)
-        return site if row.n_callsites < 2 else f"{site} (+{row.n_callsites - 1})"
-
     def _function(self, row: LineRow) -> str:
         return UNKNOWN if row.function is None else self._text(row.function)
-
-    def _text(self, text: str, longest: int = LONGEST_NAME) -> str:
-        shown = clean(text, self._encoding) or '""'
-        return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
-
-
-def _encoding(file: TextIO) -> str:
-    """The encoding of a file, ASCII where it is not one that Python knows."""
-    encoding = getattr(file, "encoding", None) or "utf-8"
-    try:
-        "".encode(encoding)
-    except LookupError:
-        return "ascii"
-    return encoding
 
 
 def _extent(summary: Summary) -> str:
@@ -199,20 +145,6 @@ def _elsewhere(summary: Summary) -> str:
     return f"Not in these lines: {', '.join(parts)}." if parts else ""
 
 
-def _gflops(row: OpRow) -> str:
-    if row.gflops == 0 and row.gtranscendentals:
-        return f"{format_rate(row.gtranscendentals)} T"
-    if row.gflops is None and row.uncounted_calls:
-        return "uncounted"
-    return _figure(row, row.gflops)
-
-
-def _figure(row: OpRow, value: float | None) -> str:
-    if value is not None:
-        return format_rate(value)
-    return "inside" if row.only_outer else UNKNOWN
-
-
 def _share(percent: float | None) -> str:
     return UNKNOWN if percent is None else f"{percent:.0f}"
 
@@ -222,7 +154,7 @@ def _notes(summary: Summary) -> list[str]:
     notes = []
     if any(row.n_callsites > 1 for row in summary.ops):
         notes.append("(+N): called from N more places; the one shown took most time.")
-    if any(_gflops(row).endswith(" T") for row in summary.ops):
+    if any(gflops_cell(row).endswith(" T") for row in summary.ops):
         notes.append("T: 10^9 evaluations of exp, log, sqrt... per second; they are not FLOPs.")
     if any(row.only_outer for row in summary.ops):
         notes.append("inside: the figure is that of the ops that ran inside it.")
@@ -230,44 +162,3 @@ def _notes(summary: Summary) -> list[str]:
     if partly:
         notes.append("GFLOP/s are those of counted calls; some calls in the table are uncounted.")
     return notes
-
-
-def _sampling(audit: Audit) -> str:
-    if not audit.samples and audit.asked_hz is None:
-        return "not sampled"
-    achieved = (
-        "at a rate not known" if audit.achieved_hz is None else f"at {audit.achieved_hz:,.0f} Hz"
-    )
-    asked = "" if audit.asked_hz is None else f" of {audit.asked_hz:,.0f} asked"
-    gap = "not known" if audit.largest_gap_ns is None else format_ns(audit.largest_gap_ns)
-    return f"sampled {achieved}{asked}, largest gap {gap}"
-
-
-def _spans(audit: Audit) -> str:
-    return f"{audit.spans:,} spans recorded"
-
-
-def _dropped(audit: Audit) -> str:
-    parts = []
-    if aggregated := audit.spans - audit.kept_spans:
-        parts.append(f"{aggregated:,} aggregated")
-    if audit.folded_samples:
-        parts.append(f"{audit.folded_samples:,} samples aggregated")
-    if audit.folded_counters:
-        parts.append(f"{audit.folded_counters:,} counter values aggregated")
-    if audit.dropped:
-        parts.append(f"{audit.dropped:,} dropped")
-    if audit.skipped_elements:
-        parts.append(f"{audit.skipped_elements:,} element accesses not recorded")
-    if audit.dropped is None:
-        parts.append("dropped: not known")
-    return ", ".join(parts) or "nothing dropped or aggregated"
-
-
-def _overhead(audit: Audit) -> str:
-    if audit.own_overhead_percent is None:
-        return "own overhead not known"
-    text = f"own overhead about {format_rate(audit.own_overhead_percent)} % (estimate"
-    if audit.overhead_ns_per_op is not None:
-        text += f", {audit.overhead_ns_per_op:,.0f} ns per op"
-    return f"{text})"
