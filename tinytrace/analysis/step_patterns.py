@@ -23,6 +23,9 @@ SAME_LEVEL = 0.75  # loops whose counts differ by less are one loop, seen at dif
 SAME_REGULARITY = (
     0.05  # and of these the one with more lines, unless its periods are less alike by this
 )
+BURST = (
+    3  # a distance that is longer by this than the lower quartile of distances ends a row of runs
+)
 N_SAMPLES = 8  # periods that are looked at one by one
 MAX_COHORTS = 8  # of lines that ran equally often; more are different loops of equal length, rarely
 Ints = NDArray[np.int64]
@@ -156,10 +159,10 @@ def _occurrences(labels: Ints, positions: Ints) -> Iterator[Ints]:
 
 
 def _in_turns(sequence: Sequence) -> list[Turns]:
-    """Lines that run in turns, and functions that are entered in turns with them, or with one another."""
+    """Lines that run in turns; and functions entered, and rows of runs begun, in turns with them or each other."""
     found: dict[int, list[Turns]] = {}
-    markers = list(_occurrences(sequence.symbol, np.arange(len(sequence.symbol))))
-    for positions in sorted(markers, key=lambda marker: int(marker[0])):
+    lines = list(_occurrences(sequence.symbol, np.arange(len(sequence.symbol))))
+    for positions in sorted(lines, key=_first):
         cohorts = found.setdefault(len(positions), [])
         for number, one in enumerate(cohorts):
             if _take_turns(one.first, positions):
@@ -170,8 +173,10 @@ def _in_turns(sequence: Sequence) -> list[Turns]:
             if len(cohorts) < MAX_COHORTS:
                 cohorts.append(Turns(positions, positions, 1, False))
     entered = np.flatnonzero(np.diff(sequence.function, prepend=-1))
+    begun = list(_occurrences(sequence.function[entered], entered))
+    begun += [starts for positions in lines for starts in _bursts(positions)]
     optimizer = np.flatnonzero(np.diff(sequence.optimizer.astype("i1"), prepend=0) == 1)
-    for positions in [*_occurrences(sequence.function[entered], entered), optimizer]:
+    for positions in [*sorted(begun, key=_first), optimizer]:
         is_optimizer = positions is optimizer
         cohorts = found.setdefault(len(positions), [])
         for number, one in enumerate(cohorts):
@@ -182,6 +187,24 @@ def _in_turns(sequence: Sequence) -> list[Turns]:
             if is_optimizer or len(cohorts) < MAX_COHORTS:
                 cohorts.append(Turns(positions, positions, 0, is_optimizer))
     return [one for cohorts in found.values() for one in cohorts if one.count > MIN_PERIODS]
+
+
+def _first(positions: Ints) -> int:
+    return int(positions[0])
+
+
+def _bursts(positions: Ints) -> Iterator[Ints]:
+    """Yield where rows of runs of a line begin: a line in a loop over layers runs in a row, once a step.
+
+    And rows of rows, if there are. A row begins after a distance that is much longer than most of the short ones.
+    """
+    while True:
+        distance = np.diff(positions)
+        long = distance > BURST * np.partition(distance, len(distance) // 4)[len(distance) // 4]
+        if np.count_nonzero(long) < MIN_PERIODS:
+            return
+        positions = positions[np.append(True, long)]
+        yield positions
 
 
 def _take_turns(first: Ints, then: Ints) -> bool:
