@@ -208,26 +208,24 @@ def _inside(spans: Spans, thread: int, at_ns: Ints) -> Mask:
 
 
 def _whole(sequence: Sequence, found: Found) -> Mask:
-    """Which steps were kept whole, in a trace of which ops were taken out: no longer gap than a usual step."""
+    """Which steps were kept whole, in a trace of which ops were taken out.
+
+    As far as can be told: they have as many ops as most have, and no gap that is longer than a usual step.
+    """
     dur_ns = sequence.end_ns[found.end - 1] - sequence.start_ns[found.begin]
     size = found.end - found.begin
-    usual = np.median(size)
     gap = np.append(np.maximum(0, sequence.start_ns[1:] - sequence.end_ns[:-1]), 0)
-    within = np.arange(len(gap)) + 1
-    last = np.zeros(len(gap) + 1, "?")
-    last[found.end] = True
-    gap[last[within]] = 0  # behind a step, not in it
+    gap[found.end - 1] = 0  # behind a step, not in it
     long = np.append(0, np.cumsum(gap > max(1, np.median(dur_ns))))
-    return np.asarray(
-        (long[found.end] == long[found.begin]) & (np.abs(size - usual) <= usual / 2), "?"
-    )
+    has_hole = long[found.end] > long[found.begin]
+    return np.asarray((size == np.argmax(np.bincount(size))) & ~has_hole, "?")
 
 
 def _trust(found: Found, is_cut: bool) -> tuple[Confidence, str]:
     loop, rival = found.loop, found.rival
     same = f"{100 * loop.same:.0f} % of them run the same ops as often"
     reason = (
-        f"{loop.count:,} repetitions; {same}; {100 * loop.coverage:.0f} % of the time is in such"
+        f"{loop.count:,} repetitions; {same}; {100 * loop.coverage:.0f} % of op time is in such"
     )
     reason += ", each with one optimizer's step" if loop.has_optimizer else ""
     confidence: Confidence = "high" if loop.same >= 0.9 and loop.coverage >= INNER else "medium"

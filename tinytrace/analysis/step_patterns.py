@@ -15,10 +15,11 @@ from tinytrace.analysis.spans import group_ids, numbered
 
 MIN_PERIODS = 3  # twice may be chance, and a period has no end before the next one begins
 MIN_EVIDENCE = 12  # periods × different ops in each: three times the same two ops is no loop yet
-MIN_COVERAGE = 0.2  # of the time: a loop that initialises weights is regular too
+MIN_COVERAGE = 0.2  # of the op time: a loop that initialises weights is regular too
 MIN_SAME = 0.6  # share of periods with exactly the same ops, each as often
-MIN_ALIKE = 0.8  # or: share of periods of about the same length, and of ops that all of these have
+MIN_ALIKE = 0.8  # or, of two lines in turns: share of periods of about equal length, and of ops that all have
 INNER = 0.5  # a loop is an inner one if the loop around it has more ops of its own than that share
+RIVAL = INNER / 2  # and with more than that, it may be one
 SAME_LEVEL = 0.75  # loops whose counts differ by less are one loop, seen at different lines
 SAME_REGULARITY = (
     0.05  # and of these the one with more lines, unless its periods are less alike by this
@@ -77,7 +78,7 @@ class Loop(Turns):
 
     Attributes:
         same: share of periods with exactly the same ops.
-        coverage: share of the time of the sequence in periods that are alike.
+        coverage: share of the op time of the sequence in periods that are alike.
         symbols: bool per symbol: it is in most of the periods that are alike.
         regular: bool per period but the last, which has no end yet: it is one of those.
     """
@@ -108,8 +109,8 @@ def find_loop(sequence: Sequence) -> Found | None:
     """Return the loop that the sequence is made of; None: nothing repeats regularly enough."""
     if len(sequence.symbol) < MIN_EVIDENCE:
         return None
-    prefix = _fingerprints(sequence.symbol)
-    loops = [loop for raw in _in_turns(sequence) if (loop := _examined(sequence, prefix, raw))]
+    so_far = _SoFar(sequence)
+    loops = [loop for raw in _in_turns(sequence) if (loop := _examined(sequence, so_far, raw))]
     if not loops:
         return None
     loops.sort(key=lambda loop: (-loop.count, -loop.lines))
@@ -132,20 +133,25 @@ def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None]:
             gain = loop.same - best.same
             if gain > SAME_REGULARITY or (gain > -SAME_REGULARITY and loop.lines > best.lines):
                 best = loop
-        elif own > INNER / 3 and rival is None:
+        elif own > RIVAL and rival is None:
             rival = loop
     return best, rival
 
 
-def _fingerprints(symbol: Ints) -> NDArray[np.uint64]:
-    """Sums, over all ops before each position, of a random number per symbol.
+class _SoFar:
+    """Sums over all ops before each position (n + 1).
 
-    Two stretches hold the same ops, each as often, if and (but for 1 in 2⁶⁴) only if the differences agree.
+    Attributes:
+        fingerprint: of a random number per symbol. Two stretches hold the same ops, each as often, if and (but
+            for 1 in 2⁶⁴) only if their differences agree.
+        spent_ns: of durations.
     """
-    random = np.random.default_rng(0).integers(0, 2**64, int(symbol.max()) + 1, "u8")
-    prefix = np.zeros(len(symbol) + 1, "u8")
-    np.cumsum(random[symbol], out=prefix[1:])
-    return prefix
+
+    def __init__(self, sequence: Sequence) -> None:
+        n_symbols = int(sequence.symbol.max()) + 1
+        random = np.random.default_rng(0).integers(0, 2**64, n_symbols, "u8")
+        self.fingerprint = np.append(np.zeros(1, "u8"), np.cumsum(random[sequence.symbol]))
+        self.spent_ns = np.append(0, np.cumsum(sequence.end_ns - sequence.start_ns))
 
 
 def _occurrences(labels: Ints, positions: Ints) -> Iterator[Ints]:
@@ -211,19 +217,21 @@ def _take_turns(first: Ints, then: Ints) -> bool:
     return bool((first <= then).all() and (then[:-1] < first[1:]).all())
 
 
-def _examined(sequence: Sequence, prefix: NDArray[np.uint64], raw: Turns) -> Loop | None:
+def _examined(sequence: Sequence, so_far: _SoFar, raw: Turns) -> Loop | None:
     """Say how regular the periods are; None: not enough."""
     bounds = raw.first
-    whole_ns = int(sequence.end_ns.max() - sequence.start_ns[0])
-    dur_ns = np.diff(sequence.start_ns[bounds])
+    whole_ns = int(so_far.spent_ns[-1])
+    dur_ns = np.diff(so_far.spent_ns[bounds])
     if not whole_ns or int(dur_ns.sum()) < MIN_COVERAGE * whole_ns:
         return None
-    first, form = numbered(np.diff(prefix[bounds]))
+    first, form = numbered(np.diff(so_far.fingerprint[bounds]))
     often = np.bincount(form, minlength=len(first))
     regular = form == int(np.argmax(often))
     same = float(regular.mean())
     size = np.diff(bounds)
     if same < MIN_SAME:
+        if raw.lines < 2:
+            return None
         regular = np.abs(size - np.median(size)) <= 0.5 * np.median(size)
         if regular.mean() < MIN_ALIKE:
             return None

@@ -21,7 +21,7 @@ MAD_TO_SIGMA = 1.4826  # 1 / Φ⁻¹(3/4): of a normal distribution it gives the
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class StepReport:
     """Durations of steps; those of the warm-up are in none of the figures.
 
