@@ -117,6 +117,14 @@ def test_a_python_loop_over_elements_is_not_the_step() -> None:
     assert pieces(text, found(text)) == [step] * 10
 
 
+def test_a_few_rounds_of_an_inner_loop_are_not_the_steps() -> None:
+    step = "g" + "abcdefgh" * 4 + "uw"  # parts of a batch
+    steps = found(step * 20)
+    assert pieces(step * 20, steps) == [step] * 20
+    assert steps.confidence == "low"
+    assert "the steps may be a loop in them, which ran 80 times" in steps.reason
+
+
 def test_epochs_are_not_the_steps_even_if_validation_has_lines_of_its_own() -> None:
     epoch = "p" + STEP * 10 + "mnoq"
     text = epoch * 8

@@ -231,7 +231,11 @@ def _trust(found: Found, is_cut: bool) -> tuple[Confidence, str]:
     confidence: Confidence = "high" if loop.same >= 0.9 and loop.coverage >= INNER else "medium"
     if rival is not None:
         confidence = "low"
-        reason += f"; they may be the inner loop of another, which ran {rival.count:,} times"
+        inner = "they may be the inner loop of another"
+        outer = "the steps may be a loop in them"
+        reason += (
+            f"; {inner if rival.count < loop.count else outer}, which ran {rival.count:,} times"
+        )
     if is_cut:
         confidence = "low"
         reason += "; ops were aggregated, so that only steps that were kept whole can be seen"

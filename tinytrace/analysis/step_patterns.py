@@ -20,6 +20,7 @@ MIN_SAME = 0.6  # share of periods with exactly the same ops, each as often
 MIN_ALIKE = 0.8  # or, of two lines in turns: share of periods of about equal length, and of ops that all have
 INNER = 0.5  # a loop is an inner one if the loop around it has more ops of its own than that share
 RIVAL = INNER / 2  # and with more than that, it may be one
+FEW_ROUNDS = 8  # or if it makes no more rounds than that in each of the other: layers, heads, parts of a batch
 SAME_LEVEL = 0.75  # loops whose counts differ by less are one loop, seen at different lines
 SAME_REGULARITY = (
     0.05  # and of these the one with more lines, unless its periods are less alike by this
@@ -96,7 +97,7 @@ class Found:
     Attributes:
         loop: the loop.
         begin, end: per period, the positions of its first op and behind its last op.
-        rival: the loop around it, if its share of own ops is near to what makes this one an inner loop.
+        rival: a loop around it, or in it, that may be meant as well.
     """
 
     loop: Loop
@@ -120,10 +121,10 @@ def find_loop(sequence: Sequence) -> Found | None:
 
 
 def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None]:
-    """Choose the loop that is no inner one: an optimizer's if there is one, else by their ops."""
-    best = next((loop for loop in loops if loop.has_optimizer), None)
-    if best:
-        return best, None
+    """Choose the loop that is no inner one: an optimizer's if there is one, else by their ops and rounds."""
+    optimized = next((loop for loop in loops if loop.has_optimizer), None)
+    if optimized:
+        return optimized, None
     best, rival = loops[0], None
     for loop in loops[1:]:
         own = np.count_nonzero(loop.symbols & ~best.symbols) / np.count_nonzero(loop.symbols)
@@ -133,6 +134,8 @@ def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None]:
             gain = loop.same - best.same
             if gain > SAME_REGULARITY or (gain > -SAME_REGULARITY and loop.lines > best.lines):
                 best = loop
+        elif FEW_ROUNDS * loop.count >= best.count:
+            best, rival = loop, best
         elif own > RIVAL and rival is None:
             rival = loop
     return best, rival
