@@ -16,10 +16,11 @@ from tinytrace.analysis.spans import group_ids, numbered
 MIN_PERIODS = 3  # twice may be chance, and a period has no end before the next one begins
 MIN_EVIDENCE = 12  # periods × different ops in each: three times the same two ops is no loop yet
 MIN_COVERAGE = 0.2  # of the op time: a loop that initialises weights is regular too
+MIN_OPS = 0.5  # or of the ops: the first product of matrices, when BLAS starts, may take longer than a short run
 MIN_SAME = 0.6  # share of periods with exactly the same ops, each as often
 MIN_ALIKE = 0.8  # or, of two lines in turns: share of periods of about equal length, and of ops that all have
 INNER = 0.5  # a loop is an inner one if the loop around it has more ops of its own than that share
-RIVAL = INNER / 2  # and with more than that, it may be one
+DOUBT = (0.25, 0.6)  # and between these shares, it may be one and may be none
 FEW_ROUNDS = 8  # or if it makes no more rounds than that in each of the other: layers, heads, parts of a batch
 SAME_LEVEL = 0.75  # loops whose counts differ by less are one loop, seen at different lines
 SAME_REGULARITY = (
@@ -129,14 +130,14 @@ def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None]:
     for loop in loops[1:]:
         own = np.count_nonzero(loop.symbols & ~best.symbols) / np.count_nonzero(loop.symbols)
         if own > INNER:
-            best, rival = loop, None
+            best, rival = loop, best if own < DOUBT[1] else None
         elif loop.count >= SAME_LEVEL * best.count:
             gain = loop.same - best.same
             if gain > SAME_REGULARITY or (gain > -SAME_REGULARITY and loop.lines > best.lines):
                 best = loop
-        elif FEW_ROUNDS * loop.count >= best.count:
+        elif FEW_ROUNDS * loop.count >= best.count and loop.lines:
             best, rival = loop, best
-        elif own > RIVAL and rival is None:
+        elif own > DOUBT[0] and rival is None:
             rival = loop
     return best, rival
 
@@ -223,9 +224,8 @@ def _take_turns(first: Ints, then: Ints) -> bool:
 def _examined(sequence: Sequence, so_far: _SoFar, raw: Turns) -> Loop | None:
     """Say how regular the periods are; None: not enough."""
     bounds = raw.first
-    whole_ns = int(so_far.spent_ns[-1])
     dur_ns = np.diff(so_far.spent_ns[bounds])
-    if not whole_ns or int(dur_ns.sum()) < MIN_COVERAGE * whole_ns:
+    if not _is_much(so_far, dur_ns, np.diff(bounds)):
         return None
     first, form = numbered(np.diff(so_far.fingerprint[bounds]))
     often = np.bincount(form, minlength=len(first))
@@ -238,16 +238,24 @@ def _examined(sequence: Sequence, so_far: _SoFar, raw: Turns) -> Loop | None:
         regular = np.abs(size - np.median(size)) <= 0.5 * np.median(size)
         if regular.mean() < MIN_ALIKE:
             return None
-    coverage = int(dur_ns[regular].sum()) / whole_ns
+    if not _is_much(so_far, dur_ns[regular], size[regular]):
+        return None
+    coverage = int(dur_ns[regular].sum()) / max(1, int(so_far.spent_ns[-1]))
     in_share = _presence(sequence.symbol, raw.first[:-1], raw.first[1:], regular)
     symbols = in_share > 0.5
     n_symbols = int(np.count_nonzero(symbols))
     alike = np.count_nonzero(in_share == 1) / np.count_nonzero(in_share)
-    if coverage < MIN_COVERAGE or n_symbols < 2 or raw.count * n_symbols < MIN_EVIDENCE:
+    if n_symbols < 2 or raw.count * n_symbols < MIN_EVIDENCE:
         return None
     if same < MIN_SAME and alike < MIN_ALIKE:
         return None
     return Loop(raw.first, raw.last, raw.lines, raw.has_optimizer, same, coverage, symbols, regular)
+
+
+def _is_much(so_far: _SoFar, dur_ns: Ints, size: Ints) -> bool:
+    """Whether stretches with so much op time, and so many ops, are much of the sequence."""
+    whole_ns, whole = int(so_far.spent_ns[-1]), len(so_far.spent_ns) - 1
+    return int(dur_ns.sum()) > MIN_COVERAGE * whole_ns or int(size.sum()) > MIN_OPS * whole
 
 
 def _presence(symbol: Ints, begin: Ints, end: Ints, of: Mask) -> NDArray[np.float64]:
