@@ -118,6 +118,15 @@ def test_memory_that_rises_once_and_stays_is_not_said_to_grow() -> None:
     assert one(run(40, live_mb=live).build()).array_growth.verdict != "growing"
 
 
+def test_noise_is_seldom_said_to_be_growth() -> None:
+    rng = np.random.default_rng(0)
+    said = 0
+    for _ in range(40):
+        live = {500 + i * STEP_NS: 2.0 + 0.2 * rng.standard_normal() for i in range(40)}
+        said += one(run(40, live_mb=live).build()).array_growth.verdict == "growing"
+    assert said <= 3
+
+
 def test_few_readings_tell_no_growth() -> None:
     growth = one(run(40, live_mb={500: 1.0, 20_500: 2.0, 39_500: 3.0}).build()).array_growth
     assert (growth.slope, growth.verdict, growth.typical_bytes) == (None, "not known", 2_000_000)

@@ -171,6 +171,16 @@ def test_an_optimizer_decides_between_a_step_and_an_epoch() -> None:
     assert pieces(text, found(text)) == ["abcU"] * 30
 
 
+def test_lines_that_the_evaluation_runs_as_well_do_not_add_steps() -> None:
+    text = ("gfhkmuw" * 10 + "gfhkme" * 2) * 6
+    assert pieces(text, found(text)) == ["gfhkmuw"] * 60
+
+
+def test_a_slow_start_does_not_hide_the_loop() -> None:
+    text = "i" + STEP * 12
+    assert len(find_steps(run_of(text, slow={0: 10**9}).build())) == 12
+
+
 def test_environments_have_a_step_as_well_and_are_no_optimizer() -> None:
     assert found(STEP * 9, function="Environment.step").how == "pattern"
 
@@ -199,6 +209,9 @@ def test_the_thread_with_most_op_time_is_searched() -> None:
         "", "a", "abcdefghijklmnop", "a" * 500, "ab" + "abcdefgh" * 2,
         "".join(random.Random(1).choices("abcdefgh", k=3000)),
         "".join(random.Random(2).choices("ab", k=3000)),
+        # two lines in turns, and between them something else each time, or very unequal lengths
+        "".join("x" + "".join(random.Random(i).choices("abcdefghijklmnopqr", k=4)) + "y" for i in range(60)),
+        "".join("x" + "".join(random.Random(i).choices("abc", k=5 + (i * 37) % 200)) + "y" for i in range(60)),
     ],
 )  # fmt: skip
 def test_what_does_not_repeat_regularly_has_no_steps(text: str) -> None:
@@ -230,6 +243,14 @@ def test_of_a_trace_whose_ops_were_taken_out_only_whole_steps_are_told() -> None
     assert set(steps.dur_ns.tolist()) == {len(STEP) * PERIOD_NS - GAP_NS}
     # of 15, the fourth goes on into the end of another: where it ends cannot be told
     assert len(steps) == 14
+
+
+def test_a_piece_that_was_taken_out_of_a_step_is_noticed() -> None:
+    builder = run_of(STEP * 4 + STEP[:7] + "_" * 400 + STEP[7:] + STEP * 4)
+    builder.aggregates.append(
+        (builder.string("add"), Kind.OP, 0, -1, -1, 900, 900, 200, 0, 5, 5, START_NS, START_NS + 9)
+    )
+    assert len(find_steps(builder.build())) == 8
 
 
 # --- any trace

@@ -152,6 +152,29 @@ def test_gaps_are_told_apart_by_the_samples_in_them() -> None:
     assert found == [("data.py:3", "load", 500), ("train.py:7", "train", 100)]
 
 
+def test_an_op_inside_another_ends_no_gap() -> None:
+    builder = TraceBuilder()
+    builder.process(1)
+    builder.thread(0, 1)
+    for number in range(9):
+        at_ns, extra_ns = START_NS + number * 1000, 500 * (number == 8)
+        step = builder.span(0, at_ns, 200 + extra_ns, "step", kind=Kind.STEP, step=number)
+        outer = builder.span(0, at_ns, 150, "mean", parent=step)
+        builder.span(0, at_ns + 20, 30, "sum", parent=outer)
+    for t_ns in (100, 150, 700):
+        builder.sample(
+            0, START_NS + 8000 + t_ns, 100 if t_ns == 100 else t_ns - 100, [], cpu_ns=600
+        )
+    step_found = slowest(builder.build())
+    assert (step_found.gap_ns, step_found.usual_gap_ns) == (550, 50)
+    assert step_found.gap_running_ns == pytest.approx(550)
+
+
+def test_the_slowest_step_is_not_among_those_that_it_is_compared_with() -> None:
+    (difference,) = slowest(trace_of("step(add:10) step(add:30) step(add:12)")).differences
+    assert (difference.self_ns, difference.usual_ns) == (30_000, 11_000)
+
+
 def test_without_samples_nothing_is_said_of_the_gap() -> None:
     step = slowest(trace_of("step(add:5 _:1) " * 5 + "step(add:5 _:9) " + "step(add:5 _:1) "))
     assert (step.gap_running_ns, step.gap_waiting_ns, step.gap_lines) == (0, 0, ())
