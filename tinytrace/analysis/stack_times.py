@@ -64,7 +64,7 @@ class StackTimes:
         known_ns = sums(stack_id[known], n, weight_ns[known])
         ran_ns = sums(stack_id[ran], n, weight_ns[ran])
         self._function, _ = group_ids([frames.name_id, frames.file_id])
-        whose = _whose(trace)
+        whose = whose_stacks(trace)
         self.import_ns = int(self._weight_ns[whose == Whose.IMPORT].sum())
         self.tinytrace_ns = int(self._weight_ns[whose == Whose.TINYTRACE].sum())
         mine = whose == Whose.PROGRAM
@@ -132,8 +132,8 @@ class StackTimes:
         return below_ns
 
 
-def _whose(trace: Trace) -> Ints:
-    """Per stack a `Whose`. Frames of libraries tell nothing: what counts is who called them."""
+def whose_stacks(trace: Trace) -> Ints:
+    """Return per stack a `Whose`. Frames of libraries tell nothing: what counts is who called them."""
     of_file = np.array([_of_file(file) for file in trace.strings] + [_LIBRARY], "i8")
     stacks = trace.stacks
     whose: Ints = of_file[trace.frames.file_id[stacks.frame_id]]

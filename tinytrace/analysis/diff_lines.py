@@ -1,0 +1,125 @@
+"""Sampled time per line of two traces, with the lines matched."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tinytrace.analysis.diff_match import Files, Function, Lines, pair_lines
+from tinytrace.analysis.diff_timeline import Timeline, in_steps
+from tinytrace.analysis.spans import first_rows, group_ids, sums
+from tinytrace.analysis.stack_times import Whose, whose_stacks
+from tinytrace.tracer.trace import Trace
+
+
+class Place(NamedTuple):
+    """A line of code."""
+
+    file: str | None
+    function: str | None
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineTime:
+    """Samples whose innermost frame was one line of the program.
+
+    Attributes:
+        place: the line.
+        self_ns: their weight.
+        samples: how many.
+        squares: sum of the squared weights, in ns².
+    """
+
+    place: Place
+    self_ns: int
+    samples: int
+    squares: float
+
+
+class SampledLines:
+    """Time per line in the thread that is accounted.
+
+    Attributes:
+        lines: per line that was sampled.
+        import_ns, tinytrace_ns: weight of samples in imports, and in tinytrace itself.
+        samples: how many there are in that thread.
+    """
+
+    def __init__(self, trace: Trace, line: Timeline, *, per_step: bool) -> None:
+        samples = trace.samples
+        kept = (samples.thread == line.thread) & (samples.stack_id >= 0)
+        if per_step:
+            kept &= in_steps(trace, line, samples.t_ns)
+        stack_id, weight_ns = samples.stack_id[kept], samples.weight_ns[kept]
+        self.samples = len(stack_id)
+        whose = whose_stacks(trace)[stack_id]
+        self.import_ns = int(weight_ns[whose == Whose.IMPORT].sum())
+        self.tinytrace_ns = int(weight_ns[whose == Whose.TINYTRACE].sum())
+        mine = whose == Whose.PROGRAM
+        frame_id, weight_ns = trace.stacks.frame_id[stack_id[mine]], weight_ns[mine]
+        frames = trace.frames
+        columns = [frames.file_id[frame_id], frames.name_id[frame_id], frames.line[frame_id]]
+        ids, count = group_ids(columns)
+        first = first_rows(ids, count)
+        self_ns = sums(ids, count, weight_ns).tolist()
+        number = np.bincount(ids, minlength=count).tolist()
+        squares = np.bincount(ids, weight_ns.astype("f8") ** 2, count).tolist()
+        names = zip(*(column[first].tolist() for column in columns), strict=True)
+        self.lines = tuple(
+            LineTime(
+                Place(*(trace.strings[i] if i >= 0 else None for i in (file, name)), line_number),
+                *figures,
+            )
+            for (file, name, line_number), *figures in zip(
+                names, self_ns, number, squares, strict=True
+            )
+        )
+
+
+def match_lines(
+    before: SampledLines, after: SampledLines, files: Files, lines: Lines
+) -> list[tuple[LineTime | None, LineTime | None]]:
+    """Pair sampled lines, function by function.
+
+    Where ops were called in a function of both programs, they say what became of its lines; elsewhere all
+    its lines were shifted alike, by as much as makes most of them meet (by nothing, if that is as good). A
+    line that was sampled in one trace only stands alone.
+
+    Args:
+        before: of the first trace.
+        after: of the second.
+        files: which files are the same.
+        lines: what the ops say.
+    """
+    found: dict[Function, tuple[dict[int, LineTime], dict[int, LineTime]]]
+    found = defaultdict(lambda: ({}, {}))
+    for side, sampled in enumerate((before, after)):
+        for one in sampled.lines:
+            function = (files.name(one.place.file, side), one.place.function)
+            found[function][side][one.place.line] = one
+    pairs: list[tuple[LineTime | None, LineTime | None]] = []
+    for function, (left, right) in found.items():
+        if lines.agree(function, 0, 0) is None:
+            shift = _common_shift(left, right)
+            met = [(a, a + shift) for a in left if a + shift in right]
+        else:
+            met = [(a, b) for a in left for b in right if lines.agree(function, a, b)]
+        if not met and len(left) == len(right) == 1:
+            met = pair_lines(left, right, function, lines)
+        pairs += [(left.pop(a), right.pop(b)) for a, b in met]
+        pairs += [(one, None) for one in left.values()]
+        pairs += [(None, one) for one in right.values()]
+    return pairs
+
+
+def _common_shift(left: dict[int, LineTime], right: dict[int, LineTime]) -> int:
+    """The shift by which most lines meet; of equally good ones the smallest, and 0 if there are two of these."""
+    meet = Counter(b - a for a in left for b in right)
+    best = max(meet.values(), default=0)
+    least = min((abs(shift) for shift, n in meet.items() if n == best), default=0)
+    smallest = [shift for shift, n in meet.items() if n == best and abs(shift) == least]
+    return smallest[0] if len(smallest) == 1 else 0
