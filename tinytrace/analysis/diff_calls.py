@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import UNCOUNTED, Figure, TraceCounts, count_trace
+from tinytrace.analysis.counting import UNCOUNTED, Figure, count_trace
 from tinytrace.analysis.diff_intervals import Blocks, blocks_of
 from tinytrace.analysis.diff_timeline import Timeline
 from tinytrace.analysis.spans import first_rows, group_ids, self_ns, sums
@@ -98,7 +98,7 @@ class Calls:
             columns.append(np.append(spans.args_id[rows], folded.args_id[folds]))
         groups, count = group_ids(columns)
         first = first_rows(groups, count)
-        told = [_key(trace, *row) for row in zip(*(c[first].tolist() for c in columns), strict=True)]
+        told = [_key(trace, row) for row in zip(*(c[first].tolist() for c in columns), strict=True)]
         numbers: dict[Key, int] = {}
         of_group = np.array([numbers.setdefault(key, len(numbers)) for key in told], "i8")
         self.keys: tuple[Key, ...] = tuple(numbers)
@@ -183,9 +183,9 @@ def _is_pyspy(trace: Trace) -> bool:
     return isinstance(foreign, dict) and foreign.get("producer") == "py-spy"
 
 
-def _key(
-    trace: Trace, kind: int, name_id: int, signature_id: int, site: int, args_id: int = -1
-) -> Key:
+def _key(trace: Trace, row: tuple[int, ...]) -> Key:
+    """The key of a group: kind, name, signature, call site and perhaps arguments, as numbers."""
+    kind, name_id, signature_id, site, args_id = (*row, -1)[:5]
     name = _ADDRESS.sub("", trace.strings[name_id])
     if kind == Kind.STEP:
         name = _NUMBER.sub("", name) or name

@@ -54,9 +54,9 @@ def blocks_of(row: Ints, start_ns: Ints, dur_ns: Ints, n_rows: int) -> Blocks:
     n_blocks = np.minimum(length, BLOCKS)
     code = row * BLOCKS + rank * n_blocks[row] // np.maximum(length[row], 1)
     shape = (n_rows, BLOCKS)
-    total_ns = np.bincount(code, dur_ns[order], n_rows * BLOCKS).reshape(shape)
+    total_ns = np.bincount(code, dur_ns[order].astype("f8"), n_rows * BLOCKS).reshape(shape)
     calls = np.bincount(code, minlength=n_rows * BLOCKS).reshape(shape).astype("f8")
-    return Blocks(total_ns, calls, np.asarray(n_blocks, "i8"))
+    return Blocks(total_ns.astype("f8"), calls, np.asarray(n_blocks, "i8"))
 
 
 def log_ratio_spread(before: Blocks, after: Blocks) -> tuple[Floats, Floats]:
@@ -97,7 +97,9 @@ def _deviations(blocks: Blocks, rows: Ints, n_blocks: int, which: int) -> Floats
     """(rows, resamples): logarithm of a mean drawn again, less that of the mean."""
     weights = _drawing(n_blocks, which)
     total_ns, calls = blocks.total_ns[rows, :n_blocks], blocks.calls[rows, :n_blocks]
-    least_ns = total_ns.sum(1, keepdims=True) * 1e-9  # of a drawing that met blocks without time only
+    least_ns = (
+        total_ns.sum(1, keepdims=True) * 1e-9
+    )  # of a drawing that met blocks without time only
     drawn = np.maximum(total_ns @ weights, least_ns) / (calls @ weights)
     mean = total_ns.sum(1, keepdims=True) / calls.sum(1, keepdims=True)
     return np.asarray(np.log(drawn / mean) * widening(n_blocks), "f8")
@@ -108,7 +110,8 @@ def _drawing(n_blocks: int, which: int) -> Floats:
     """(blocks, resamples): how often each block is drawn; always the same."""
     random = np.random.default_rng([n_blocks, which])
     shares = np.full(n_blocks, 1 / n_blocks)
-    return random.multinomial(n_blocks, shares, RESAMPLES).T.astype("f8")
+    drawn: Floats = random.multinomial(n_blocks, shares, RESAMPLES).T.astype("f8")
+    return drawn
 
 
 def widening(n_blocks: int) -> float:

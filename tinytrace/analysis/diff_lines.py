@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytrace.analysis.diff_match import Files, Function, Lines, pair_lines
+from tinytrace.analysis.diff_match import Files, Function, Lines
 from tinytrace.analysis.diff_timeline import Timeline, in_steps
 from tinytrace.analysis.spans import first_rows, group_ids, sums
 from tinytrace.analysis.stack_times import Whose, whose_stacks
@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class LineTime:
+class SampledLine:
     """Samples whose innermost frame was one line of the program.
 
     Attributes:
@@ -70,24 +70,25 @@ class SampledLines:
         squares = np.bincount(ids, weight_ns.astype("f8") ** 2, count).tolist()
         names = zip(*(column[first].tolist() for column in columns), strict=True)
         self.lines = tuple(
-            LineTime(
-                Place(*(trace.strings[i] if i >= 0 else None for i in (file, name)), line_number),
-                *figures,
-            )
-            for (file, name, line_number), *figures in zip(
+            SampledLine(Place(_text(trace, file), _text(trace, name), number_of_line), *figures)
+            for (file, name, number_of_line), *figures in zip(
                 names, self_ns, number, squares, strict=True
             )
         )
 
 
+def _text(trace: Trace, string_id: int) -> str | None:
+    return trace.strings[string_id] if string_id >= 0 else None
+
+
 def match_lines(
     before: SampledLines, after: SampledLines, files: Files, lines: Lines
-) -> list[tuple[LineTime | None, LineTime | None]]:
+) -> list[tuple[SampledLine | None, SampledLine | None]]:
     """Pair sampled lines, function by function.
 
-    Where ops were called in a function of both programs, they say what became of its lines; elsewhere all
-    its lines were shifted alike, by as much as makes most of them meet (by nothing, if that is as good). A
-    line that was sampled in one trace only stands alone.
+    Lines in which ops were called in both programs say what became of the lines around them. Where that
+    matches fewer lines than if all of the function were shifted alike, the latter is taken. A line that was
+    sampled in one trace only stands alone.
 
     Args:
         before: of the first trace.
@@ -95,31 +96,27 @@ def match_lines(
         files: which files are the same.
         lines: what the ops say.
     """
-    found: dict[Function, tuple[dict[int, LineTime], dict[int, LineTime]]]
+    found: dict[Function, tuple[dict[int, SampledLine], dict[int, SampledLine]]]
     found = defaultdict(lambda: ({}, {}))
     for side, sampled in enumerate((before, after)):
         for one in sampled.lines:
             function = (files.name(one.place.file, side), one.place.function)
             found[function][side][one.place.line] = one
-    pairs: list[tuple[LineTime | None, LineTime | None]] = []
+    pairs: list[tuple[SampledLine | None, SampledLine | None]] = []
     for function, (left, right) in found.items():
-        if lines.agree(function, 0, 0) is None:
-            shift = _common_shift(left, right)
-            met = [(a, a + shift) for a in left if a + shift in right]
-        else:
-            met = [(a, b) for a in left for b in right if lines.agree(function, a, b)]
-        if not met and len(left) == len(right) == 1:
-            met = pair_lines(left, right, function, lines)
+        told = [(a, b) for a in left for b in right if lines.agree(function, a, b)]
+        shift = _common_shift(left, right)
+        shifted = [(a, a + shift) for a in left if a + shift in right]
+        met = told if len(told) >= len(shifted) else shifted
         pairs += [(left.pop(a), right.pop(b)) for a, b in met]
         pairs += [(one, None) for one in left.values()]
         pairs += [(None, one) for one in right.values()]
     return pairs
 
 
-def _common_shift(left: dict[int, LineTime], right: dict[int, LineTime]) -> int:
-    """The shift by which most lines meet; of equally good ones the smallest, and 0 if there are two of these."""
+def _common_shift(left: dict[int, SampledLine], right: dict[int, SampledLine]) -> int:
+    """The shift by which most lines meet; 0 where no other one makes more of them meet, and at least two."""
     meet = Counter(b - a for a in left for b in right)
-    best = max(meet.values(), default=0)
-    least = min((abs(shift) for shift, n in meet.items() if n == best), default=0)
-    smallest = [shift for shift, n in meet.items() if n == best and abs(shift) == least]
-    return smallest[0] if len(smallest) == 1 else 0
+    most = max(meet.values(), default=0)
+    best = [shift for shift, n in meet.items() if n == most]
+    return best[0] if most > max(1, meet[0]) and len(best) == 1 else 0

@@ -18,6 +18,7 @@ from tinytrace.tracer.trace import Trace
 
 MOST_ANCHORS = 1000  # per function; more would take seconds, and say nothing new
 Function = tuple[str | None, str | None]
+_WHOLE_FILE = "\0"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Lines:
     """Which line of the first program became which line of the second, per function.
 
     Attributes:
-        anchors: lines of which that is known, by what is called in them.
+        anchors: lines of which that is known, by what is called in them. Those of a whole file are there, too,
+            under the name of no function.
     """
 
     anchors: dict[Function, set[tuple[int, int]]] = field(default_factory=dict)
@@ -47,11 +49,17 @@ class Lines:
 
     def add(self, function: Function, before: int, after: int) -> None:
         """Remember that a line became another one."""
-        self.anchors.setdefault(function, set()).add((before, after))
-        self._sorted.pop(function, None)
+        for where in (function, (function[0], _WHOLE_FILE)):
+            self.anchors.setdefault(where, set()).add((before, after))
+            self._sorted.pop(where, None)
 
     def agree(self, function: Function, before: int, after: int) -> bool | None:
-        """Whether the lines around say that one line became the other; None: nothing is known there."""
+        """Whether the lines around say that one line became the other; None: nothing is known there.
+
+        Those of the function, if any is known, otherwise those of the file.
+        """
+        if function not in self.anchors:
+            function = (function[0], _WHOLE_FILE)
         anchors = self._sorted.get(function)
         if anchors is None:
             anchors = self._sorted[function] = _uncrossed(self.anchors.get(function, set()))
@@ -193,7 +201,12 @@ class Files:
         for a, b in _common_ends(left_only, right_only):
             self._after_name[b] = a
         taken = set(self._after_name.values())
-        if scripts[0] and scripts[1] and scripts[0] not in taken and scripts[1] not in self._after_name:
+        if (
+            scripts[0]
+            and scripts[1]
+            and scripts[0] not in taken
+            and scripts[1] not in self._after_name
+        ):
             self._after_name[scripts[1]] = scripts[0]
             self.renamed = (scripts[0], scripts[1])
 
