@@ -46,7 +46,9 @@ LEAST_MARGIN = (
 )
 LEAST_ROWS = 5  # to tell the machine's drift from what one op did
 LEAST_SAMPLES = 10  # a Poisson count of 10 is known to a third
-MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
+MAD_TO_SIGMA = (
+    1.4826  # a normal distribution's standard deviation over its median absolute deviation
+)
 MOST_OPERANDS = 4
 _ABSENT = Side(0, 0, 0, None, None, None, 0)
 

@@ -44,7 +44,7 @@ class _Summary:
     """Prints a summary to one file."""
 
     def __init__(self, file: TextIO) -> None:
-        self._encoding = _encoding(file)
+        self._encoding = encoding_of(file)
         self._page = Page(file)
         self._lines: list[tuple[str, str]] = []
 
@@ -165,8 +165,8 @@ class _Summary:
         return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
 
 
-def _encoding(file: TextIO) -> str:
-    """The encoding of a file, ASCII where it is not one that Python knows."""
+def encoding_of(file: TextIO) -> str:
+    """Return the encoding of a file, ASCII where it is not one that Python knows."""
     encoding = getattr(file, "encoding", None) or "utf-8"
     try:
         "".encode(encoding)
