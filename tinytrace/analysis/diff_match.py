@@ -77,7 +77,7 @@ def _shift(anchors: list[tuple[int, int]], line: int, side: int) -> int:
 
 
 def _uncrossed(anchors: set[tuple[int, int]]) -> list[tuple[int, int]]:
-    """In order, without those that are out of order with more than half of the others (code that moved)."""
+    """In order, without those that are out of order with half of the others or more (code that moved)."""
     ordered = sorted(anchors)[:MOST_ANCHORS]
     before, after = np.array(ordered, "i8").reshape(-1, 2).T
     above = (before[:, None] < before) & (after[:, None] < after)
@@ -85,7 +85,7 @@ def _uncrossed(anchors: set[tuple[int, int]]) -> list[tuple[int, int]]:
     return [
         anchor
         for anchor, n in zip(ordered, crossed.tolist(), strict=True)
-        if 2 * n <= len(ordered) - 1
+        if n == 0 or 2 * n < len(ordered) - 1
     ]
 
 
