@@ -427,7 +427,8 @@ def test_traces_of_torch_are_compared_whatever_they_hold() -> None:
 
 def test_a_real_change_shows_the_copies_that_it_added() -> None:
     names = [f"hta_diff_{name}.json.gz" for name in ("control", "test")]
-    found = diff(*(load_foreign(document(name), name) for name in names), top=20)
+    before, after = (load_foreign(document(name), name) for name in names)
+    found = diff(before, after, top=20)
     assert_adds_up(found.account)
     copies = found.ops[0]
     assert copies.name == "cudaMemcpyAsync"

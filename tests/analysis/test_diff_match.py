@@ -143,7 +143,7 @@ def names_after(before: list[str], after: list[str]) -> dict[str, str | None]:
         for path in paths:
             builder.frame("f", path, 1)
         traces.append(builder.build())
-    files = Files(*traces)
+    files = Files(traces[0], traces[1])
     return {path: files.name(path, 1) for path in after}
 
 

@@ -38,7 +38,7 @@ from tinytrace.analysis.diff_values import (
     Work,
 )
 from tinytrace.analysis.summary import file_and_line
-from tinytrace.tracer.records import Kind
+from tinytrace.tracer.records import Kind, Layout
 from tinytrace.tracer.trace import Operand, Signature, Trace
 
 LEAST_MARGIN = (
@@ -374,6 +374,8 @@ def _operands(keys: Sequence[Key]) -> str | None:
 def operands_text(signature: Signature) -> str:
     """Return operands and arguments as one line; more than four of a side are counted.
 
+    ``same``: the very array of an earlier operand; ``:F`` and ``:strided``: not C-contiguous.
+
     >>> a, b, out = (Operand("float32", shape) for shape in [(2, 4), (4, 3), (2, 3)])
     >>> operands_text(Signature("matmul", (a, b, out), 2))
     'float32[2,4] float32[4,3] -> float32[2,3]'
@@ -386,12 +388,18 @@ def operands_text(signature: Signature) -> str:
 
 
 def _side_text(operands: Sequence[Operand]) -> str:
-    texts = [
-        f"{one.dtype}[{','.join(map(str, one.shape))}]" if one.is_array else one.dtype
-        for one in operands[:MOST_OPERANDS]
-    ]
+    texts = [_operand_text(one) for one in operands[:MOST_OPERANDS]]
     more = len(operands) - MOST_OPERANDS
     return " ".join([*texts, f"(+{more})"] if more > 0 else texts)
+
+
+def _operand_text(operand: Operand) -> str:
+    if operand.alias >= 0:
+        return "same"
+    if not operand.is_array:
+        return operand.dtype
+    layout = {Layout.F: ":F", Layout.STRIDED: ":strided"}.get(operand.layout, "")
+    return f"{operand.dtype}[{','.join(map(str, operand.shape))}]{layout}"
 
 
 def _series_values(trace: Trace, name: str) -> list[NDArray[np.float64]]:

@@ -197,11 +197,11 @@ class _Text:
         return "  ".join(part for part in (sites, operands) if part) or UNKNOWN
 
     def _changed(self, before: str | None, after: str | None) -> str:
-        """One text where both sides have the same, or one has none; else both."""
+        """The text of the second side, and what it was on the first where that is different."""
         left, right = (None if t is None else self._text(t) for t in (before, after))
         if left is None or right is None or left == right:
             return left or right or ""
-        return f"{left} => {right}"
+        return f"{right} (was {left})"
 
     def _line(self, row: LineChange) -> str:
         return self._changed(row.place_before, row.place_after) or UNKNOWN
