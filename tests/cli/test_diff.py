@@ -144,7 +144,7 @@ def test_what_ran_in_another_thread_is_beside_the_account() -> None:
         worker = builder.thread(0, 2, "worker")
         builder.span(worker, START_NS, dur_ns, "add")
         traces.append(builder.build())
-    text = plain(*traces)
+    text = plain(traces[0], traces[1])
     assert "add  beside            5.00 us  9.00 us" in text
     assert "beside: in other threads" in text
 
