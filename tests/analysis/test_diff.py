@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from hypothesis import given, settings
 
 from tests.analysis.test_foreign import document
 from tests.builders import START_NS, TraceBuilder, big_trace, signature_of, trace_of, traces
+from tinytrace.analysis import diff_calls, diff_intervals, diff_match, diff_timeline
 from tinytrace.analysis.diff import diff
 from tinytrace.analysis.diff_values import Account, Diff, LineChange, OpChange, Ratio, Verdict
 from tinytrace.analysis.foreign import load_foreign
 from tinytrace.analysis.reader import load
+from tinytrace.cli import diff_text
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 
@@ -321,6 +325,23 @@ def test_allocations_are_the_last_count_and_the_peak_is_the_largest() -> None:
             builder.counter(series, START_NS + n, value)
     work = diff(builder.build(), Trace()).work_before
     assert (work.allocations, work.array_peak_mb) == (8, 2.5)
+
+
+def test_the_examples_run() -> None:
+    manual = Path(__file__).parents[2] / "docs" / "diff.md"
+    failed, run = doctest.testfile(str(manual), module_relative=False)
+    assert (failed, run) == (0, 4)
+    for module in (
+        diff_calls,
+        diff_intervals,
+        diff_match,
+        diff_timeline,
+        diff_text,
+        sys.modules[diff.__module__],
+    ):
+        failed, run = doctest.testmod(module)
+        assert failed == 0
+        assert run > 0
 
 
 # --- what holds for any two traces ----------------------------------------------------------------
