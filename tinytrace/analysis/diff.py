@@ -37,9 +37,10 @@ from tinytrace.analysis.diff_values import (
     Verdict,
     Work,
 )
+from tinytrace.analysis.operands import operands_text
 from tinytrace.analysis.summary import file_and_line
-from tinytrace.tracer.records import Kind, Layout
-from tinytrace.tracer.trace import Operand, Signature, Trace
+from tinytrace.tracer.records import Kind
+from tinytrace.tracer.trace import Trace
 
 LEAST_MARGIN = (
     1.05  # what placement of code and data alone makes of a time (Mytkowicz et al., ASPLOS 2009)
@@ -49,7 +50,6 @@ LEAST_SAMPLES = 10  # a Poisson count of 10 is known to a third
 MAD_TO_SIGMA = (
     1.4826  # a normal distribution's standard deviation over its median absolute deviation
 )
-MOST_OPERANDS = 4
 _ABSENT = Side(0, 0, 0, None, None, None, 0)
 
 
@@ -369,37 +369,6 @@ def _operands(keys: Sequence[Key]) -> str | None:
     if len(known) > 1:
         return f"{len(known)} signatures"
     return operands_text(known[0]) if known else None
-
-
-def operands_text(signature: Signature) -> str:
-    """Return operands and arguments as one line; more than four of a side are counted.
-
-    ``same``: the very array of an earlier operand; ``:F`` and ``:strided``: not C-contiguous.
-
-    >>> a, b, out = (Operand("float32", shape) for shape in [(2, 4), (4, 3), (2, 3)])
-    >>> operands_text(Signature("matmul", (a, b, out), 2))
-    'float32[2,4] float32[4,3] -> float32[2,3]'
-    """
-    text = _side_text(signature.inputs)
-    if signature.outputs:
-        text = f"{text} -> {_side_text(signature.outputs)}".strip()
-    arguments = signature.attributes.lstrip("+;")
-    return f"{text} {arguments}".strip()
-
-
-def _side_text(operands: Sequence[Operand]) -> str:
-    texts = [_operand_text(one) for one in operands[:MOST_OPERANDS]]
-    more = len(operands) - MOST_OPERANDS
-    return " ".join([*texts, f"(+{more})"] if more > 0 else texts)
-
-
-def _operand_text(operand: Operand) -> str:
-    if operand.alias >= 0:
-        return "same"
-    if not operand.is_array:
-        return operand.dtype
-    layout = {Layout.F: ":F", Layout.STRIDED: ":strided"}.get(operand.layout, "")
-    return f"{operand.dtype}[{','.join(map(str, operand.shape))}]{layout}"
 
 
 def _series_values(trace: Trace, name: str) -> list[NDArray[np.float64]]:
