@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from tinytrace.tracer.records import LAYOUT_MASK, Layout
 from tinytrace.tracer.trace import Operand, Signature
@@ -85,3 +86,37 @@ def lanes(operand: Operand, axis: int | None) -> tuple[int, int]:
         return 1, elements(operand)
     length = operand.shape[axis]
     return (elements(operand) // length if length else 0), length
+
+
+MOST_OPERANDS = 4  # that are shown of each side
+
+
+def operands_text(signature: Signature) -> str:
+    """Return operands and arguments as one line; more than four of a side are counted.
+
+    ``same``: the very array of an earlier operand; ``:F`` and ``:strided``: not C-contiguous.
+
+    >>> a, b, out = (Operand("float32", shape) for shape in [(2, 4), (4, 3), (2, 3)])
+    >>> operands_text(Signature("matmul", (a, b, out), 2))
+    'float32[2,4] float32[4,3] -> float32[2,3]'
+    """
+    text = _side_text(signature.inputs)
+    if signature.outputs:
+        text = f"{text} -> {_side_text(signature.outputs)}".strip()
+    arguments = signature.attributes.lstrip("+;")
+    return f"{text} {arguments}".strip()
+
+
+def _side_text(operands: Sequence[Operand]) -> str:
+    texts = [_operand_text(one) for one in operands[:MOST_OPERANDS]]
+    more = len(operands) - MOST_OPERANDS
+    return " ".join([*texts, f"(+{more})"] if more > 0 else texts)
+
+
+def _operand_text(operand: Operand) -> str:
+    if operand.alias >= 0:
+        return "same"
+    if not operand.is_array:
+        return operand.dtype
+    layout = {Layout.F: ":F", Layout.STRIDED: ":strided"}.get(operand.layout, "")
+    return f"{operand.dtype}[{','.join(map(str, operand.shape))}]{layout}"

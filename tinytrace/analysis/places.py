@@ -12,7 +12,17 @@ def place(trace: Trace, frame_id: int) -> str | None:
     file_id, line = int(trace.frames.file_id[frame_id]), int(trace.frames.line[frame_id])
     if file_id < 0:
         return None
-    path = trace.strings[file_id]
+    return file_and_line(trace.strings[file_id], line)
+
+
+def file_and_line(path: str | None, line: int) -> str | None:
+    """Return a file without its folder, and a line: ``train.py:42``; None: not known.
+
+    >>> file_and_line("/home/me/train.py", 42), file_and_line("/v/numpy/__init__.py", 0)
+    ('train.py:42', 'numpy/__init__.py')
+    """
+    if path is None:
+        return None
     parts = path.replace("\\", "/").rsplit("/", 2)
     file = "/".join(parts[-2:]) if parts[-1] in ("__init__.py", "__main__.py") else parts[-1]
     return f"{file}:{line}" if line else file

@@ -20,6 +20,7 @@ from tinytrace.tracer import signals
 COMMANDS = {
     "run": "tinytrace.cli.run",
     "calibrate": "tinytrace.cli.calibrate",
+    "diff": "tinytrace.cli.diff",
     "export": "tinytrace.cli.export",
     "recover": "tinytrace.cli.recover",
     "report": "tinytrace.cli.report",

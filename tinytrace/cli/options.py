@@ -85,6 +85,17 @@ def size_bytes(text: str) -> int:
     return size
 
 
+def rows(text: str) -> int:
+    """Return how many rows a table may have: ``"20"``; at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: no such number.
+    """
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 9 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of rows, 1 or more")
+    return int(text)
+
+
 def check_writable(output: Path) -> None:
     """Find out now that a file cannot be written, and not when there is something to write.
 

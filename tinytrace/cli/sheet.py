@@ -25,7 +25,7 @@ class Sheet:
     """
 
     def __init__(self, file: TextIO) -> None:
-        self._encoding = _encoding(file)
+        self._encoding = encoding_of(file)
         self._page = Page(file)
         self._lines: list[tuple[str, str]] = []
 
@@ -55,8 +55,8 @@ class Sheet:
         self._page.lines(self._lines)
 
 
-def _encoding(file: TextIO) -> str:
-    """The encoding of a file, ASCII where it is not one that Python knows."""
+def encoding_of(file: TextIO) -> str:
+    """Return the encoding of a file, ASCII where it is not one that Python knows."""
     encoding = getattr(file, "encoding", None) or "utf-8"
     try:
         "".encode(encoding)

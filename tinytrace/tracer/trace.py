@@ -314,6 +314,31 @@ class Trace:
         """Names of the fields in which the two differ: [] for equal traces."""
         return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
 
+    def to_pandas(self) -> dict[str, Any]:
+        """Return the tables as pandas data frames, by name.
+
+        ``spans``, ``aggregates``, ``samples``, ``stacks``, ``frames``, ``counters``, ``series``, ``flows``,
+        ``processes``, ``threads``, ``signatures``: the columns of this class with texts (categories) in place of
+        numbers of strings, ``raised``, ``open`` and ``detached`` in place of ``flags``, and ``file``, ``line`` and
+        ``function`` beside each ``callsite_id``. Other numbers of rows stay what they are; −1: none.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        from tinytrace.tracer.dataframes import to_pandas
+
+        return to_pandas(self)
+
+    def to_arrow(self) -> dict[str, Any]:
+        """Return the tables as `pyarrow.Table`, by name: those of `to_pandas`, texts as dictionaries.
+
+        Raises:
+            UsageError: pyarrow is not installed.
+        """
+        from tinytrace.tracer.dataframes import to_arrow
+
+        return to_arrow(self)
+
     @property
     def start_ns(self) -> int:
         """The earliest time in the trace; 0 for an empty one."""
