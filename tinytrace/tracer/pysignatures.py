@@ -7,7 +7,7 @@ have no glance and are described each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from tinytrace.tracer.pyarrays import ArrayReader
@@ -16,10 +16,9 @@ from tinytrace.tracer.records import MAX_OPERANDS
 
 MAX_GLANCES = 65536  # of all hooks; as many as there may be signatures (`interning.MAX_SIGNATURES`)
 VALUES_MATTER = ATTRIBUTES | EXPONENT
+# Python's own that are described by their type alone, or by type and value.
 PLAIN_KINDS = frozenset({float, bool, complex, type(None), type})
-NO_ARRAYS = frozenset({int, float, bool, complex, str, type(None)})
-# `Call.read` looks at this many items of a sequence for an array.
-LOOKED_AT = MAX_OPERANDS + 2
+LOOKED_AT = MAX_OPERANDS + 2  # items of a sequence, by `pyoperands.Call.read`, for arrays
 
 
 class Signatures:
@@ -34,6 +33,9 @@ class Signatures:
         """Know none yet."""
         self.reader = reader
         self._intern = intern
+        self._scalars = PLAIN_KINDS | reader.numbers
+        # Whose subclasses are described by more than their being there.
+        self._special = (reader.ndarray, reader.generic, int, str, tuple, type)
         self._room = MAX_GLANCES
 
     def of(
@@ -76,55 +78,72 @@ class Signatures:
         results: tuple[Any, ...],
     ) -> tuple[Any, ...] | None:
         """Return what tells an ordinary call from others; None: it is not ordinary."""
-        ndarray, policy = self.reader.ndarray, hook.policy
+        if hook.bound and args and not isinstance(args[0], self.reader.ndarray):
+            args = args[1:]
+        if results and type(results[0]) is tuple:
+            results = (tuple, *results[0])
+            if any(type(item) is tuple for item in results):
+                return None
         key: list[Any] = [op]
         arrays: list[Any] = []
-        if hook.bound and args and not isinstance(args[0], ndarray):
-            args = args[1:]
-        groups = (args, kwargs.values(), results) if kwargs else (args, results)
-        for values in groups:
-            for value in values:
-                kind = type(value)
-                if kind is ndarray:
-                    self._add_array(key, arrays, value)
-                elif kind is int or kind is str:
-                    key += (kind, value if policy & VALUES_MATTER else None)
-                elif kind in PLAIN_KINDS or kind in self.reader.numbers:
-                    key += (kind, value if policy & EXPONENT else None)
-                elif (kind is not tuple and kind is not list) or not self._add_sequence(
-                    key, arrays, value, policy
-                ):
-                    return None
-            key.append(len(values))
+        for values in (args, kwargs.values(), results) if kwargs else (args, results):
+            if not self._add(key, arrays, values, hook.policy):
+                return None
         key += kwargs
         return tuple(key)
 
-    def _add_array(self, key: list[Any], arrays: list[Any], a: Any) -> None:
-        """Add an array's facts, and which of those before it are the same one or in the same place."""
-        for i, other in enumerate(arrays):
-            if other is a:
-                key.append(i)
-            elif not (other.base is None and a.base is None) and self.reader.same_place(other, a):
-                key.append(~i)
-        arrays.append(a)
-        key += (a.dtype, a.shape, a.strides)
+    def _add(self, key: list[Any], arrays: list[Any], values: Collection[Any], policy: int) -> bool:
+        """Add arguments or results to a glance at a call; False: one of them is not ordinary.
 
-    def _add_sequence(self, key: list[Any], arrays: list[Any], items: Any, policy: int) -> bool:
-        """Add a tuple or a list; False: it holds what is not ordinary."""
+        Of an array that is the facts of its signature, behind the places in ``arrays`` of those that are
+        the same (i) or lie in the same place (~i).
+        """
         ndarray = self.reader.ndarray
-        if len(items) <= LOOKED_AT and all(type(item) is ndarray for item in items):
-            key += (type(items), len(items))
-            for item in items:
-                self._add_array(key, arrays, item)
-            return True
-        if not policy & VALUES_MATTER and _without_arrays(items[:LOOKED_AT]):
-            key += (type(items), None)
-            return True
-        if len(items) <= LOOKED_AT and all(type(item) is int for item in items):
-            key += (type(items), tuple(items))
-            return True
-        return False
+        for value in values:
+            kind = type(value)
+            if kind is ndarray:
+                for i, other in enumerate(arrays):
+                    if other is value:
+                        key.append(i)
+                    elif not (other.base is None and value.base is None) and self.reader.same_place(
+                        other, value
+                    ):
+                        key.append(~i)
+                arrays.append(value)
+                key += (value.dtype, value.shape, value.strides)
+            elif kind is int or kind is str:
+                key += (kind, value if policy & VALUES_MATTER else None)
+            elif kind in self._scalars:
+                key += (kind, value if policy & EXPONENT else None)
+            elif kind is tuple or kind is list:
+                if value and len(value) <= LOOKED_AT and all(type(x) is ndarray for x in value):
+                    key.append(kind)
+                    self._add(key, arrays, value, policy)
+                    continue
+                items = _integers(value) if policy & VALUES_MATTER else self._without_arrays(value)
+                if items is None:
+                    return False
+                key += (kind, items)
+            elif issubclass(kind, self._special):
+                return False
+            else:  # whatever it is, all that is said of it is that it is there
+                key.append(object)
+        key.append(len(values))
+        return True
+
+    def _without_arrays(self, items: Sequence[Any]) -> tuple[()] | None:
+        """Return () for a sequence that is described by its being one; None: it is not."""
+        with_arrays = any(issubclass(type(x), self.reader.ndarray) for x in items[:LOOKED_AT])
+        return None if with_arrays else ()
 
 
-def _without_arrays(items: Iterable[Any]) -> bool:
-    return all(type(item) in NO_ARRAYS for item in items)
+def _integers(items: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return a sequence of integers, or of tuples of integers, to tell its text by; None: it is another."""
+    if len(items) > LOOKED_AT:
+        return None
+    for item in items:
+        if type(item) is not int and (
+            type(item) is not tuple or any(type(x) is not int for x in item)
+        ):
+            return None
+    return tuple(items)
