@@ -33,8 +33,8 @@ _pair_runner = (lambda function, a, b: function(a, b)).__code__
 
 Runner = Callable[..., Any]
 # The call site, shifted to its half of a word (−1: NumPy's own code, the site is further out); the runner of any
-# call, and that of two arguments (None: to be made for each call); their codes; the calling code (kept, so that
-# its id stays its own).
+# call (None: to be made for each call), and that of two arguments (None: the call is none of the plain ones); their
+# codes; the calling code (kept, so that its id stays its own).
 Place = tuple[int, Runner | None, Runner | None, tuple[CodeType, CodeType], CodeType]
 # An open span: its thread's writer, its number, segment and first word there, the distance to its parent, its site.
 Span = tuple[ThreadWriter, int, memoryview, int, int, int]
@@ -61,9 +61,10 @@ class Places:
         names |= {"co_filename": code.co_filename, "co_name": code.co_name, "co_firstlineno": line}
         codes = _runner.replace(**names), _pair_runner.replace(**names)
         run = pair = None
-        if _lasting(frame.f_globals):
-            run, pair = (FunctionType(each, frame.f_globals) for each in codes)
         site, flags = self._recorder.tables.site(frame)
+        if _lasting(frame.f_globals):
+            run = FunctionType(codes[0], frame.f_globals)
+            pair = None if flags else FunctionType(codes[1], frame.f_globals)
         place = (-1 if flags else site << 32), run, pair, codes, code
         if len(self.known) < MAX_PLACES:
             self._recorder.hidden.update(map(id, codes))
@@ -204,8 +205,8 @@ class Calls:
     ) -> FunctionType:
         """Return a function that calls ``original`` and records it as an op.
 
-        Two plain arrays into a new one, the most frequent call, is recorded without calling another
-        function of ours: each would be time added to every op.
+        Ufuncs of plain arrays, the most frequent calls, are recorded without calling another function of
+        ours: each would be time added to every op.
 
         Args:
             original: what is hooked: a function of C, or the call of a type.
@@ -217,7 +218,8 @@ class Calls:
         begin, finish, failed, fail = self.begin, self.end, self.failed, self._recorder.fail
         known_place, find_place = places.known.get, places.find
         ndarray: Any = self._ndarray
-        same_place, learn = self._signatures.reader.same_place, self._signatures.learn
+        signature, learn = self._signatures.of, self._signatures.learn
+        same_place = self._signatures.reader.same_place
 
         def traced(*args: Any, **kwargs: Any) -> Any:
             frame = getframe(1)
@@ -228,13 +230,10 @@ class Calls:
             n = writer.next
             plain = (
                 hook is not None
-                and hook.pair is not None
-                and len(args) == 3
-                and type(args[1]) is ndarray
-                and type(args[2]) is ndarray
+                and hook.call is not None
+                and len(args) > hook.n_in
                 and not kwargs
                 and pair is not None
-                and site >= 0
                 and n < writer.end
                 and not writer.opaque
                 and len(writer.stack) < MAX_DEPTH
@@ -257,28 +256,43 @@ class Calls:
                 run = FunctionType(codes[0], frame.f_globals)
             del frame
             try:
-                result = pair(hook.pair, args[1], args[2]) if plain else run(original, args, kwargs)
+                result = (
+                    pair(hook.call, args[1], args[2])
+                    if plain and len(args) == 3
+                    else run(original, args, kwargs)
+                )
             except BaseException as problem:
                 failed(span, problem, hook, args, kwargs, codes)
                 raise
             if span is None:
                 return result
             end = clock()
-            if not plain or type(result) is not ndarray or not stack or stack[-1] != n:
+            if not plain or not stack or stack[-1] != n:
                 finish(span, end, hook, args, kwargs, result)
                 return result
             stack.pop()
             try:
-                _, a, b = args
-                key: tuple[Any, ...]
-                key = a.dtype, a.shape, a.strides, b.dtype, b.shape, b.strides, result.dtype
-                if a is b:
-                    key = key[2:]
-                elif not (a.base is None and b.base is None) and same_place(a, b):
-                    key = (*key, True)
-                what = hook.known.get(key)
-                if what is None:
-                    what = learn(hook, hook.op, key, args, kwargs, (result,))
+                a, b = args[1], args[hook.n_in]  # the same one where there is one argument
+                in_place = len(args) - 1 - hook.n_in
+                if (
+                    type(a) is ndarray
+                    and type(b) is ndarray
+                    and type(result) is ndarray
+                    and (not in_place or (result is a and a is not b))
+                ):
+                    key: tuple[Any, ...]
+                    key = a.dtype, a.shape, a.strides, b.dtype, b.shape, b.strides, result.dtype
+                    if a is b:
+                        key = key[2:]
+                    elif not (a.base is None and b.base is None) and same_place(a, b):
+                        key = (*key, True)
+                    if in_place:
+                        key = (*key, None)
+                    what = hook.known.get(key)
+                    if what is None:
+                        what = learn(hook, hook.op, key, args, kwargs, (result,))
+                else:
+                    what = signature(hook, hook.op, args, kwargs, (result,))
                 words[at + 1] = end - start
                 words[at + 2] = what | site
                 words[at + 3] = up

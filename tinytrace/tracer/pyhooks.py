@@ -95,11 +95,11 @@ class PythonHooks:
             traced = self._traced(cls.__dict__.get("__call__"), None)
             self._types[cls] = CallPatch(cls, traced)
             self._patches.append(self._types[cls])
-        pair = None
-        if n_in == 2 and not policy & ~Policy.ATTRIBUTES:
-            pair = self._types[cls].original_call.__get__(obj)
+        call = None
+        if n_in in {1, 2} and not policy & ~Policy.ATTRIBUTES:
+            call = self._types[cls].original_call.__get__(obj)
         self._objects.append(obj)
-        self._hooks[id(obj)] = Hook(op, policy, n_in, self._bare(op), True, pair=pair)
+        self._hooks[id(obj)] = Hook(op, policy, n_in, self._bare(op), True, call=call)
 
     def install_method(self, owner: Any, name: str, op: int, policy: int, /) -> None:
         """See `HookBackend.install_method`.

@@ -44,7 +44,7 @@ class Hook:
         bare: the signature without operands: what a span is while it is open.
         bound: the first positional argument is the object called, or the self of a method.
         method: of ufuncs: ``reduce``; the op is ``add.reduce``.
-        pair: of ufuncs of two arguments: the object's own call, where arrays alone tell the signature.
+        call: of ufuncs of one or two arguments which arrays alone describe: the object's own call.
         known: signatures of calls by what tells them apart, see `pysignatures`.
     """
 
@@ -54,7 +54,7 @@ class Hook:
     bare: int
     bound: bool
     method: str = ""
-    pair: Callable[..., Any] | None = None
+    call: Callable[..., Any] | None = None
     known: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
 

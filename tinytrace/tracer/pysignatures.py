@@ -102,7 +102,7 @@ class Signatures:
         for value in values:
             kind = type(value)
             if kind is ndarray:
-                for i, other in enumerate(arrays):
+                for i, other in enumerate(arrays) if arrays else ():
                     if other is value:
                         key.append(i)
                     elif not (other.base is None and value.base is None) and self.reader.same_place(
