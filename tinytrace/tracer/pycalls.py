@@ -33,8 +33,8 @@ _pair_runner = (lambda function, a, b: function(a, b)).__code__
 
 Runner = Callable[..., Any]
 # The call site, shifted to its half of a word (−1: NumPy's own code, the site is further out); the runner of any
-# call (None: to be made for each call), and that of two arguments (None: the call is none of the plain ones); their
-# codes; the calling code (kept, so that its id stays its own).
+# call, and that of two arguments (None: to be made for each call); their codes; the calling code (kept, so that
+# its id stays its own).
 Place = tuple[int, Runner | None, Runner | None, tuple[CodeType, CodeType], CodeType]
 # An open span: its thread's writer, its number, segment and first word there, the distance to its parent, its site.
 Span = tuple[ThreadWriter, int, memoryview, int, int, int]
@@ -61,10 +61,9 @@ class Places:
         names |= {"co_filename": code.co_filename, "co_name": code.co_name, "co_firstlineno": line}
         codes = _runner.replace(**names), _pair_runner.replace(**names)
         run = pair = None
-        site, flags = self._recorder.tables.site(frame)
         if _lasting(frame.f_globals):
-            run = FunctionType(codes[0], frame.f_globals)
-            pair = None if flags else FunctionType(codes[1], frame.f_globals)
+            run, pair = (FunctionType(each, frame.f_globals) for each in codes)
+        site, flags = self._recorder.tables.site(frame)
         place = (-1 if flags else site << 32), run, pair, codes, code
         if len(self.known) < MAX_PLACES:
             self._recorder.hidden.update(map(id, codes))
@@ -233,7 +232,7 @@ class Calls:
                 and hook.call is not None
                 and len(args) > hook.n_in
                 and not kwargs
-                and pair is not None
+                and site >= 0
                 and n < writer.end
                 and not writer.opaque
                 and len(writer.stack) < MAX_DEPTH
@@ -253,7 +252,7 @@ class Calls:
             elif hook is not None:
                 span = begin(hook, site, frame)
             if run is None:
-                run = FunctionType(codes[0], frame.f_globals)
+                run, pair = (FunctionType(each, frame.f_globals) for each in codes)
             del frame
             try:
                 result = (
