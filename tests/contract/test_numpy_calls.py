@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import textwrap
 import threading
@@ -13,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+import tinytrace as tt
 from tests.contract.recorded import FILE, Recorded, record, run
 from tests.cores import CORES
 from tinytrace.tracer.records import Flag
@@ -178,6 +180,44 @@ def test_errors_of_every_way_into_numpy_are_those_of_plain_numpy(core: str) -> N
     by_line = found.by_line()
     assert all("!" in by_line[line] for line in range(6, 16))
     assert not (found.trace.spans.flags & Flag.OPEN).any()
+
+
+def test_ops_in_more_open_spans_than_the_limit_run_and_are_counted_as_dropped(core: str) -> None:
+    x = np.ones(3)
+    sums: list[float] = []
+
+    def program() -> None:
+        with contextlib.ExitStack() as spans:
+            for _ in range(511):
+                spans.enter_context(tt.span("deep"))
+            sums.append(float((x + x)[0]))
+            spans.enter_context(tt.span("deepest"))
+            sums.append(float((x + x)[0]))
+            sums.append(float(np.add(x, x, where=True)[0]))
+        sums.append(float((x + x)[0]))
+
+    found = Recorded(record(core, program))
+    depth = {-1: 0}
+    for row, parent in enumerate(found.trace.spans.parent.tolist()):
+        depth[row] = depth[parent] + 1
+    assert sums == [2.0] * 4
+    assert [depth[row] for row in found.rows if found.name(row) == "add"] == [512, 1]
+    assert found.trace.meta["audit"]["dropped"] == 2
+
+
+def test_a_method_without_its_object_fails_as_it_does_and_recording_goes_on(core: str) -> None:
+    def program() -> None:
+        method: Any = np.ndarray.sum
+        call: Any = vars(type(np.add))["__call__"]
+        with pytest.raises(TypeError, match="needs an argument"):
+            method()
+        with pytest.raises(TypeError, match="needs an argument"):
+            call()
+        np.add(1, 2)
+
+    trace = record(core, program)
+    assert "add[p:int,p:int->s:i8]" in [Recorded(trace).text(row) for row in Recorded(trace).rows]
+    assert trace.warnings == record(core, lambda: None).warnings
 
 
 def test_an_exception_of_a_callback_leaves_no_op_open(core: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytrace.tracer import recorder, records, segments
+from tinytrace.tracer import records, segments, thread_writer
 from tinytrace.tracer.reading import DTYPES, SUM_DTYPE
 from tinytrace.tracer.records import Entry, Flag, Kind, Layout, Policy, Stream
 
@@ -48,7 +48,7 @@ def test_the_c_core_repeats_the_numbers() -> None:
         "MAX_OPERANDS", "MAX_NDIM", "MAX_ATTRIBUTE_BYTES", "MAX_SUMS",
     ):  # fmt: skip
         assert c[name] == getattr(records, name), name
-    assert c["MAX_DEPTH"] == recorder.MAX_DEPTH
+    assert c["MAX_DEPTH"] == thread_writer.MAX_DEPTH
     first = {
         Stream.SPANS: c["FIRST_SPANS"],
         Stream.SAMPLES: c["FIRST_OTHERS"],

@@ -189,9 +189,14 @@ class Interning:
     def call_site(self, frame: FrameType | None) -> int:
         """Return the site of the innermost frame of the program's own, or else of the innermost."""
         innermost = 0
+        hidden, known = (
+            self._hidden,
+            self._sites.get,
+        )  # looked at for every op within NumPy's own code
         while frame is not None:
-            if id(frame.f_code) not in self._hidden:
-                found, flags = self.site(frame)
+            code = id(frame.f_code)
+            if code not in hidden:
+                found, flags = known((code, frame.f_lasti)) or self.site(frame)
                 if not flags & SITE_INTERNAL:
                     return found
                 innermost = innermost or found

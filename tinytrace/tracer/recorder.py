@@ -29,13 +29,12 @@ from tinytrace.tracer.segments import (
 )
 from tinytrace.tracer.thread_writer import (
     KIND_SHIFT,
+    MAX_DEPTH,
     OPEN,
     UINT32_MAX,
     ThreadEnd,
     ThreadWriter,
 )
-
-MAX_DEPTH = 512  # open spans of one thread; deeper ones are dropped
 
 
 class Recorder(Protocol):
@@ -184,6 +183,10 @@ class PythonRecorder:
         self._error = getattr(problem, "errno", None) or memory
         release_reserve(self._folder)
         self.put(Entry.WARNING, f"recording ended early: {os.strerror(self._error)}".encode())
+
+    def drop(self) -> None:
+        """Count a span that is not recorded."""
+        self._dropped += 1
 
     def stats(self) -> dict[str, int]:
         """See `Recorder.stats`."""
@@ -344,7 +347,7 @@ class PythonRecorder:
         if writer is None:
             return None
         if len(writer.stack) >= MAX_DEPTH:
-            self._dropped += 1
+            self.drop()
             return None
         n = writer.next
         writer.next = n + 1

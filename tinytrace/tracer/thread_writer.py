@@ -10,6 +10,7 @@ from tinytrace.tracer.records import Flag, Kind
 KIND_SHIFT, FLAGS_SHIFT = 32, 40
 OPEN = Flag.OPEN << FLAGS_SHIFT
 UINT32_MAX = 0xFFFFFFFF
+MAX_DEPTH = 512  # open spans of one thread; deeper ones are dropped
 
 
 class ThreadWriter:
