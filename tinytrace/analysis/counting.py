@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
-from tinytrace.analysis.spans import inside, leaf_ops, numbered, self_ns, sums
+from tinytrace.analysis.spans import distinct, inside, leaf_ops, numbered, self_ns, sums
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
 from tinytrace.tracer.records import Flag, Kind
@@ -246,7 +246,7 @@ class TraceCounts:
         inside contributes 0; else the leaves count.
         """
         folded = self.trace.aggregates
-        ids = np.unique(np.concatenate([folded.args_id, folded.outer_args_id])).tolist()
+        ids = distinct(np.concatenate([folded.args_id, folded.outer_args_id])).tolist()
         declared = {i: _declared_figure(self.trace.strings[i], figure) for i in ids if i >= 0}
         exact: list[int | None] = [getattr(c, figure) for c in self.signatures] + [None]
         columns = ("kind", "signature_id", "args_id", "outer_args_id", "ended", "leaves")
