@@ -21,7 +21,7 @@ from tinytrace.analysis.operands import is_foreign, is_truncated
 from tinytrace.analysis.spans import inside, leaf_ops, self_ns
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
-from tinytrace.tracer.groups import numbered, sums
+from tinytrace.tracer.groups import distinct, numbered, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Signature, Trace
 
@@ -247,7 +247,7 @@ class TraceCounts:
         inside contributes 0; else the leaves count.
         """
         folded = self.trace.aggregates
-        ids = np.unique(np.concatenate([folded.args_id, folded.outer_args_id])).tolist()
+        ids = distinct(np.concatenate([folded.args_id, folded.outer_args_id])).tolist()
         declared = {i: _declared_figure(self.trace.strings[i], figure) for i in ids if i >= 0}
         exact: list[int | None] = [getattr(c, figure) for c in self.signatures] + [None]
         columns = ("kind", "signature_id", "args_id", "outer_args_id", "ended", "leaves")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import json
 import os
 import random
@@ -354,13 +355,8 @@ class Session:
         """Say which BLAS with how many threads the program had, for `analysis.peaks`; in its first process only."""
         if not self._discards or "numpy" not in sys.modules:
             return
-        try:
-            with modules.as_before(self._path):
-                self._put_meta(numerics=numerics())
-        except (
-            Exception
-        ):  # the program has made importing impossible: then the trace does not say it
-            return
+        with contextlib.suppress(Exception), modules.as_before(self._path):
+            self._put_meta(numerics=numerics())
 
     def _undo_one(self) -> None:
         try:
