@@ -30,6 +30,7 @@ SCRIPTS = {
     "json_speed": "Writing and reading a trace",
     "memory": "Memory and disk",
     "start_stop": "Import, start and stop",
+    "roofs": "Whether roofs are those that other programs find",
     "peers": "Beside other profilers",
 }
 FOLDER = Path(__file__).parent

@@ -25,6 +25,7 @@ GOALS = {
     "json_speed": ["written", "read", "with all arguments", "gzipped"] * 2,
     "memory": ["all defaults", "flat", "--disk-limit 200MB", "flat", "disk taken"],
     "start_stop": ["import tinytrace", "compiled core", "pure-Python recorder"],
+    "roofs": ["do not overlap"],
     "peers": [],
 }
 
