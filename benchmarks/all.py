@@ -31,6 +31,7 @@ SCRIPTS = {
     "report_speed": "Making a report",
     "memory": "Memory and disk",
     "start_stop": "Import, start and stop",
+    "roofs": "Whether roofs are those that other programs find",
     "peers": "Beside other profilers",
 }
 FOLDER = Path(__file__).parent

@@ -26,6 +26,7 @@ GOALS = {
     "report_speed": ["report", "peak", "report", "peak"],
     "memory": ["all defaults", "flat", "--disk-limit 200MB", "flat", "disk taken"],
     "start_stop": ["import tinytrace", "compiled core", "pure-Python recorder"],
+    "roofs": ["do not overlap"],
     "peers": [],
 }
 
