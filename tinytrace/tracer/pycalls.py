@@ -277,7 +277,7 @@ class Calls:
                     type(a) is ndarray
                     and type(b) is ndarray
                     and type(result) is ndarray
-                    and (not in_place or (result is a and a is not b))
+                    and (not in_place or result is a)
                 ):
                     key: tuple[Any, ...]
                     key = a.dtype, a.shape, a.strides, b.dtype, b.shape, b.strides, result.dtype
