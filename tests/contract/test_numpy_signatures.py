@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contract.recorded import Recorded, record
+from tests.contract.recorded import Recorded, record, run
 from tests.cores import CORES
 from tinytrace.tracer.trace import Signature
 
@@ -136,6 +136,32 @@ def test_both_cores_record_the_same_ops_and_signatures(calls: Program) -> None:
     first, *others = [described(core, calls) for core in CORES]
     for other in others:
         assert other == first
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_calls_that_look_alike_are_told_apart_by_which_arrays_are_the_same(core: str) -> None:
+    x, y = np.ones(3), np.ones(3)
+    expected = {
+        "np.add(x, y)": "add[3,3->3]",
+        "np.add(x, x)": "add[3,3=0->3]",
+        "np.add(y, x[:])": "add[3,3->3]",
+        "np.add(x, x[:])": "add[3,3=0->3]",
+        "np.add(x[:], x[:])": "add[3,3=0->3]",
+        "np.add(x[:], y[:])": "add[3,3->3]",
+        "np.add(x, y, x)": "add[3,3->3=0]",
+        "np.add(x, y, y)": "add[3,3->3=1]",
+        "np.add(x, y, y[:])": "add[3,3->3=1]",
+        "np.add(x, x, x)": "add[3,3=0->3=0]",
+        "np.add(x, x, y)": "add[3,3=0->3]",
+        "np.add(x, x[:], x)": "add[3,3=0->3=0]",
+        "np.negative(x)": "negative[3->3]",
+        "np.negative(x, x)": "negative[3->3=0]",
+        "np.negative(x, y)": "negative[3->3]",
+        "np.negative(x, x[:])": "negative[3->3=0]",
+    }
+    for texts in (list(expected), list(reversed(expected))):
+        found = Recorded(run(core, "\n".join(texts), {"np": np, "x": x, "y": y}))
+        assert found.by_line() == {n: expected[t] for n, t in enumerate(texts, 1)}
 
 
 @settings(max_examples=60, deadline=None)

@@ -107,22 +107,11 @@ class Calls:
             return None
         if site < 0:
             site = self._recorder.tables.call_site(frame) << 32
-        stack, up = writer.stack, 0
-        n = writer.next
-        if stack:
-            if len(stack) >= MAX_DEPTH:
-                self._recorder.drop()
-                return None
-            up = n - stack[-1]
-            if up > UINT32_MAX:
-                up = 0
-        writer.next = n + 1
+        if len(writer.stack) >= MAX_DEPTH:
+            self._recorder.drop()
+            return None
         writer.opaque = hook.policy & OPAQUE
-        words, at = writer.words, n * WORDS_PER_RECORD + writer.shift
-        stack.append(n)
-        words[at + 2] = hook.bare | site
-        words[at + 3] = up | OPEN
-        words[at] = self._clock()  # last: this makes it a record
+        n, words, at, up = writer.begin(hook.bare | site, OPEN, self._clock)
         return writer, n, words, at, up, site
 
     def end(  # noqa: PLR0917  (a call in parts: packing them is time added to every op)
@@ -277,7 +266,7 @@ class Calls:
                     type(a) is ndarray
                     and type(b) is ndarray
                     and type(result) is ndarray
-                    and (not in_place or (result is a and a is not b))
+                    and (not in_place or result is a)
                 ):
                     key: tuple[Any, ...]
                     key = a.dtype, a.shape, a.strides, b.dtype, b.shape, b.strides, result.dtype

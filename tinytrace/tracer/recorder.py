@@ -349,14 +349,8 @@ class PythonRecorder:
         if len(writer.stack) >= MAX_DEPTH:
             self.drop()
             return None
-        n = writer.next
-        writer.next = n + 1
-        words, at = writer.words, n * WORDS_PER_RECORD + writer.shift
-        up = n - writer.stack[-1] if writer.stack else 0
-        writer.stack.append(n)
-        words[at + 2] = what & UINT32_MAX | site << 32
-        words[at + 3] = (up if up <= UINT32_MAX else 0) | kind << KIND_SHIFT | OPEN
-        words[at] = self.clock()  # last: this makes it a record
+        what = what & UINT32_MAX | site << 32
+        n, words, at, _up = writer.begin(what, kind << KIND_SHIFT | OPEN, self.clock)
         return writer, n, words, at
 
     def begin(self, kind: int, label: int, /) -> int:

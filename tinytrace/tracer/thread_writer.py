@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinytrace.tracer.records import Flag, Kind
+from tinytrace.tracer.segments import WORDS_PER_RECORD
 
 # The last word of a span: distance to the parent (32 bits) | kind (8) | flags (8).
 KIND_SHIFT, FLAGS_SHIFT = 32, 40
@@ -49,6 +50,31 @@ class ThreadWriter:
         self.stack: list[int] = []
         self.open: dict[int, tuple[memoryview, int]] = {}
         self.sampled_ns = self.sampled_cpu_ns = 0
+
+    def begin(
+        self, what: int, last: int, clock: Callable[[], int]
+    ) -> tuple[int, memoryview, int, int]:
+        """Begin a span, for which there must be room.
+
+        Args:
+            what: its third word.
+            last: its fourth one without the distance to its parent.
+            clock: gives its start, as late as possible.
+
+        Returns:
+            its number, its segment, its first word there, the distance to its parent (0: none).
+        """
+        n, stack = self.next, self.stack
+        self.next = n + 1
+        words, at = self.words, n * WORDS_PER_RECORD + self.shift
+        up = n - stack[-1] if stack else 0
+        if up > UINT32_MAX:
+            up = 0
+        stack.append(n)
+        words[at + 2] = what
+        words[at + 3] = up | last
+        words[at] = clock()  # last: this makes it a record
+        return n, words, at, up
 
     def finish(self, words: memoryview, at: int, n: int, end_ns: int, flags: int) -> None:
         """Complete span ``n``, whose first word is ``words[at]``, wherever it is in the stack."""
