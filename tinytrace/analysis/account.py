@@ -21,8 +21,8 @@ from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verd
 from tinytrace.analysis.self_audit import number
 from tinytrace.analysis.spans import self_ns
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
+from tinytrace.analysis.step_finding import Steps, find_steps
 from tinytrace.tracer.groups import group_ids, sums
-from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 
 Ints = NDArray[np.int64]
@@ -344,25 +344,26 @@ class _Gap:
         ]
 
 
-def typical_steps(trace: Trace) -> tuple[Ints, Ints] | None:
-    """Return starts and ends of the steps whose duration is in the middle half; None: the trace has no steps.
+def typical_steps(trace: Trace, steps: Steps | None = None) -> tuple[Ints, Ints] | None:
+    """Return starts and ends of the steps whose duration is in the middle half; None: there are none to go by.
 
     One step of a few milliseconds has a handful of samples. The middle half together has the median step in its
-    middle, and no outliers.
+    middle, and no outliers. Steps of another thread than the main one are not used, nor those that were found with
+    low confidence.
+
+    Args:
+        trace: any trace.
+        steps: of it; by default those that `find_steps` finds.
 
     Example:
         >>> typical_steps(Trace()) is None
         True
     """
-    spans, thread = trace.spans, main_thread(trace)
-    mine = (spans.kind == Kind.STEP) & (spans.thread == thread) & (spans.flags & Flag.OPEN == 0)
-    mine &= spans.dur_ns > 0
-    rows = np.flatnonzero(mine)
-    starts, dur_ns = spans.start_ns[rows], spans.dur_ns[rows]
-    reach_ns = np.maximum.accumulate(starts + dur_ns) if len(rows) else starts
-    outermost = np.ones(len(rows), "?")
-    outermost[1:] = starts[1:] >= reach_ns[:-1]
-    starts, dur_ns = starts[outermost], dur_ns[outermost]
+    steps = find_steps(trace) if steps is None else steps
+    if steps.thread != main_thread(trace) or steps.confidence == "low":
+        return None
+    lasting = steps.dur_ns > 0
+    starts, dur_ns = steps.start_ns[lasting], steps.dur_ns[lasting]
     if not len(starts):
         return None
     ordered = np.sort(dur_ns)

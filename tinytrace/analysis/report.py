@@ -23,12 +23,16 @@ from tinytrace.analysis.account import (
 )
 from tinytrace.analysis.counting import OpTimes, count_trace
 from tinytrace.analysis.hot_lines import HotLines, hot_lines
+from tinytrace.analysis.memory_report import MemoryReport, memory_report
 from tinytrace.analysis.op_groups import By, Grouping, OpGroup, grouped
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.reuse import Reuse, Reuses, pushed_out
 from tinytrace.analysis.roofline import Judged, Judgement, PartRoofs, Verdict
 from tinytrace.analysis.self_audit import Audit, audit_of
 from tinytrace.analysis.slow_reasons import slow_reasons, uneven
+from tinytrace.analysis.step_finding import find_steps
+from tinytrace.analysis.step_report import StepReport, step_report
+from tinytrace.analysis.trends import Slope
 from tinytrace.analysis.what_if import WhatIf, what_if
 from tinytrace.tracer.trace import Trace
 
@@ -83,12 +87,14 @@ class Report:
         processes, threads: how many.
         peaks: the roofs by which it was judged; None: the trace has none.
         account: of the run, its main thread; None: there is no thread, or no time.
-        step_account: of the median step; None: the program marked no steps.
+        step_account: of the median step; None: there are no steps to go by.
         n_steps: how many steps of middling length are in it.
         by, sort: what the table of ops is made by.
         ops: the top ops.
         n_ops: how many groups there are.
         hot: hot lines and functions.
+        steps: marked or found; their spread, and what was different in the slowest.
+        memory: peaks and growth as measured; what may be behind them, as modelled.
         what_if, step_what_if: bounds; None: no op was judged, or no steps.
         coverage: how much all this speaks of.
         audit: how well the run was seen.
@@ -107,6 +113,8 @@ class Report:
     ops: tuple[ReportOp, ...]
     n_ops: int
     hot: HotLines
+    steps: StepReport
+    memory: MemoryReport
     what_if: WhatIf | None
     step_what_if: WhatIf | None
     coverage: Coverage
@@ -140,7 +148,8 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
     each = roofs.judged(np.arange(len(parts)), len(parts))
     groups = roofs.judged(grouping.ids, grouping.count)
     chosen = grouping.largest(_sorted_by(grouping, groups, sort), top)
-    accounts, steps = Accounts(parts, each), typical_steps(trace)
+    accounts, all_steps = Accounts(parts, each), find_steps(trace)
+    steps = typical_steps(trace, all_steps)
     account = accounts.of(None, top)
     step_account = None if steps is None else accounts.of(steps, top)
     in_table = np.isin(grouping.ids, chosen)
@@ -158,6 +167,8 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         ops=_ops(grouping, groups, chosen, peaks),
         n_ops=grouping.count,
         hot=hot_lines(parts, top),
+        steps=step_report(trace, all_steps, top),
+        memory=memory_report(trace, all_steps, top),
         what_if=what_if(accounts, each, in_table, account),
         step_what_if=what_if(accounts, each, in_table, step_account, steps),
         coverage=Coverage(
@@ -229,8 +240,12 @@ def _plain(value: Any) -> Any:
         return value.to_json()
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Slope):
+        return value._asdict()
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return value

@@ -14,6 +14,7 @@ from tinytrace.cli.audit_text import audit_text
 from tinytrace.cli.figures import format_mb, format_ns
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
+from tinytrace.cli.steps_text import say_memory, say_steps
 
 NO_PEAKS = (
     "No verdicts: the trace has no roofs of the machine that it was recorded on (python -m tinytrace calibrate, "
@@ -248,6 +249,14 @@ def _function(row: HotLine, sheet: Sheet) -> str:
     return name if row.top_op is None else f"{name}: {sheet.text(row.top_op)}"
 
 
+def _steps(report: Report, sheet: Sheet) -> None:
+    say_steps(report.steps, sheet)
+
+
+def _memory(report: Report, sheet: Sheet) -> None:
+    say_memory(report.memory, sheet)
+
+
 def _audit(report: Report, sheet: Sheet) -> None:
     cover = report.coverage
     sheet.say(
@@ -279,4 +288,6 @@ def _size(size_bytes: int | None) -> str:
 
 
 # In the order in which they are printed.
-SECTIONS: tuple[Callable[[Report, Sheet], None], ...] = (_head, _account, _ops, _hot, _what_if)
+SECTIONS: tuple[Callable[[Report, Sheet], None], ...] = (
+    _head, _account, _ops, _hot, _steps, _memory, _what_if,
+)  # fmt: skip
