@@ -192,3 +192,21 @@ def test_what_is_wrong_is_one_line(
 
 def test_the_help_has_examples(done: dict[str, Done]) -> None:
     assert "--by layer --sort gain" in done["report -h"].out
+
+
+def test_steps_and_memory_are_in_the_text_and_in_the_json() -> None:
+    report = report_of(training_run())
+    text, told = plain(training_run()), report.to_json()
+    assert "Steps: 4, marked by the program (confidence: certain)" in text
+    assert "median 250 us" in text and "Memory is not known" in text
+    assert told["steps"]["p50_ns"] == 250_000.0
+    assert told["steps"]["steps"]["start_ns"] == report.steps.steps.start_ns.tolist()
+    (process,) = told["memory"]["processes"]
+    assert process["resident"] is None
+    assert sum(one["bytes"] for one in process["modelled_temporaries"]) == 4 * (
+        80_000 + 360_000 + 32
+    )
+
+
+def test_without_steps_the_reason_is_said() -> None:
+    assert "No steps: " in plain(trace_of("add"))
