@@ -52,10 +52,10 @@ def circumstances(
             yield f"the {which} trace has no operations"
     warned = [dict.fromkeys(trace.warnings) for trace in (before, after)]
     for warning in {**warned[0], **warned[1]}:
-        which = [
+        told = " and ".join(
             name for name, mine in zip(("first", "second"), warned, strict=True) if warning in mine
-        ]
-        yield f"{' and '.join(which)} trace: {warning}"
+        )
+        yield f"{told} trace: {warning}"
     for which, n in zip(("first", "second"), samples, strict=True):
         if not n:
             yield f"the {which} trace has no samples of that thread: lines are not compared"
