@@ -209,6 +209,59 @@ def test_ops_that_do_the_same_tell_the_machines_drift_and_widen_the_margin() -> 
     assert {verdicts[name] for name in names} == {Verdict.INCONCLUSIVE}
 
 
+def test_ops_that_do_the_same_and_differ_much_widen_the_margin_by_twice_their_spread() -> None:
+    names, after_us = "abcde", (80, 90, 100, 110, 120)
+    before = " ".join(calls(f"{name}:100") for name in names)
+    found = compare(
+        before, " ".join(calls(f"{n}:{us}") for n, us in zip(names, after_us, strict=True))
+    )
+    assert found.drift is not None
+    assert found.drift.ratio == pytest.approx(1)
+    # The median of |log| of 0.8, 0.9, 1, 1.1, 1.2 is that of 0.9 (by time as by ops).
+    spread = math.exp(1.4826 * math.log(100 / 90))
+    assert found.drift.spread == pytest.approx(spread)
+    assert found.margin == pytest.approx(spread**2)
+    assert {row.verdict for row in found.ops} == {Verdict.INCONCLUSIVE}
+
+
+def test_what_does_not_nest_is_listed_but_not_accounted() -> None:
+    found = compare("work:100(task~:30)", "work:100(task~:50)")
+    [row] = found.ops
+    assert (row.name, row.delta_ns, row.all_threads_delta_ns) == ("task", 0, 20_000)
+    assert found.account.rest_before_ns == found.account.rest_after_ns == 0
+
+
+def test_a_call_that_raised_has_a_time_but_no_figures() -> None:
+    found = compare("exp![8->8]:3 exp[8->8]:3", "exp[8->8]:3 exp[8->8]:3")
+    [row] = found.work
+    assert row.before is not None
+    assert (row.before.calls, row.before.transcendentals, row.before.uncounted_calls) == (2, 8, 1)
+    assert row.before.bytes == 128
+
+
+def test_calls_that_never_ended_are_not_in_intervals() -> None:
+    [row] = compare(calls("add:10", 8) + " add?:5", calls("add:5", 7) + " add?:5").ops
+    assert row.per_call is None  # seven ended
+    assert row.after is not None
+    assert row.after.calls == 8
+
+
+def accounted_thread(trace: Trace) -> str | None:
+    return diff(trace, trace).thread_before
+
+
+def test_the_thread_with_the_steps_is_accounted_and_else_the_main_one() -> None:
+    assert accounted_thread(trace_of("add:100", worker="step:10")) == "worker"
+    assert accounted_thread(trace_of("step:11", worker="step:10")) == "MainThread"
+    assert accounted_thread(trace_of("add:5", worker="add:100")) == "MainThread"
+
+
+def test_without_a_main_thread_the_busiest_is_accounted() -> None:
+    trace = trace_of("add:5", worker="add:100")
+    foreign = replace(trace.threads, tid=trace.threads.tid + 1000)
+    assert accounted_thread(replace(trace, threads=foreign)) == "worker"
+
+
 def aggregated(total_ns: int) -> Trace:
     """Eight calls that are kept, and 92 more in one row."""
     builder = TraceBuilder()
@@ -241,50 +294,6 @@ def test_aggregated_calls_are_in_all_sums_and_spans_around_them_in_the_rest() ->
     assert any("aggregated spans (92 and 92)" in note for note in found.notes)
 
 
-def sampled(weights: dict[tuple[str, int], int], n: int = 40) -> Trace:
-    """Samples of 1 ms in functions and lines: n times what is given, in turns."""
-    builder = TraceBuilder()
-    builder.process(100)
-    thread = builder.thread(0, 100)
-    now_ns = START_NS
-    for _ in range(n):
-        for (function, line), count in weights.items():
-            for _ in range(count):
-                now_ns += 10**6
-                builder.sample(thread, now_ns, 10**6, [builder.frame(function, "/a/t.py", line)])
-    builder.processes[0] = (100, *builder.processes[0][1:3], now_ns + 5 * 10**6, -1)
-    return builder.build()
-
-
-def test_sampled_lines_say_where_the_time_went_without_any_op() -> None:
-    found = diff(sampled({("f", 3): 8, ("g", 9): 2}), sampled({("f", 3): 2, ("g", 9): 2}))
-    [row] = found.lines
-    assert (row.place_before, row.place_after, row.function) == ("t.py:3", "t.py:3", "f")
-    assert (row.before_ns, row.after_ns, row.delta_ns) == (320 * 10**6, 80 * 10**6, -240 * 10**6)
-    assert row.time is not None
-    assert row.time.value == 0.25
-    spread = math.exp(1.959964 * math.sqrt(1 / 320 + 1 / 80))
-    assert (row.time.low, row.time.high) == pytest.approx((0.25 / spread, 0.25 * spread))
-    assert row.verdict is Verdict.FASTER
-    assert found.lines_account is not None
-    assert found.lines_account.rest_before_ns == 5 * 10**6
-    assert found.lines_account.delta_ns == found.lines_account.listed_delta_ns
-    assert "the first trace has no operations" in found.notes
-
-
-def test_lines_of_a_function_that_moved_down_are_the_same_lines() -> None:
-    before = sampled({("f", 3): 1, ("f", 4): 2, ("f", 7): 1})
-    after = sampled({("f", 13): 1, ("f", 14): 1, ("f", 17): 1})
-    [row] = diff(before, after).lines
-    assert (row.place_before, row.place_after) == ("t.py:4", "t.py:14")
-
-
-def test_a_line_with_too_few_samples_has_no_interval() -> None:
-    [row] = diff(sampled({("f", 3): 2}, n=4), sampled({("f", 3): 1}, n=4)).lines
-    assert row.time is None
-    assert row.verdict is Verdict.INCONCLUSIVE
-
-
 def test_traces_with_nothing_in_them_can_be_compared() -> None:
     found = diff(Trace(), trace_of("add:5"))
     assert [row.verdict for row in found.ops] == [Verdict.NEW]
@@ -313,6 +322,14 @@ def test_different_circumstances_are_said(
 ) -> None:
     trace = trace_of("add:5")
     assert said in diff(replace(trace, meta=one), replace(trace, meta=other)).notes
+
+
+def test_what_a_trace_warns_of_is_said_once_for_both() -> None:
+    trace = trace_of("add:5")
+    one = replace(trace, warnings=("both", "the end is missing"))
+    notes = diff(one, replace(trace, warnings=("both",))).notes
+    assert "first and second trace: both" in notes
+    assert "first trace: the end is missing" in notes
 
 
 def test_allocations_are_the_last_count_and_the_peak_is_the_largest() -> None:

@@ -154,7 +154,7 @@ def test_runs_of_different_length_are_said_to_be_compared_per_step() -> None:
     assert "\nStep: 3.00 us -> 3.00 us, +0 ns (+0.0 %)" in text
     assert "The numbers of steps differ: everything below is what ran in steps, per step." in text
     assert "Steps: 10 -> 20, mean 3.00 us -> 3.00 us, x1.00 (1.00-1.00): equivalent." in text
-    assert "Work, exact: the same in every op" in text
+    assert "Work, exact: the same in every kind of call" in text
     assert "Of all 10 and 20 steps; compared per step." in text
 
 

@@ -50,6 +50,12 @@ def circumstances(
             yield f"{dropped:,} spans of the {which} run were dropped: its work is not all here"
         if not len(trace.spans) and not folded[which == "second"]:
             yield f"the {which} trace has no operations"
+    warned = [dict.fromkeys(trace.warnings) for trace in (before, after)]
+    for warning in {**warned[0], **warned[1]}:
+        told = " and ".join(
+            name for name, mine in zip(("first", "second"), warned, strict=True) if warning in mine
+        )
+        yield f"{told} trace: {warning}"
     for which, n in zip(("first", "second"), samples, strict=True):
         if not n:
             yield f"the {which} trace has no samples of that thread: lines are not compared"

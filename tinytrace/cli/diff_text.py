@@ -97,7 +97,9 @@ class _Text:
             for same in [_is_same(diff, name)]
         ]
         title = (
-            "the same in every op" if diff.same_work else f"{diff.n_work:,} kinds of call differ"
+            "the same in every kind of call"
+            if diff.same_work
+            else f"{diff.n_work:,} kinds of call differ"
         )
         self._table(f"Work, exact: {title}", ["", "before", "after", ""], lines)
         if diff.basis == "step":
