@@ -36,6 +36,8 @@ HEAVY = {
     "perfetto",
     "psutil",
     "threadpoolctl",
+    "pandas",
+    "pyarrow",
     "google",
 }
 
