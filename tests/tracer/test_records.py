@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytrace.tracer import recorder, records, segments
+from tinytrace.tracer import disk_limit, recorder, records, segments
 from tinytrace.tracer.reading import DTYPES, SUM_DTYPE
 from tinytrace.tracer.records import Entry, Flag, Kind, Layout, Policy, Stream
 
@@ -48,6 +48,11 @@ def test_the_c_core_repeats_the_numbers() -> None:
         "MAX_OPERANDS", "MAX_NDIM", "MAX_ATTRIBUTE_BYTES", "MAX_SUMS",
     ):  # fmt: skip
         assert c[name] == getattr(records, name), name
+    for name in (
+        "MIN_DISK_LIMIT_BYTES", "DISK_SHARES", "MAX_TABLES_BYTES", "MAX_FOLD_BYTES", "BASE_BYTES",
+        "BLOCK_BYTES", "NAME_BYTES", "WHOLE_SEGMENTS",
+    ):  # fmt: skip
+        assert c[name] == getattr(disk_limit, name), name
     assert c["MAX_DEPTH"] == recorder.MAX_DEPTH
     first = {
         Stream.SPANS: c["FIRST_SPANS"],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tinytrace.errors import OutputError, UsageError
+from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 10_000.0
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -71,6 +72,19 @@ def size_bytes(text: str) -> int:
     size = int(float(match[1]) * {**UNITS, **BINARY_UNITS}[unit]) if match else 0
     if size < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a size such as 200MB or 2GB")
+    return size
+
+
+def disk_limit_bytes(text: str) -> int:
+    """Return a size in bytes that recording can work with.
+
+    Raises:
+        argparse.ArgumentTypeError: not a size, or too small.
+    """
+    size = size_bytes(text)
+    if size < MIN_DISK_LIMIT_BYTES:
+        least = f"{MIN_DISK_LIMIT_BYTES / 10**6:g}MB"
+        raise argparse.ArgumentTypeError(f"{text!r}: must be at least {least}")
     return size
 
 

@@ -51,19 +51,24 @@ class Interning:
         self._sites: dict[tuple[int, int], tuple[int, int]] = {}
         self._codes: dict[int, CodeType] = {}  # keeps the ids of code objects meaningful
         self._stacks: dict[tuple[int, int], int] = {}
-        self.bytes = self._name_bytes = 0  # of the file; of names
+        self.bytes = self._name_bytes = self._most_bytes = 0  # of the file; of names; it may have
         self.sites_left_out = self.signatures_left_out = self.stacks_left_out = 0
         self.names_left_out = 0
 
     # ---- the file ----
 
-    def open(self, folder: str) -> None:
+    def open(self, folder: str, most_bytes: int) -> None:
         """Begin the file.
+
+        Args:
+            folder: of the process.
+            most_bytes: the size beyond which nothing more is interned.
 
         Raises:
             OSError: it exists, or cannot be written.
         """
         path = f"{folder}/{TABLES_NAME}"
+        self._most_bytes = most_bytes
         self._file = OwnFile(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
             self._write(TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0))
@@ -103,6 +108,9 @@ class Interning:
         except OSError as problem:
             self._fail(problem)
 
+    def _is_full(self, entry_bytes: int) -> bool:
+        return self.bytes + entry_bytes > self._most_bytes
+
     def _next(self, entry: Entry) -> int:
         self._counts[entry] += 1
         return self._counts[entry]
@@ -117,7 +125,8 @@ class Interning:
             return found
         if self._file is None:
             return 0
-        if self._name_bytes > MAX_NAME_BYTES and first != FURTHER_NAMES:
+        full = self._is_full(16 + 4 * (len(first) + len(second)))
+        if (full or self._name_bytes > MAX_NAME_BYTES) and first != FURTHER_NAMES:
             self.names_left_out += 1
             return 0 if entry == Entry.SERIES else self.name(entry, FURTHER_NAMES, "")
         with self._lock:
@@ -137,9 +146,9 @@ class Interning:
         if found is not None:
             return found
         known = len(self._signatures)
-        if known >= MAX_SIGNATURES:
+        bare = key[:4] + b"\0\0\0\0"
+        if known >= MAX_SIGNATURES or (key != bare and self._is_full(12 + len(key))):
             self.signatures_left_out += 1
-            bare = key[:4] + b"\0\0\0\0"
             if key != bare:
                 return self.signature(bare)
             if known >= MAX_SIGNATURES + MAX_BARE_SIGNATURES:
@@ -167,16 +176,17 @@ class Interning:
         found = self._sites.get(key)
         if found is not None:
             return found
-        if self._counts[Entry.SITE] >= MAX_SITES:
+        name = getattr(code, "co_qualname", code.co_name)
+        most_bytes = 24 + 4 * (len(code.co_filename) + len(name))
+        if self._counts[Entry.SITE] >= MAX_SITES or self._is_full(most_bytes):
             self.sites_left_out += 1
             return 0, self._flags(code)
         with self._lock:
             if key not in self._sites:
                 number, flags = self._next(Entry.SITE), self._flags(code)
                 file = code.co_filename.encode("utf-8", "surrogatepass")
-                name = getattr(code, "co_qualname", code.co_name).encode("utf-8", "surrogatepass")
                 head = struct.pack("<IIII", number, frame.f_lineno or 0, flags, len(file))
-                self.put(Entry.SITE, head + file + name)
+                self.put(Entry.SITE, head + file + name.encode("utf-8", "surrogatepass"))
                 self._codes[id(code)] = code
                 self._sites[key] = number, flags
             return self._sites[key]
@@ -219,7 +229,7 @@ class Interning:
         found = self._stacks.get(key)
         if found is not None:
             return found
-        if self._counts[Entry.STACK] >= MAX_STACKS:
+        if self._counts[Entry.STACK] >= MAX_STACKS or self._is_full(20):
             self.stacks_left_out += 1
             return parent
         with self._lock:

@@ -17,6 +17,7 @@ from tinytrace.errors import StoreError, TinytraceError, UsageError
 from tinytrace.tracer import annotate, forks
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
 from tinytrace.tracer.audit import self_audit
+from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
 from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.machine import machine
@@ -45,7 +46,7 @@ class Options:
         sampler: ``thread`` (a thread of this process), ``py-spy`` (from outside), ``none``.
         native: with py-spy: C frames too.
         budget_bytes: size that the trace file should not exceed.
-        disk_limit_bytes: size that the segments of a process should not exceed while recording.
+        disk_limit_bytes: what the files of a process take at most while recording.
         ops: record NumPy's operations.
         children: record the processes that the program starts.
     """
@@ -69,6 +70,11 @@ class Options:
             raise UsageError(f"no such sampler: {self.sampler}; there are {', '.join(SAMPLERS)}")
         if not 1 <= self.rate_hz <= MAX_RATE_HZ:
             raise UsageError(f"the rate must be 1 to {MAX_RATE_HZ} Hz, not {self.rate_hz:g}")
+        if self.disk_limit_bytes < MIN_DISK_LIMIT_BYTES:
+            least = f"{MIN_DISK_LIMIT_BYTES:,} bytes"
+            raise UsageError(
+                f"the disk limit must be at least {least}, not {self.disk_limit_bytes:,}"
+            )
 
 
 def load_core(name: str = "") -> Any:

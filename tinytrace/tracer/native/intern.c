@@ -58,7 +58,13 @@ static int starts_with_any(PyObject *text, PyObject *prefixes) {
 }
 
 static site site_new(PyCodeObject *code, int lasti, uint64_t hash) {
-    if (n_sites == MAX_SITES) { rec.sites_left_out++; return (site){0, 0}; }
+#if PY_VERSION_HEX >= 0x030B0000
+    PyObject *name = code->co_qualname;
+#else
+    PyObject *name = code->co_name;
+#endif
+    uint64_t most_bytes = 24 + 4 * (uint64_t)(PyUnicode_GET_LENGTH(code->co_filename) + PyUnicode_GET_LENGTH(name));
+    if (n_sites == MAX_SITES || tables_full(most_bytes)) { rec.sites_left_out++; return (site){0, 0}; }
     if (n_sites == sites_room) {
         site_entry *more = realloc(sites, (sites_room ? sites_room * 2 : 1024) * sizeof *sites);
         if (!more) return (site){0, 0};
@@ -73,11 +79,6 @@ static site site_new(PyCodeObject *code, int lasti, uint64_t hash) {
     uint32_t id = ++n_sites;
     sites[id - 1] = (site_entry){(PyCodeObject *)Py_NewRef(code), lasti, flags};
     table_add(&site_table, hash, id);
-#if PY_VERSION_HEX >= 0x030B0000
-    PyObject *name = code->co_qualname;
-#else
-    PyObject *name = code->co_name;
-#endif
     PyObject *file_bytes = PyUnicode_AsEncodedString(code->co_filename, "utf-8", "surrogatepass");
     PyObject *name_bytes = PyUnicode_AsEncodedString(name, "utf-8", "surrogatepass");
     int line = PyCode_Addr2Line(code, lasti);
@@ -139,7 +140,7 @@ static uint32_t stack_intern(uint32_t parent, uint32_t site_id) {
 #define RESULT(id) id
     TABLE_FIND(stack_table, hash, id, stacks[id - 1].parent == parent && stacks[id - 1].site == site_id)
 #undef RESULT
-    if (n_stacks == MAX_STACKS) { rec.stacks_left_out++; return parent; }
+    if (n_stacks == MAX_STACKS || tables_full(20)) { rec.stacks_left_out++; return parent; }
     if (n_stacks == stacks_room) {
         stack_entry *more = realloc(stacks, (stacks_room ? stacks_room * 2 : 1024) * sizeof *stacks);
         if (!more) return parent;
@@ -213,7 +214,7 @@ static uint32_t signature_find(const uint64_t *key, uint32_t words) {
 #define RESULT(id) id
     TABLE_FIND(signature_table, hash, id, same_key(&signatures[id - 1], key, words))
 #undef RESULT
-    if (n_signatures >= MAX_SIGNATURES) {
+    if (n_signatures >= MAX_SIGNATURES || (words > 1 && tables_full(12 + bytes))) {
         rec.signatures_left_out++;
         if (words == 1 && n_signatures >= MAX_SIGNATURES + 4096) return 0;
         uint64_t bare = key[0] & 0xFFFFFFFFull; /* the op alone, operands not known */

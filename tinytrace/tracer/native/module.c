@@ -17,6 +17,10 @@ static PyObject *record_open(PyObject *module, PyObject *args) {
         PyErr_SetString(PyExc_RuntimeError, "already recording");
         return NULL;
     }
+    if (limit < MIN_DISK_LIMIT_BYTES) {
+        Py_DECREF(folder);
+        return PyErr_Format(PyExc_ValueError, "the disk limit must be at least %d bytes, not %llu", MIN_DISK_LIMIT_BYTES, limit);
+    }
     int failed = store_open(PyBytes_AS_STRING(folder), limit);
     int error = errno;
     if (!failed) {
@@ -89,7 +93,9 @@ static PyObject *intern(PyObject *ids, int entry, PyObject *key, PyObject *first
 }
 /* Beyond the limit, what is not known is a name that stands for all further ones; a series is none. */
 static PyObject *intern_bounded(PyObject *ids, int entry, PyObject *key, PyObject *first, PyObject *second) {
-    if (!ids || name_bytes <= MAX_NAME_BYTES || PyDict_Contains(ids, key)) return intern(ids, entry, key, first, second);
+    uint64_t most_bytes = 16 + 4 * (uint64_t)(PyUnicode_GET_LENGTH(first) + (second ? PyUnicode_GET_LENGTH(second) : 0));
+    int full = name_bytes > MAX_NAME_BYTES || tables_full(most_bytes);
+    if (!ids || !full || PyDict_Contains(ids, key)) return intern(ids, entry, key, first, second);
     rec.names_left_out++;
     if (entry == ENTRY_SERIES) return PyLong_FromLong(0);
     PyObject *others = second ? Py_BuildValue("ss", "(further names)", "") : PyUnicode_FromString("(further names)");
@@ -147,6 +153,8 @@ static PyObject *record_counter(PyObject *module, PyObject *args) {
     if (r) {
         *r = (counter_record){0, value, id, 0, 0};
         record_time(&r->t_ns, t_ns ? t_ns : now_ns());
+    } else if (rec.active && id) {
+        rec.dropped++;
     }
     Py_RETURN_NONE;
 }

@@ -78,7 +78,7 @@ static void write_sample(const sighting *s, uint64_t t_ns, uint64_t before_ns) {
     t->sampled_ns = t_ns;
     t->sampled_cpu_ns = cpu;
     sample_record *r = writer_next(&rec.samples);
-    if (!r) return;
+    if (!r) { rec.dropped++; return; }
     *r = (sample_record){0, t_ns - since, used, t->index, s->stack, 0};
     record_time(&r->t_ns, t_ns);
     sampler.samples++;
