@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import tinytrace as tt
+from tests.contract.recorded import record
 from tests.cores import CORES, core
 from tests.perfetto_engine import check_trace_file
 from tests.rounds import wait_for_rounds
@@ -267,3 +269,22 @@ def test_the_achieved_rate_and_the_gaps_are_those_of_the_samples(staged: Staged)
     )
     assert audit["mean_lateness_ns"] >= 0
     assert audit["sampler_busy_ns"] > 0
+
+
+@pytest.mark.parametrize("name", CORES[:1])  # in Python: tests/tracer/test_sampler.py
+def test_cpu_time_of_a_sample_that_stands_for_many_seconds_is_known(name: str) -> None:
+    took_ns, count = [1], 1
+
+    def program() -> None:
+        nonlocal count
+        wait_for_rounds(3)
+        while took_ns[-1] <= 2**32:
+            count = int(count * min(1000, 1.2 * 2**32 / took_ns[-1]))
+            before_ns = time.thread_time_ns()
+            sum(itertools.repeat(0, count))  # in C, all in one hold of the GIL
+            took_ns.append(time.thread_time_ns() - before_ns)
+        wait_for_rounds(3)
+
+    samples = record(name, program, sampler="thread", ops=False).samples
+    assert samples.cpu_ns.max() == pytest.approx(took_ns[-1], rel=0.01)
+    assert samples.cpu_ns.max() > 2**32

@@ -13,8 +13,8 @@ import numpy as np
 from tinytrace.errors import StoreError, TinytraceError
 from tinytrace.tracer.pyspy_merge import as_samples
 from tinytrace.tracer.pyspy_samples import read_samples
-from tinytrace.tracer.reading import CPU_NOT_KNOWN, SUM_FIELDS, ProcessRecords, whole_number
-from tinytrace.tracer.records import FORMAT_VERSION, Flag, Kind
+from tinytrace.tracer.reading import SUM_FIELDS, ProcessRecords, whole_number
+from tinytrace.tracer.records import CPU_NOT_KNOWN, FORMAT_VERSION, Flag, Kind
 from tinytrace.tracer.step_numbers import step_numbers
 from tinytrace.tracer.store import RUN_NAME, process_folders
 from tinytrace.tracer.tables import Tables, read_tables

@@ -14,6 +14,7 @@ from typing import Any
 
 from tinytrace.tracer.records import (
     COUNTER,
+    CPU_NOT_KNOWN,
     FORMAT_VERSION,
     MAX_SUMS,
     RECORD_BYTES,
@@ -30,10 +31,10 @@ from tinytrace.tracer.records import (
     Flag,
     Kind,
     Stream,
+    cpu_halves,
 )
 from tinytrace.tracer.segments import segment_bytes, segment_name
 
-CPU_NOT_KNOWN = 0xFFFFFFFF
 NOT_ENDED = Flag.RAISED | Flag.OPEN
 Row = tuple[Any, ...]
 
@@ -237,11 +238,7 @@ def fold_samples(rows: Iterable[Row]) -> list[Row]:
         for key in mine:
             weight, cpu = groups[key]
             t += weight
-            low, high = cpu & 0xFFFFFFFF, cpu >> 32
-            if key[2] == 2:
-                low, high = CPU_NOT_KNOWN, 0
-            elif low == CPU_NOT_KNOWN:
-                low -= 1
+            low, high = cpu_halves(cpu if key[2] != 2 else -1)
             found.append((max(t, 1), weight, low, thread, key[1], high))
     return found
 

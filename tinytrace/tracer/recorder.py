@@ -17,7 +17,7 @@ from typing import Protocol
 
 from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, Closed, DiskLimit, tables_room
 from tinytrace.tracer.interning import Interning
-from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream
+from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream, cpu_halves
 from tinytrace.tracer.segments import (
     HEADER_WORDS,
     WORDS_PER_RECORD,
@@ -423,8 +423,8 @@ class PythonRecorder:
 
     def sample(self, t_ns: int, weight_ns: int, cpu_ns: int, thread: int, stack: int) -> None:
         """Record a stack sample; CPU time −1: not known."""
-        known = cpu_ns if 0 <= cpu_ns < UINT32_MAX else UINT32_MAX
-        self._record(self._samples, (t_ns, weight_ns, known, thread, stack, 0))
+        low, high = cpu_halves(cpu_ns)
+        self._record(self._samples, (t_ns, weight_ns, low, thread, stack, high))
 
 
 _recording: list[PythonRecorder] = []
