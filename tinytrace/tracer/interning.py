@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from types import CodeType, FrameType
 
+from tinytrace.tracer.caps import CAPS, FURTHER_NAMES, Caps
 from tinytrace.tracer.files import OwnFile
 from tinytrace.tracer.records import (
     ENTRY,
@@ -18,12 +19,6 @@ from tinytrace.tracer.records import (
     Entry,
 )
 
-MAX_SITES = 65536
-MAX_SIGNATURES = 65536
-MAX_BARE_SIGNATURES = 4096  # beyond that: ops without operands
-MAX_STACKS = 1 << 20
-MAX_NAME_BYTES = 64_000_000  # of ops, labels and series; further ones are one name
-FURTHER_NAMES = "(further names)"
 MAX_FRAMES = 512  # a deeper stack loses its outer part
 SITE_INTERNAL, SITE_OURS = 1, 2  # flags of Entry.SITE
 
@@ -34,10 +29,14 @@ class Interning:
     Args:
         hidden: ids of code objects whose frames are in nobody's stack: those of hooks.
         fail: is told when nothing can be written any more.
+        caps: how much.
     """
 
-    def __init__(self, hidden: set[int], fail: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, hidden: set[int], fail: Callable[[BaseException], None], caps: Caps = CAPS
+    ) -> None:
         """Begin closed: what is interned then has id 0."""
+        self._caps = caps
         self._hidden = hidden
         self._fail = fail
         self._file: OwnFile | None = None
@@ -48,6 +47,7 @@ class Interning:
         self._names: dict[tuple[int, str, str], int] = {}
         self._counts = dict.fromkeys(Entry, 0)
         self._signatures: dict[bytes, int] = {}
+        self._bare = 0  # of them, ops without operands
         self._sites: dict[tuple[int, int], tuple[int, int]] = {}
         self._codes: dict[int, CodeType] = {}  # keeps the ids of code objects meaningful
         self._stacks: dict[tuple[int, int], int] = {}
@@ -126,38 +126,39 @@ class Interning:
         if self._file is None:
             return 0
         full = self._is_full(16 + 4 * (len(first) + len(second)))
-        if (full or self._name_bytes > MAX_NAME_BYTES) and first != FURTHER_NAMES:
+        if (full or self._name_bytes > self._caps.name_bytes) and first != FURTHER_NAMES:
             self.names_left_out += 1
             return 0 if entry == Entry.SERIES else self.name(entry, FURTHER_NAMES, "")
         with self._lock:
             if key not in self._names:
                 number = self._next(entry)
-                self._name_bytes += len(first) + len(second)
                 text = first.encode("utf-8", "surrogatepass")
                 size = b"" if entry == Entry.OP else struct.pack("<I", len(text))
                 rest = second.encode("utf-8", "surrogatepass")
+                self._name_bytes += len(text) + len(rest)
                 self.put(entry, struct.pack("<I", number) + size + text + rest)
                 self._names[key] = number
             return self._names[key]
 
     def signature(self, key: bytes) -> int:
-        """Return the id of a signature's key (see `records`); beyond the cap, of its bare op."""
+        """Return the id of a signature's key (see `records`); beyond the cap, of its op without operands."""
         found = self._signatures.get(key)
         if found is not None:
             return found
-        known = len(self._signatures)
         bare = key[:4] + b"\0\0\0\0"
-        if known >= MAX_SIGNATURES or (key != bare and self._is_full(12 + len(key))):
+        if key == bare and self._bare >= self._caps.bare_signatures:
+            return 0
+        with_operands = len(self._signatures) - self._bare
+        full = with_operands >= self._caps.signatures or self._is_full(12 + len(key))
+        if key != bare and full:
             self.signatures_left_out += 1
-            if key != bare:
-                return self.signature(bare)
-            if known >= MAX_SIGNATURES + MAX_BARE_SIGNATURES:
-                return 0
+            return self.signature(bare)
         with self._lock:
             if key not in self._signatures:
                 number = self._next(Entry.SIGNATURE)
                 self.put(Entry.SIGNATURE, struct.pack("<I", number) + key)
                 self._signatures[key] = number
+                self._bare += key == bare
             return self._signatures[key]
 
     # ---- call sites and stacks ----
@@ -178,7 +179,7 @@ class Interning:
             return found
         name = getattr(code, "co_qualname", code.co_name)
         most_bytes = 24 + 4 * (len(code.co_filename) + len(name))
-        if self._counts[Entry.SITE] >= MAX_SITES or self._is_full(most_bytes):
+        if self._counts[Entry.SITE] >= self._caps.sites or self._is_full(most_bytes):
             self.sites_left_out += 1
             return 0, self._flags(code)
         with self._lock:
@@ -221,7 +222,12 @@ class Interning:
             path.pop()
         parent = 0
         for site_id, _flags in reversed(path):
-            parent = self._stack(parent, site_id)
+            inner = self._stack(parent, site_id)
+            if (
+                inner == parent
+            ):  # beyond the cap: what is further in would look like a call from here
+                break
+            parent = inner
         return parent
 
     def _stack(self, parent: int, site_id: int) -> int:
@@ -229,7 +235,7 @@ class Interning:
         found = self._stacks.get(key)
         if found is not None:
             return found
-        if self._counts[Entry.STACK] >= MAX_STACKS or self._is_full(20):
+        if self._counts[Entry.STACK] >= self._caps.stacks or self._is_full(20):
             self.stacks_left_out += 1
             return parent
         with self._lock:

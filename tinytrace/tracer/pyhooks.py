@@ -23,6 +23,7 @@ from types import (
 )
 from typing import Any
 
+from tinytrace.tracer.caps import CAPS
 from tinytrace.tracer.pyoperands import ArrayReader, Hook, Signatures
 from tinytrace.tracer.pyslots import (
     CallPatch,
@@ -36,7 +37,7 @@ from tinytrace.tracer.records import Flag, Policy
 from tinytrace.tracer.segments import WORDS_PER_RECORD
 from tinytrace.tracer.thread_writer import OPEN, UINT32_MAX, ThreadWriter
 
-MAX_PLACES = 65536
+MAX_PLACES = CAPS.sites
 PACKAGES = ("numpy", "scipy")  # whose modules hold the functions that are replaced
 # Plain integers: the operators of enumerations take longer than all the rest of a record.
 COPIES_ONLY, OPAQUE = int(Policy.COPIES_ONLY), int(Policy.OPAQUE)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from tinytrace.tracer.caps import CAPS
 from tinytrace.tracer.records import (
     LAYOUT_SWAPPED,
     MAX_ATTRIBUTE_BYTES,
@@ -32,7 +33,7 @@ MAX_INPUTS = MAX_OPERANDS - 2  # the result is always kept
 MAX_TUPLE_ATTRIBUTE = 8  # longer tuples decide no count
 MAX_INTEGERS_BYTES = MAX_ATTRIBUTE_BYTES + 64  # as in C: there the buffer's size
 MAX_RESULTS = 4
-MAX_KNOWN_CALLS = 65536
+MAX_KNOWN_CALLS = CAPS.signatures // 2  # a memory; what is beyond is worked out each time
 SCALARS: dict[type, tuple[str, int]] = {
     float: ("f", 8), bool: ("b", 1), int: ("i", 8), complex: ("c", 16),
 }  # fmt: skip

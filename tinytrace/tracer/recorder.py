@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from tinytrace.tracer.caps import CAPS, Caps
 from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, Closed, DiskLimit, tables_room
 from tinytrace.tracer.interning import Interning
 from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream, cpu_halves
@@ -83,6 +84,9 @@ class Recorder(Protocol):
     def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...], /) -> None:
         """Name the files, by prefix, that are no call sites: libraries', and tinytrace's own."""
 
+    def caps(self, *numbers: int) -> None:
+        """Set how much the next recordings may intern (`tracer.caps`)."""
+
     def reset_after_fork(self) -> None:
         """Forget the parent's recording, in the child of a fork."""
 
@@ -121,6 +125,7 @@ class PythonRecorder:
         self.local = _thread._local()  # .writer: the calling thread's ThreadWriter
         self._generation = 0
         self._prefixes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._caps = CAPS
         self._forget()
 
     def _forget(self) -> None:
@@ -128,7 +133,7 @@ class PythonRecorder:
         self._generation += 1
         self._folder = ""
         self._lock = _thread.RLock()  # reentrant: signal handlers and finalizers do operations too
-        self.tables = Interning(self.hidden, self.fail)
+        self.tables = Interning(self.hidden, self.fail, self._caps)
         self.writers: list[ThreadWriter] = []
         self._by_ident: dict[int, ThreadWriter] = {}
         self._samples = RecordWriter(Stream.SAMPLES, SAMPLE)
@@ -234,6 +239,10 @@ class PythonRecorder:
         """See `Recorder.internal`."""
         self._prefixes = tuple(prefixes), tuple(ours)
         self.tables.internal(*self._prefixes)
+
+    def caps(self, *numbers: int) -> None:
+        """See `Recorder.caps`."""
+        self._caps = Caps(*numbers)
 
     # ---- threads ----
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tinytrace.errors import StoreError, TinytraceError, UsageError
 from tinytrace.tracer import annotate, forks
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
-from tinytrace.tracer.audit import self_audit
+from tinytrace.tracer.audit import LEFT_OUT, left_out, self_audit
 from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
 from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
@@ -338,16 +338,23 @@ class Session:
             return
         if self._tick:
             self._tick()
+        beyond_caps = self._left_out()  # of the program, and not of what measures the cost
         cost = self._op_cost()
         self._active = False
         while len(self._undo) > 1:  # all but closing the store
             self._undo_one()
         try:
-            self._put_meta(end_ns=time.monotonic_ns(), audit=self._audit(cost))
+            self._put_meta(end_ns=time.monotonic_ns(), audit=self._audit(cost) | beyond_caps)
+            for text in left_out(beyond_caps):
+                self._recorder.put(Entry.WARNING, text.encode())
         except Exception:
             self._recorder.put(Entry.WARNING, b"the self-audit could not be written")
         self._undo_one()
         Session._current = None
+
+    def _left_out(self) -> dict[str, int]:
+        stats = self._recorder.stats()
+        return {key: stats[key] for key in LEFT_OUT}
 
     def _undo_one(self) -> None:
         try:

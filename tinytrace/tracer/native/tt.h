@@ -75,6 +75,10 @@ typedef struct {
 } recording;
 extern recording rec;
 
+/* How much may be interned: tinytrace/tracer/caps.py. Of the core, not of a recording. */
+typedef struct { unsigned sites, signatures, bare_signatures, stacks; unsigned long long name_bytes; } cap_numbers;
+extern cap_numbers caps;
+
 /* How the disk limit is shared out; tinytrace/tracer/disk_limit.py says why. */
 static inline uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t on_disk(uint64_t bytes) { return (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES + NAME_BYTES; }
