@@ -11,9 +11,10 @@ import pytest
 from tests.cores import CORES
 from tests.stores import NO_LIMIT, check_valid, names, process_folder, recording
 from tinytrace.tracer.assemble import read_run
+from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
 from tinytrace.tracer.records import RECORD_BYTES, SEGMENT_HEADER_BYTES, Flag, Kind
 
-THREADS, SPANS = 300, 3
+THREADS, SPANS, MAIN = 300, 3, 100_000
 
 
 @pytest.fixture(params=CORES)
@@ -54,14 +55,14 @@ def test_threads_that_have_ended_leave_files_as_long_as_what_they_wrote(
 def test_threads_that_have_ended_are_folded_when_the_disk_limit_asks_for_it(
     name: str, tmp_path: Path
 ) -> None:
-    with recording(name, tmp_path, limit_bytes=1000) as recorder:
+    with recording(name, tmp_path, limit_bytes=MIN_DISK_LIMIT_BYTES) as recorder:
         run_threads(recorder)
-        for _ in range(5000):  # the main thread's own segment is full: time to look at the limit
+        for _ in range(MAIN):  # the main thread's own segments take the room
             recorder.end(recorder.begin(Kind.SPAN, recorder.label("main", "")), 0)
     trace = read_run(tmp_path)
     check_valid(trace)
     assert len(trace.aggregates) > 0
-    assert len(trace.spans) + int(trace.aggregates.count.sum()) == THREADS * SPANS + 5000
+    assert len(trace.spans) + int(trace.aggregates.count.sum()) == THREADS * SPANS + MAIN
 
 
 def test_a_span_that_its_ended_thread_left_open_is_ended_by_another(

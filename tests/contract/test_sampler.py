@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import subprocess
+import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -267,3 +270,48 @@ def test_the_achieved_rate_and_the_gaps_are_those_of_the_samples(staged: Staged)
     )
     assert audit["mean_lateness_ns"] >= 0
     assert audit["sampler_busy_ns"] > 0
+
+
+# CPU clocks of threads run so much faster: what would take seconds is over at once.
+FASTER = """
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *t) {
+    int failed = (int)syscall(SYS_clock_gettime, clock, t);
+    if (failed || clock >= 0) return failed;
+    long long ns = 10000 * (t->tv_sec * 1000000000ll + t->tv_nsec);
+    t->tv_sec = ns / 1000000000;
+    t->tv_nsec = ns % 1000000000;
+    return 0;
+}
+"""
+BUSY = """
+import sys
+from tests.contract.recorded import record
+from tests.rounds import wait_for_rounds
+
+def program():
+    wait_for_rounds(3)
+    for _ in range(20):
+        sum(range(200_000))  # some ms of CPU time
+
+print(record(sys.argv[1], program, sampler="thread", ops=False).samples.cpu_ns.max())
+"""
+
+
+def test_cpu_time_beyond_32_bits_is_known(tmp_path: Path) -> None:
+    if CORES == ("python",):  # no compiler, maybe; tests/tracer/test_sampler.py has its clock
+        return
+    (tmp_path / "faster.c").write_text(FASTER)
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    library = tmp_path / "faster.so"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-o", str(library), str(tmp_path / "faster.c")], check=True
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY, "c"], env={**os.environ, "LD_PRELOAD": str(library)},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert int(done.stdout) > 2**32

@@ -23,6 +23,11 @@ BAD = {
     "rate missing": (("--rate",), 2, b"--rate"),
     "budget": (("--budget", "lots", "train.py"), 2, b"--budget: 'lots': must be a size"),
     "disk limit": (("--disk-limit", "-1", "train.py"), 2, b"--disk-limit"),
+    "disk limit too small": (
+        ("--disk-limit", "3999kB", "train.py"),
+        2,
+        b"--disk-limit: '3999kB': must be at least 4MB",
+    ),
     "sampler": (("--sampler", "perf", "train.py"), 2, b"--sampler: invalid choice: 'perf'"),
     "native": (("--native", "train.py"), 2, b"--native needs --sampler py-spy"),
     "unknown option": (("--fast", "train.py"), 2, b"--fast"),

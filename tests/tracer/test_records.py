@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytrace.tracer import records, segments, thread_writer
+from tinytrace.tracer import disk_limit, records, segments, thread_writer
 from tinytrace.tracer.reading import DTYPES, SUM_DTYPE
 from tinytrace.tracer.records import Entry, Flag, Kind, Layout, Policy, Stream
 
@@ -49,6 +49,11 @@ def test_the_c_core_repeats_the_numbers() -> None:
     ):  # fmt: skip
         assert c[name] == getattr(records, name), name
     assert c["MAX_DEPTH"] == thread_writer.MAX_DEPTH
+    for name in (
+        "MIN_DISK_LIMIT_BYTES", "DISK_SHARES", "MAX_TABLES_BYTES", "MAX_FOLD_BYTES", "BASE_BYTES",
+        "BLOCK_BYTES", "NAME_BYTES", "WHOLE_SEGMENTS",
+    ):  # fmt: skip
+        assert c[name] == getattr(disk_limit, name), name
     first = {
         Stream.SPANS: c["FIRST_SPANS"],
         Stream.SAMPLES: c["FIRST_OTHERS"],

@@ -20,6 +20,7 @@ import pytest
 
 from tinytrace.tracer import assemble
 from tinytrace.tracer.recorder import PythonRecorder
+from tinytrace.tracer.records import cpu_halves
 from tinytrace.tracer.sampler import LONGEST_SLEEP, Place, PythonSampler, thread_cpu_ns
 
 MS = 1_000_000
@@ -129,6 +130,23 @@ def test_a_weight_is_the_time_since_the_round_before(
         (1, 2_016 * MS, 3 * MS, -1),  # since it was first met
         (1, 2_025 * MS, 9 * MS, -1),
     ]
+
+
+def test_cpu_time_beyond_32_bits_is_recorded(recorder: PythonRecorder, tmp_path: Path) -> None:
+    cpu_ns = [1, 1 + 7 * 10**9, 1 + 7 * 10**9 + 2**32, 0]
+    here = sys._getframe()
+
+    class Busy(World):
+        def before_round(self, number: int) -> None:
+            self.threads = {1: here}
+            self.now_ns = number * 20 * 10**9
+            self.cpu_ns[501] = cpu_ns[number - 1]
+
+    recorder.thread(1, 501)
+    Busy(recorder, 1000, 3).run()
+    recorder.close()
+    assert [cpu for *_, cpu in samples(tmp_path)] == [-1, 7 * 10**9, 2**32]
+    assert cpu_halves(2**32 - 1) == (2**32 - 2, 0)  # which would read as not known
 
 
 def test_ticks_come_as_often_as_they_should_and_may_fail(recorder: PythonRecorder) -> None:

@@ -40,12 +40,14 @@ class Clock:
         return self.now_ns
 
 
-def record(folder: Path, pid: int, limit_bytes: int) -> None:
-    """Record a bit of everything, as a process that is killed then."""
+def record(folder: Path, pid: int, *, fold: bool) -> None:
+    """Record a bit of everything, as a process that is killed then; fold all that may be folded."""
     clock = Clock()
     recorder = PythonRecorder(clock=clock)
     folder.mkdir(parents=True)
-    recorder.open(str(folder), limit_bytes)
+    recorder.open(str(folder), NO_LIMIT)
+    if fold:
+        recorder._disk.ahead_bytes = NO_LIMIT
     meta = {"pid": pid, "start_ns": START_NS, "start_unix_ns": 10**18, "name": "train.py"}
     recorder.put(Entry.META, json.dumps(meta).encode())
     key = recorder.op("add").to_bytes(4, "little") + bytes([1, 1, 0, 0])
@@ -77,8 +79,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for stream in Stream:
             patch.setitem(segments.FIRST_CAPACITY, stream, 16)
             patch.setitem(segments.CAPACITY, stream, 64)
-        record(run / "p100-0", 100, 4000)
-        record(run / "p200-0", 200, NO_LIMIT)
+        record(run / "p100-0", 100, fold=True)
+        record(run / "p200-0", 200, fold=False)
     (run / "run.json").write_text('{"command": ["train.py"]}')
     yield run
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tinytrace.errors import OutputError, UsageError
+from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 10_000.0
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -94,6 +95,19 @@ def rows(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 9 and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r}: must be a number of rows, 1 or more")
     return int(text)
+
+
+def disk_limit_bytes(text: str) -> int:
+    """Return a size in bytes that recording can work with.
+
+    Raises:
+        argparse.ArgumentTypeError: not a size, or too small.
+    """
+    size = size_bytes(text)
+    if size < MIN_DISK_LIMIT_BYTES:
+        least = f"{MIN_DISK_LIMIT_BYTES / 10**6:g}MB"
+        raise argparse.ArgumentTypeError(f"{text!r}: must be at least {least}")
+    return size
 
 
 def check_writable(output: Path) -> None:

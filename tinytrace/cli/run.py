@@ -6,7 +6,14 @@ import argparse
 import os
 from pathlib import Path
 
-from tinytrace.cli.options import Parser, check_writable, rate_hz, size_bytes, version
+from tinytrace.cli.options import (
+    Parser,
+    check_writable,
+    disk_limit_bytes,
+    rate_hz,
+    size_bytes,
+    version,
+)
 from tinytrace.errors import ScriptError, UsageError
 from tinytrace.tracer import launcher
 
@@ -125,8 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--native", action="store_true", help="C functions in the stacks (with --sampler py-spy)")
     add("--budget", type=size_bytes, default=200_000_000, metavar="SIZE",
         help="largest trace file; beyond it, repetitions are summed up (default: 200MB)")  # fmt: skip
-    add("--disk-limit", type=size_bytes, default=2_000_000_000, metavar="SIZE",
-        help="most disk space while recording; beyond it, likewise (default: 2GB)")  # fmt: skip
+    add("--disk-limit", type=disk_limit_bytes, default=2_000_000_000, metavar="SIZE",
+        help="most disk space of a process while recording; beyond it, likewise (default: 2GB)")  # fmt: skip
     add("--no-ops", dest="ops", action="store_false", help="do not record NumPy's operations")
     add("--no-children", dest="children", action="store_false",
         help="do not record the processes that the program starts")  # fmt: skip

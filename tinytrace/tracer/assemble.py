@@ -14,8 +14,8 @@ from tinytrace.errors import StoreError, TinytraceError
 from tinytrace.tracer.condensing import SUM_FIELDS
 from tinytrace.tracer.pyspy_merge import as_samples
 from tinytrace.tracer.pyspy_samples import read_samples
-from tinytrace.tracer.reading import CPU_NOT_KNOWN, ProcessRecords, whole_number
-from tinytrace.tracer.records import FORMAT_VERSION, RECORD_BYTES, Flag, Kind
+from tinytrace.tracer.reading import ProcessRecords, whole_number
+from tinytrace.tracer.records import CPU_NOT_KNOWN, FORMAT_VERSION, RECORD_BYTES, Flag, Kind
 from tinytrace.tracer.step_numbers import step_numbers
 from tinytrace.tracer.store import RUN_NAME, process_folders
 from tinytrace.tracer.tables import Tables, read_tables

@@ -11,6 +11,28 @@ COUNTED = (
 )  # fmt: skip
 
 
+LEFT_OUT = {
+    "sites_left_out": "a call site is not known",
+    "signatures_left_out": "the operands of an op are not known",
+    "stacks_left_out": "the inner part of a stack is not known",
+    "names_left_out": "a name is not known",
+}
+
+
+def left_out(stats: dict[str, int]) -> list[str]:
+    """Say what was beyond the caps (`tracer.caps`) or the disk limit, a line for each.
+
+    Example:
+        >>> left_out({"sites_left_out": 1200, "stacks_left_out": 0})
+        ['1,200 times a call site is not known: there were more than are kept']
+    """
+    return [
+        f"{stats[key]:,} times {what}: there were more than are kept"
+        for key, what in LEFT_OUT.items()
+        if stats.get(key)
+    ]
+
+
 def self_audit(
     *,
     core: str,

@@ -1,4 +1,4 @@
-"""What keeps the disk bounded while Python records: closed segments are folded, the oldest first.
+"""Folding closed segments into fewer records, from Python; `tinytrace.tracer.disk_limit` decides which.
 
 `tinytrace.tracer.records` says what folding leaves. Nothing is kept in memory: what was folded before is
 read from its file. `native/fold.c` does the same.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 from tinytrace.tracer.records import (
     COUNTER,
+    CPU_NOT_KNOWN,
     FORMAT_VERSION,
     MAX_SUMS,
     RECORD_BYTES,
@@ -23,142 +24,19 @@ from tinytrace.tracer.records import (
     SEGMENT_MAGIC,
     SPAN,
     SUM,
+    SUM_BYTES,
     SUMS_HEADER,
     SUMS_HEADER_BYTES,
     SUMS_MAGIC,
     Flag,
     Kind,
     Stream,
+    cpu_halves,
 )
 from tinytrace.tracer.segments import segment_bytes, segment_name
 
-CPU_NOT_KNOWN = 0xFFFFFFFF
 NOT_ENDED = Flag.RAISED | Flag.OPEN
 Row = tuple[Any, ...]
-WHOLE_SEGMENTS = 2  # of spans, the first two that are closed in the process: never folded
-
-
-class Closed:
-    """A segment that is whole on disk, or several that were folded into one."""
-
-    def __init__(self, stream: Stream, thread: int, number: int, size: int) -> None:
-        """Begin with a segment that was never folded."""
-        self.stream = stream
-        self.thread = thread
-        self.number = self.first = number
-        self.size = size
-        self.level = 0  # how often it was folded
-        self.ended: Callable[[], bool] = lambda: True  # whether all its spans have
-
-
-class DiskLimit:
-    """Keeps the files of a process under a limit, as far as folding can.
-
-    Args:
-        folder: of the process.
-        limit_bytes: for closed segments, sums and tables together.
-        tables_bytes: how large the tables are.
-    """
-
-    def __init__(
-        self, folder: str, limit_bytes: int, tables_bytes: Callable[[], int] = lambda: 0
-    ) -> None:
-        """Begin with nothing closed."""
-        self._folder = folder
-        self._limit_bytes = limit_bytes
-        self._tables_bytes = tables_bytes
-        self._incoming: list[Closed] = []
-        self._closed: list[Closed] = []
-        self._kept = self._bytes = 0
-        self.folded_spans = self.folded_segments = 0
-        self.folded_samples = self.folded_counters = 0
-
-    def closed(self, segment: Closed) -> None:
-        """Count a segment that is full; it may be folded once ``segment.ended()``."""
-        self._incoming.append(segment)
-
-    def hold(self) -> None:
-        """Fold until the limit holds, or nothing is left to fold. One caller at a time.
-
-        Raises:
-            OSError: a file cannot be written. Nothing is lost; the next call tries again.
-        """
-        while self._incoming:
-            segment = self._incoming.pop(0)
-            self._bytes += segment.size
-            if segment.stream == Stream.SPANS and self._kept < WHOLE_SEGMENTS:
-                self._kept += 1
-            else:
-                self._closed.append(segment)
-        for segment in [s for s in self._closed if not s.level and s.ended()]:
-            if not self._is_over():
-                return
-            if segment.stream == Stream.SPANS:
-                self._fold_spans(segment)
-            else:
-                self._merge(segment, segment)
-        while self._is_over() and (pair := self._pair()):
-            self._merge(*pair)
-
-    def _is_over(self) -> bool:
-        return self._bytes + self._tables_bytes() > self._limit_bytes
-
-    def _fold_spans(self, segment: Closed) -> None:
-        path = f"{self._folder}/{segment_name(segment.stream, segment.thread, segment.number)}"
-        with open(path, "rb") as file:
-            data = file.read()
-        spans, grown = fold_into_sums(self._folder, segment.thread, segment.number, data)
-        self._closed.remove(segment)
-        self._bytes += grown - segment.size
-        self.folded_spans += spans
-        self.folded_segments += 1
-        os.unlink(path)  # noqa: PTH108  (pathlib is not loaded before the program)
-
-    def _pair(self) -> tuple[Closed, Closed] | None:
-        """Two folded neighbours; those that were folded least, of these the oldest."""
-        best: tuple[Closed, Closed] | None = None
-        for stream in (Stream.SAMPLES, Stream.COUNTERS):
-            row = [s for s in self._closed if s.stream == stream and s.level]
-            for one, next_ in pairwise(row):
-                level = max(one.level, next_.level)
-                if best is None or level < max(best[0].level, best[1].level):
-                    best = one, next_
-        return best
-
-    def _merge(self, first: Closed, last: Closed) -> None:
-        """Put one segment with fewer records in the place of one or of two neighbours."""
-        numbers = sorted({first.number, last.number})
-        paths = [f"{self._folder}/{segment_name(first.stream, 0, n)}" for n in numbers]
-        rows: list[Row] = []
-        before, created_ns, pid = 0, 0, 0
-        layout = SAMPLE if first.stream == Stream.SAMPLES else COUNTER
-        for path in reversed(paths):
-            with open(path, "rb") as file:
-                data = file.read()
-            told = SEGMENT_HEADER.unpack_from(data)
-            pid, created_ns = told[7], told[9]
-            body = data[SEGMENT_HEADER_BYTES:]
-            found = [row for row in layout.iter_unpack(body) if row[0]]
-            before += told[12] if told[10] else len(found)
-            rows = found + rows
-        rows = fold_samples(rows) if first.stream == Stream.SAMPLES else fold_counters(rows)
-        head = SEGMENT_HEADER.pack(
-            SEGMENT_MAGIC, FORMAT_VERSION, first.stream, RECORD_BYTES, len(rows), 0, last.number,
-            pid, 0, created_ns, 1, first.first, before,
-        )  # fmt: skip
-        _replace(paths[-1], head + b"".join(layout.pack(*row) for row in rows))
-        if first is not last:
-            self._closed.remove(first)
-            self._bytes -= first.size
-            os.unlink(paths[0])  # noqa: PTH108
-        elif first.stream == Stream.SAMPLES:
-            self.folded_samples += before
-        else:
-            self.folded_counters += before
-        self._bytes += segment_bytes(len(rows)) - last.size
-        last.size = segment_bytes(len(rows))
-        last.level = max(first.level, last.level) + 1
-        last.first = first.first
 
 
 def _replace(path: str, data: bytes) -> None:
@@ -175,8 +53,25 @@ def _replace(path: str, data: bytes) -> None:
 # ---- spans ----
 
 
-def fold_into_sums(folder: str, thread: int, number: int, segment: bytes) -> tuple[int, int]:
-    """Add the records of a segment to the sums of its thread; returns how many, and bytes more on disk.
+def fold_into_sums(
+    folder: str,
+    thread: int,
+    number: int,
+    segment: bytes,
+    most_bytes: Callable[[int], int] = lambda before: MAX_SUMS * SUM_BYTES,
+) -> tuple[int, int, int]:
+    """Add the records of a segment to the sums of its thread.
+
+    Args:
+        folder: of the process.
+        thread: its index.
+        number: of the segment.
+        segment: the whole file.
+        most_bytes: by the size of the sums up to now, how large they may become; further groups are summed
+            up as `MAX_SUMS` says.
+
+    Returns:
+        how many spans; the size of the sums before and after.
 
     Raises:
         OSError: the sums cannot be read or written; they are as they were.
@@ -196,13 +91,16 @@ def fold_into_sums(folder: str, thread: int, number: int, segment: bytes) -> tup
             groups[row[:4]] = list(row[4:])
     told = SEGMENT_HEADER.unpack_from(segment)
     rows = list(SPAN.iter_unpack(segment[SEGMENT_HEADER_BYTES:]))
-    spans = _sum_up(groups, rows, told[11], told[12] - told[8])
+    most = (most_bytes(size) - SUMS_HEADER_BYTES) // SUM_BYTES
+    # What is in it stays; a kind of its own needs no more.
+    most = min(MAX_SUMS, max(most, len(groups) + len(Kind)))
+    spans = _sum_up(groups, rows, told[11], told[12] - told[8], most)
     head = SUMS_HEADER.pack(
         SUMS_MAGIC, FORMAT_VERSION, number, thread, len(groups), segments + 1, 0
     )
     data = head + b"".join(SUM.pack(*key, *group) for key, group in groups.items())
     _replace(path, data)
-    return spans, len(data) - size
+    return spans, size, len(data)
 
 
 def _sum_up(
@@ -210,6 +108,7 @@ def _sum_up(
     rows: list[tuple[int, ...]],
     label: int,
     since: int,
+    most: int,
 ) -> int:
     """Sum up spans. A parent in an earlier segment keeps its whole time there.
 
@@ -218,6 +117,7 @@ def _sum_up(
         rows: the records of a segment.
         label: of the op with arguments that was open when the segment was made, 0 = none.
         since: its index, counted from the segment's first record: negative.
+        most: groups in all.
     """
     outer, child_ns, has_op = _nested(rows, label, since)
     spans = 0
@@ -226,7 +126,7 @@ def _sum_up(
             continue
         spans += 1
         key = what if kind != Kind.STEP else 0, site, kind, outer[i]
-        if key not in groups and len(groups) >= MAX_SUMS - len(Kind):
+        if key not in groups and len(groups) >= most - len(Kind):
             key = 0, 0, kind, 0
         group = groups.setdefault(key, [0, 0, 0, 0, 0, dur, 0, start, 0])
         ended = not flags & NOT_ENDED
@@ -278,6 +178,44 @@ def _nested(
 # ---- samples and counters ----
 
 
+def merge(folder: str, stream: Stream, first: tuple[int, int], last: int) -> tuple[int, int]:
+    """Put one segment with fewer records in the place of one or of two neighbours.
+
+    Args:
+        folder: of the process.
+        stream: samples or counters.
+        first: number of the earlier one, and of the first that went into it.
+        last: number of the later one, or of the same.
+
+    Returns:
+        how many records there were before anything was folded; the size of the new segment.
+
+    Raises:
+        OSError: a file cannot be read or written. Nothing is lost.
+    """
+    paths = [f"{folder}/{segment_name(stream, 0, n)}" for n in sorted({first[0], last})]
+    rows: list[Row] = []
+    before, created_ns, pid = 0, 0, 0
+    layout = SAMPLE if stream == Stream.SAMPLES else COUNTER
+    for path in reversed(paths):
+        with open(path, "rb") as file:
+            data = file.read()
+        told = SEGMENT_HEADER.unpack_from(data)
+        pid, created_ns = told[7], told[9]
+        found = [row for row in layout.iter_unpack(data[SEGMENT_HEADER_BYTES:]) if row[0]]
+        before += told[12] if told[10] else len(found)
+        rows = found + rows
+    rows = fold_samples(rows) if stream == Stream.SAMPLES else fold_counters(rows)
+    head = SEGMENT_HEADER.pack(
+        SEGMENT_MAGIC, FORMAT_VERSION, stream, RECORD_BYTES, len(rows), 0, last, pid, 0, created_ns,
+        1, first[1], before,
+    )  # fmt: skip
+    _replace(paths[-1], head + b"".join(layout.pack(*row) for row in rows))
+    if len(paths) > 1:
+        os.unlink(paths[0])  # noqa: PTH108  (pathlib is not loaded before the program)
+    return before, segment_bytes(len(rows))
+
+
 def fold_samples(rows: Iterable[Row]) -> list[Row]:
     """Return one sample per (thread, stack, state); a thread's weights add up to what they were.
 
@@ -300,11 +238,7 @@ def fold_samples(rows: Iterable[Row]) -> list[Row]:
         for key in mine:
             weight, cpu = groups[key]
             t += weight
-            low, high = cpu & 0xFFFFFFFF, cpu >> 32
-            if key[2] == 2:
-                low, high = CPU_NOT_KNOWN, 0
-            elif low == CPU_NOT_KNOWN:
-                low -= 1
+            low, high = cpu_halves(cpu if key[2] != 2 else -1)
             found.append((max(t, 1), weight, low, thread, key[1], high))
     return found
 

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from types import CodeType, FrameType
 
+from tinytrace.tracer.caps import CAPS, FURTHER_NAMES, Caps
 from tinytrace.tracer.files import OwnFile
 from tinytrace.tracer.records import (
     ENTRY,
@@ -18,12 +19,6 @@ from tinytrace.tracer.records import (
     Entry,
 )
 
-MAX_SITES = 65536
-MAX_SIGNATURES = 65536
-MAX_BARE_SIGNATURES = 4096  # beyond that: ops without operands
-MAX_STACKS = 1 << 20
-MAX_NAME_BYTES = 64_000_000  # of ops, labels and series; further ones are one name
-FURTHER_NAMES = "(further names)"
 MAX_FRAMES = 512  # a deeper stack loses its outer part
 SITE_INTERNAL, SITE_OURS = 1, 2  # flags of Entry.SITE
 
@@ -34,10 +29,14 @@ class Interning:
     Args:
         hidden: ids of code objects whose frames are in nobody's stack: those of hooks.
         fail: is told when nothing can be written any more.
+        caps: how much.
     """
 
-    def __init__(self, hidden: set[int], fail: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, hidden: set[int], fail: Callable[[BaseException], None], caps: Caps = CAPS
+    ) -> None:
         """Begin closed: what is interned then has id 0."""
+        self._caps = caps
         self._hidden = hidden
         self._fail = fail
         self._file: OwnFile | None = None
@@ -48,22 +47,28 @@ class Interning:
         self._names: dict[tuple[int, str, str], int] = {}
         self._counts = dict.fromkeys(Entry, 0)
         self._signatures: dict[bytes, int] = {}
+        self._bare = 0  # of them, ops without operands
         self._sites: dict[tuple[int, int], tuple[int, int]] = {}
         self._codes: dict[int, CodeType] = {}  # keeps the ids of code objects meaningful
         self._stacks: dict[tuple[int, int], int] = {}
-        self.bytes = self._name_bytes = 0  # of the file; of names
+        self.bytes = self._name_bytes = self._most_bytes = 0  # of the file; of names; it may have
         self.sites_left_out = self.signatures_left_out = self.stacks_left_out = 0
         self.names_left_out = 0
 
     # ---- the file ----
 
-    def open(self, folder: str) -> None:
+    def open(self, folder: str, most_bytes: int) -> None:
         """Begin the file.
+
+        Args:
+            folder: of the process.
+            most_bytes: the size beyond which nothing more is interned.
 
         Raises:
             OSError: it exists, or cannot be written.
         """
         path = f"{folder}/{TABLES_NAME}"
+        self._most_bytes = most_bytes
         self._file = OwnFile(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
             self._write(TABLES_MAGIC + struct.pack("<II", FORMAT_VERSION, 0))
@@ -103,6 +108,9 @@ class Interning:
         except OSError as problem:
             self._fail(problem)
 
+    def _is_full(self, entry_bytes: int) -> bool:
+        return self.bytes + entry_bytes > self._most_bytes
+
     def _next(self, entry: Entry) -> int:
         self._counts[entry] += 1
         return self._counts[entry]
@@ -117,38 +125,40 @@ class Interning:
             return found
         if self._file is None:
             return 0
-        if self._name_bytes > MAX_NAME_BYTES and first != FURTHER_NAMES:
+        full = self._is_full(16 + 4 * (len(first) + len(second)))
+        if (full or self._name_bytes > self._caps.name_bytes) and first != FURTHER_NAMES:
             self.names_left_out += 1
             return 0 if entry == Entry.SERIES else self.name(entry, FURTHER_NAMES, "")
         with self._lock:
             if key not in self._names:
                 number = self._next(entry)
-                self._name_bytes += len(first) + len(second)
                 text = first.encode("utf-8", "surrogatepass")
                 size = b"" if entry == Entry.OP else struct.pack("<I", len(text))
                 rest = second.encode("utf-8", "surrogatepass")
+                self._name_bytes += len(text) + len(rest)
                 self.put(entry, struct.pack("<I", number) + size + text + rest)
                 self._names[key] = number
             return self._names[key]
 
     def signature(self, key: bytes) -> int:
-        """Return the id of a signature's key (see `records`); beyond the cap, of its bare op."""
+        """Return the id of a signature's key (see `records`); beyond the cap, of its op without operands."""
         found = self._signatures.get(key)
         if found is not None:
             return found
-        known = len(self._signatures)
-        if known >= MAX_SIGNATURES:
+        bare = key[:4] + b"\0\0\0\0"
+        if key == bare and self._bare >= self._caps.bare_signatures:
+            return 0
+        with_operands = len(self._signatures) - self._bare
+        full = with_operands >= self._caps.signatures or self._is_full(12 + len(key))
+        if key != bare and full:
             self.signatures_left_out += 1
-            bare = key[:4] + b"\0\0\0\0"
-            if key != bare:
-                return self.signature(bare)
-            if known >= MAX_SIGNATURES + MAX_BARE_SIGNATURES:
-                return 0
+            return self.signature(bare)
         with self._lock:
             if key not in self._signatures:
                 number = self._next(Entry.SIGNATURE)
                 self.put(Entry.SIGNATURE, struct.pack("<I", number) + key)
                 self._signatures[key] = number
+                self._bare += key == bare
             return self._signatures[key]
 
     # ---- call sites and stacks ----
@@ -167,16 +177,17 @@ class Interning:
         found = self._sites.get(key)
         if found is not None:
             return found
-        if self._counts[Entry.SITE] >= MAX_SITES:
+        name = getattr(code, "co_qualname", code.co_name)
+        most_bytes = 24 + 4 * (len(code.co_filename) + len(name))
+        if self._counts[Entry.SITE] >= self._caps.sites or self._is_full(most_bytes):
             self.sites_left_out += 1
             return 0, self._flags(code)
         with self._lock:
             if key not in self._sites:
                 number, flags = self._next(Entry.SITE), self._flags(code)
                 file = code.co_filename.encode("utf-8", "surrogatepass")
-                name = getattr(code, "co_qualname", code.co_name).encode("utf-8", "surrogatepass")
                 head = struct.pack("<IIII", number, frame.f_lineno or 0, flags, len(file))
-                self.put(Entry.SITE, head + file + name)
+                self.put(Entry.SITE, head + file + name.encode("utf-8", "surrogatepass"))
                 self._codes[id(code)] = code
                 self._sites[key] = number, flags
             return self._sites[key]
@@ -216,7 +227,12 @@ class Interning:
             path.pop()
         parent = 0
         for site_id, _flags in reversed(path):
-            parent = self._stack(parent, site_id)
+            inner = self._stack(parent, site_id)
+            if (
+                inner == parent
+            ):  # beyond the cap: what is further in would look like a call from here
+                break
+            parent = inner
         return parent
 
     def _stack(self, parent: int, site_id: int) -> int:
@@ -224,7 +240,7 @@ class Interning:
         found = self._stacks.get(key)
         if found is not None:
             return found
-        if self._counts[Entry.STACK] >= MAX_STACKS:
+        if self._counts[Entry.STACK] >= self._caps.stacks or self._is_full(20):
             self.stacks_left_out += 1
             return parent
         with self._lock:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
+from tinytrace.tracer.caps import CAPS
 from tinytrace.tracer.pyoperands import Hook
 from tinytrace.tracer.pysignatures import Signatures
 from tinytrace.tracer.pyslots import set_handled_traceback
@@ -21,7 +22,7 @@ from tinytrace.tracer.records import Flag, Policy
 from tinytrace.tracer.segments import WORDS_PER_RECORD
 from tinytrace.tracer.thread_writer import MAX_DEPTH, OPEN, UINT32_MAX, ThreadWriter
 
-MAX_PLACES = 65536
+MAX_PLACES = CAPS.sites
 # Plain integers: the operators of enumerations take longer than all the rest of a record.
 COPIES_ONLY, OPAQUE = int(Policy.COPIES_ONLY), int(Policy.OPAQUE)
 RAISED = int(Flag.RAISED)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from tinytrace.tracer.caps import CAPS
 from tinytrace.tracer.pyarrays import ArrayReader
 from tinytrace.tracer.pyoperands import ATTRIBUTES, EXPONENT, Hook, describe
 from tinytrace.tracer.records import MAX_OPERANDS
 
-MAX_GLANCES = 65536  # of all hooks; as many as there may be signatures (`interning.MAX_SIGNATURES`)
+MAX_GLANCES = CAPS.signatures // 2  # of all hooks: a memory; what is beyond is worked out each time
 VALUES_MATTER = ATTRIBUTES | EXPONENT
 # Python's own that are described by their type alone, or by type and value.
 PLAIN_KINDS = frozenset({float, bool, complex, type(None), type})

@@ -51,7 +51,6 @@ SUM_DTYPE = np.dtype(
     [(n, "<u4") for n in ("what", "site", "kind", "outer")] + [(n, "<u8") for n in SUM_FIELDS]
 )
 DTYPES = {Stream.SPANS: SPAN_DTYPE, Stream.SAMPLES: SAMPLE_DTYPE, Stream.COUNTERS: COUNTER_DTYPE}
-CPU_NOT_KNOWN = 0xFFFFFFFF
 LATEST_NS = 2**61  # 73 years: sums of two times stay within 64 bits
 LONGEST_NS = (
     2**53

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from tinytrace.tracer.folding import Closed, DiskLimit
+from tinytrace.tracer.caps import CAPS, Caps
+from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, Closed, DiskLimit, tables_room
 from tinytrace.tracer.interning import Interning
-from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream
+from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream, cpu_halves
 from tinytrace.tracer.segments import (
     HEADER_WORDS,
     WORDS_PER_RECORD,
@@ -36,6 +37,8 @@ from tinytrace.tracer.thread_writer import (
     ThreadWriter,
 )
 
+NO_ROOM = "the disk limit is reached and nothing is left to fold: what found no room is counted as dropped"
+
 
 class Recorder(Protocol):
     """What both recorders do. Ids count from 1, 0 is none; times are CLOCK_MONOTONIC, in ns."""
@@ -43,7 +46,10 @@ class Recorder(Protocol):
     core: str  # "c" or "python"
 
     def open(self, folder: str, disk_limit_bytes: int, /) -> None:
-        """Begin recording into an existing, empty folder; raises OSError when that cannot be."""
+        """Begin recording into an existing, empty folder.
+
+        Raises OSError when that cannot be, ValueError for a limit below `MIN_DISK_LIMIT_BYTES`.
+        """
 
     def close(self) -> None:
         """End recording. Nothing is recorded afterwards; closing twice is fine."""
@@ -77,6 +83,9 @@ class Recorder(Protocol):
 
     def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...], /) -> None:
         """Name the files, by prefix, that are no call sites: libraries', and tinytrace's own."""
+
+    def caps(self, *numbers: int) -> None:
+        """Set how much the next recordings may intern (`tracer.caps`)."""
 
     def reset_after_fork(self) -> None:
         """Forget the parent's recording, in the child of a fork."""
@@ -116,6 +125,7 @@ class PythonRecorder:
         self.local = _thread._local()  # .writer: the calling thread's ThreadWriter
         self._generation = 0
         self._prefixes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._caps = CAPS
         self._forget()
 
     def _forget(self) -> None:
@@ -123,13 +133,13 @@ class PythonRecorder:
         self._generation += 1
         self._folder = ""
         self._lock = _thread.RLock()  # reentrant: signal handlers and finalizers do operations too
-        self._folding = _thread.allocate_lock()
-        self.tables = Interning(self.hidden, self.fail)
+        self.tables = Interning(self.hidden, self.fail, self._caps)
         self.writers: list[ThreadWriter] = []
         self._by_ident: dict[int, ThreadWriter] = {}
         self._samples = RecordWriter(Stream.SAMPLES, SAMPLE)
         self._counters = RecordWriter(Stream.COUNTERS, COUNTER)
-        self._disk = DiskLimit("", 0)
+        self._disk = DiskLimit("", MIN_DISK_LIMIT_BYTES)
+        self._no_room_said = False
         self._error = self._dropped = 0
 
     def open(self, folder: str, disk_limit_bytes: int, /) -> None:
@@ -137,6 +147,7 @@ class PythonRecorder:
 
         Raises:
             OSError: the folder is not there, or cannot be written to.
+            ValueError: the limit is too small to work with.
             RuntimeError: already recording, or this machine's byte order is not supported.
         """
         if self.tables.is_open:
@@ -145,15 +156,14 @@ class PythonRecorder:
             raise RuntimeError("recording needs a little-endian machine")
         self._forget()
         self._folder = os.fspath(folder)
-        tables = self.tables
-        self._disk = DiskLimit(self._folder, disk_limit_bytes, lambda: tables.bytes)
-        tables.open(self._folder)
+        self._disk = DiskLimit(self._folder, disk_limit_bytes)
+        self.tables.open(self._folder, tables_room(disk_limit_bytes))
         try:
             keep_reserve(self._folder)
             for stream in (self._samples, self._counters):
-                stream.roll(self._folder, self.clock)
+                self._roll_stream(stream)
         except OSError:
-            tables.close()
+            self.tables.close()
             raise
         self.tables.internal(*self._prefixes)
         self.active = True
@@ -234,6 +244,10 @@ class PythonRecorder:
         self._prefixes = tuple(prefixes), tuple(ours)
         self.tables.internal(*self._prefixes)
 
+    def caps(self, *numbers: int) -> None:
+        """See `Recorder.caps`."""
+        self._caps = Caps(*numbers)
+
     # ---- threads ----
 
     def enter(self) -> ThreadWriter | None:
@@ -253,9 +267,10 @@ class PythonRecorder:
             return  # open spans may be ended by another thread
         used = writer.next - (HEADER_WORDS - writer.shift) // WORDS_PER_RECORD
         number = writer.number - 1
+        opened = writer.words.nbytes
         size = shorten_segment(self._folder, writer.words, writer.index, number, used)
         writer.let_go()
-        self._disk.closed(Closed(Stream.SPANS, writer.index, number, size))
+        self._disk.closed(Closed(Stream.SPANS, writer.index, number, opened, size))
 
     def thread(self, ident: int, native_id: int) -> ThreadWriter:
         """Return a thread's writer; native id 0: not known.
@@ -297,46 +312,47 @@ class PythonRecorder:
             return None
         writer.rolling = True  # a finalizer's op may come in between
         try:
-            self._roll(writer)
+            if self._roll(writer):
+                return writer
         except (OSError, MemoryError) as problem:
             self.fail(problem)
-            self._dropped += 1
-            return None
         finally:
             writer.rolling = False
-        return writer
+        self._dropped += 1
+        return None
 
-    def _roll(self, writer: ThreadWriter) -> None:
+    def _roll(self, writer: ThreadWriter) -> bool:
         first = writer.next
-        mapped, capacity = make_segment(
-            self._folder,
-            Stream.SPANS,
-            writer.index,
-            writer.number,
-            first,
-            self.clock(),
-            writer.around(),
-        )
-        full = Closed(Stream.SPANS, writer.index, writer.number - 1, writer.words.nbytes)
-        if full.size:
+        if len(writer.words):  # first: it may have to be folded to make room
+            size = writer.words.nbytes
+            full = Closed(Stream.SPANS, writer.index, writer.number - 1, size, size)
             stack, began = writer.stack, (HEADER_WORDS - writer.shift) // WORDS_PER_RECORD
             full.ended = lambda: not any(began <= n < first for n in stack)
+            writer.words = memoryview(b"")
             self._disk.closed(full)
+        capacity = self._disk.reserve(Stream.SPANS, writer.number)
+        if not capacity:
+            self._no_room()
+            return False
+        try:
+            mapped = make_segment(
+                self._folder, Stream.SPANS, writer.index, writer.number, capacity, first,
+                self.clock(), writer.around(),
+            )  # fmt: skip
+        except OSError:
+            self._disk.give_back(Stream.SPANS, writer.number, capacity)
+            raise
         writer.words = memoryview(mapped).cast("Q")
         writer.shift = HEADER_WORDS - first * WORDS_PER_RECORD
         writer.number += 1
         writer.end = first + capacity
-        self._hold()
+        return True
 
-    def _hold(self) -> None:
-        """Keep the disk limit. Where that fails now, the next full segment is another chance."""
-        if self._folding.acquire(blocking=False):
-            try:
-                self._disk.hold()
-            except (OSError, MemoryError):
-                return
-            finally:
-                self._folding.release()
+    def _no_room(self) -> None:
+        """Nothing is left to fold: what finds no room is counted, and recording goes on."""
+        if not self._no_room_said:
+            self._no_room_said = True
+            self.put(Entry.WARNING, NO_ROOM.encode())
 
     def _begin(self, kind: int, what: int) -> tuple[ThreadWriter, int, memoryview, int] | None:
         """Begin a span of the caller's caller: writer, number, segment, first word; None: not."""
@@ -384,19 +400,28 @@ class PythonRecorder:
 
     # ---- samples and counters ----
 
+    def _roll_stream(self, stream: RecordWriter) -> bool:
+        if full := stream.retire():
+            number, size = full
+            self._disk.closed(Closed(stream.stream, 0, number, size, size))
+        capacity = self._disk.reserve(stream.stream, stream.number)
+        if capacity:
+            stream.roll(self._folder, capacity, self.clock())
+        else:
+            self._no_room()
+        return capacity > 0
+
     def _record(self, stream: RecordWriter, values: tuple[float, ...]) -> None:
         if not self.active:
             return
         try:
             with self._lock:
-                closed = stream.write(self._folder, self.clock, values)
-                if closed is not None:
-                    self._disk.closed(Closed(stream.stream, 0, *closed))
+                if stream.is_full and not self._roll_stream(stream):
+                    self._dropped += 1
+                else:
+                    stream.write(values)
         except (OSError, MemoryError) as problem:
             self.fail(problem)
-            return
-        if closed is not None:
-            self._hold()
 
     def counter(self, series: int, value: float, t_ns: int = 0, /) -> None:
         """See `Recorder.counter`."""
@@ -405,8 +430,8 @@ class PythonRecorder:
 
     def sample(self, t_ns: int, weight_ns: int, cpu_ns: int, thread: int, stack: int) -> None:
         """Record a stack sample; CPU time −1: not known."""
-        known = cpu_ns if 0 <= cpu_ns < UINT32_MAX else UINT32_MAX
-        self._record(self._samples, (t_ns, weight_ns, known, thread, stack, 0))
+        low, high = cpu_halves(cpu_ns)
+        self._record(self._samples, (t_ns, weight_ns, low, thread, stack, high))
 
 
 _recording: list[PythonRecorder] = []

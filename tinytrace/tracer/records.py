@@ -56,6 +56,21 @@ SAMPLE = struct.Struct("<QQIIII")
 # t_ns, value, series, 0, 0
 COUNTER = struct.Struct("<QdIIQ")
 RECORD_BYTES = 32
+CPU_NOT_KNOWN = 0xFFFFFFFF
+
+
+def cpu_halves(cpu_ns: int) -> tuple[int, int]:
+    """Return how a sample's CPU time is written, low and high half; −1: not known.
+
+    Example:
+        >>> cpu_halves(5), cpu_halves(2**32), cpu_halves(2**32 - 1), cpu_halves(-1)
+        ((5, 0), (0, 1), (4294967294, 0), (4294967295, 0))
+    """
+    if cpu_ns < 0:
+        return CPU_NOT_KNOWN, 0
+    low = cpu_ns & 0xFFFFFFFF
+    return low - (low == CPU_NOT_KNOWN), cpu_ns >> 32
+
 
 # Folding bounds the disk. Samples and counters: one segment, or several in a row, are replaced by one with
 # fewer records, written beside and renamed over the last of them before the others are deleted; so a reader

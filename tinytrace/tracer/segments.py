@@ -9,7 +9,6 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from tinytrace.tracer.records import (
@@ -51,11 +50,12 @@ def make_segment(  # noqa: PLR0917
     stream: Stream,
     thread: int,
     number: int,
+    capacity: int,
     first_index: int,
     created_ns: int,
     around: tuple[int, int] = (0, 0),
-) -> tuple[mmap.mmap, int]:
-    """Create a segment and map it; returns the map and how many records it holds.
+) -> mmap.mmap:
+    """Create a segment for so many records, and map it.
 
     Its blocks are allocated before it is mapped: a full disk is an error here, not a SIGBUS later.
     The map goes away with the last reference to it.
@@ -63,7 +63,6 @@ def make_segment(  # noqa: PLR0917
     Raises:
         OSError: no space, no such folder, too many maps. Nothing is left behind.
     """
-    capacity = (CAPACITY if number else FIRST_CAPACITY)[stream]
     size = segment_bytes(capacity)
     path = f"{folder}/{segment_name(stream, thread, number)}"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -79,7 +78,7 @@ def make_segment(  # noqa: PLR0917
         mapped, 0, SEGMENT_MAGIC, FORMAT_VERSION, stream, RECORD_BYTES, capacity, thread, number,
         os.getpid(), first_index, created_ns, 0, *around,
     )  # fmt: skip
-    return mapped, capacity
+    return mapped
 
 
 def _map(fd: int, size: int) -> mmap.mmap:
@@ -152,44 +151,45 @@ class RecordWriter:
         self._pack_rest = struct.Struct(f"<{layout.format.removeprefix('<Q')}").pack_into
         self._map: mmap.mmap | None = None
         self._position = self._end = 0
-        self._number = self.written = 0
+        self.number = self.written = 0  # of the next segment; records
 
     def let_go(self) -> None:
         """End the stream; its map goes away."""
         self._map = None
 
-    def write(
-        self, folder: str, clock: Callable[[], int], values: tuple[float, ...]
-    ) -> tuple[int, int] | None:
-        """Append a record; returns number and size of the segment that it found full, if it did.
+    @property
+    def is_full(self) -> bool:
+        """Whether the next record needs another segment."""
+        return self._map is None or self._position == self._end
 
-        Raises:
-            OSError: there is no room for another segment.
-        """
-        closed = None
+    def write(self, values: tuple[float, ...]) -> None:
+        """Append a record; there is room for it."""
         mapped = self._map
-        if self._position == self._end or mapped is None:
-            if mapped is not None:
-                closed = self._number - 1, self._end
-            mapped = self.roll(folder, clock)
+        assert mapped is not None
         time, *rest = values
         self._pack_rest(mapped, self._position + TIME.size, *rest)
         TIME.pack_into(mapped, self._position, time)  # last: this makes it a record
         self._position += RECORD_BYTES
         self.written += 1
-        return closed
 
-    def roll(self, folder: str, clock: Callable[[], int]) -> mmap.mmap:
-        """Make the next segment; returns its map.
+    def retire(self) -> tuple[int, int] | None:
+        """Let go of the full segment; returns its number and size, None: there is none."""
+        if self._map is None:
+            return None
+        self._map = None
+        return self.number - 1, self._end
+
+    def roll(self, folder: str, capacity: int, now_ns: int) -> None:
+        """Make the next segment, for so many records.
 
         The first one is made at the start and not by the sampling thread with its first record: a process
         that was just forked may be about to close every file and to open its own.
 
         Raises:
-            OSError: there is no room for it.
+            OSError: the disk is full.
         """
-        mapped, capacity = make_segment(folder, self.stream, 0, self._number, self.written, clock())
-        self._map = mapped
-        self._number += 1
+        self._map = make_segment(
+            folder, self.stream, 0, self.number, capacity, self.written, now_ns
+        )
+        self.number += 1
         self._position, self._end = SEGMENT_HEADER_BYTES, segment_bytes(capacity)
-        return mapped

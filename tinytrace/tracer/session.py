@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from tinytrace.errors import StoreError, TinytraceError, UsageError
 from tinytrace.tracer import annotate, forks, modules
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
-from tinytrace.tracer.audit import self_audit
+from tinytrace.tracer.audit import LEFT_OUT, left_out, self_audit
+from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
 from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.machine import machine, numerics
@@ -46,7 +47,7 @@ class Options:
         sampler: ``thread`` (a thread of this process), ``py-spy`` (from outside), ``none``.
         native: with py-spy: C frames too.
         budget_bytes: size that the trace file should not exceed.
-        disk_limit_bytes: size that the segments of a process should not exceed while recording.
+        disk_limit_bytes: what the files of a process take at most while recording.
         ops: record NumPy's operations.
         children: record the processes that the program starts.
     """
@@ -70,6 +71,11 @@ class Options:
             raise UsageError(f"no such sampler: {self.sampler}; there are {', '.join(SAMPLERS)}")
         if not 1 <= self.rate_hz <= MAX_RATE_HZ:
             raise UsageError(f"the rate must be 1 to {MAX_RATE_HZ} Hz, not {self.rate_hz:g}")
+        if self.disk_limit_bytes < MIN_DISK_LIMIT_BYTES:
+            least = f"{MIN_DISK_LIMIT_BYTES:,} bytes"
+            raise UsageError(
+                f"the disk limit must be at least {least}, not {self.disk_limit_bytes:,}"
+            )
 
 
 def load_core(name: str = "") -> Any:
@@ -339,12 +345,15 @@ class Session:
             return
         if self._tick:
             self._tick()
+        beyond_caps = self._left_out()  # of the program, and not of what measures the cost
         cost = self._op_cost()
         self._active = False
         while len(self._undo) > 1:  # all but closing the store
             self._undo_one()
         try:
-            self._put_meta(end_ns=time.monotonic_ns(), audit=self._audit(cost))
+            self._put_meta(end_ns=time.monotonic_ns(), audit=self._audit(cost) | beyond_caps)
+            for text in left_out(beyond_caps):
+                self._recorder.put(Entry.WARNING, text.encode())
         except Exception:
             self._recorder.put(Entry.WARNING, b"the self-audit could not be written")
         self._put_numerics()
@@ -357,6 +366,10 @@ class Session:
             return
         with contextlib.suppress(Exception), modules.as_before(self._path):
             self._put_meta(numerics=numerics())
+
+    def _left_out(self) -> dict[str, int]:
+        stats = self._recorder.stats()
+        return {key: stats[key] for key in LEFT_OUT}
 
     def _undo_one(self) -> None:
         try:

@@ -51,11 +51,13 @@ static uint64_t rate(reading from, reading to) { /* ns per tick, 32.32 bits; 0 =
     return r >> 36 ? 0 : (uint64_t)r; /* below 16 ns per tick: above 62.5 MHz */
 }
 
-/* Called when the core is loaded and again when a recording begins: the sooner the first reading, the sooner the second one can give
+/* Called when the core is loaded (`is_clock` is found out then) and again when a recording begins: the sooner the first reading, the sooner the second one can give
    the rate. Not from one older than RECENT_NS, since the machine may have slept in between. */
 void span_clock_start(void) {
+    static int is_clock = -1;
+    if (is_clock < 0) is_clock = counter_is_clock();
     span_clock.on = 0;
-    usable = counter_is_clock();
+    usable = is_clock; /* a clock that the kernel has given up since is noticed by LOST_NS */
     if (usable && now_ns() - last.ns > RECENT_NS) last = read_both();
 }
 

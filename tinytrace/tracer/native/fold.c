@@ -48,7 +48,7 @@ static int replace_file(const char *name, const void *head, size_t head_bytes, c
 
 /* ---- spans ---- */
 
-typedef struct { sum_record *records; uint32_t *slots, count; } sums;
+typedef struct { sum_record *records; uint32_t *slots, count, most; } sums;
 
 static sum_record *sum_of(sums *s, uint32_t what, uint32_t site, uint32_t kind, uint32_t outer, const span_record *x) {
     uint64_t h = mix(mix(mix(mix(0, what), site), kind), outer);
@@ -56,7 +56,7 @@ static sum_record *sum_of(sums *s, uint32_t what, uint32_t site, uint32_t kind, 
         sum_record *r = s->slots[i] ? &s->records[s->slots[i] - 1] : NULL;
         if (r && r->what == what && r->site == site && r->kind == kind && r->outer == outer) return r;
         if (r) continue;
-        if (s->count >= MAX_SUMS - KINDS && (what || site || outer)) return sum_of(s, 0, 0, kind, 0, x); /* "others" */
+        if (s->count >= s->most - KINDS && (what || site || outer)) return sum_of(s, 0, 0, kind, 0, x); /* "others" */
         r = &s->records[s->count++];
         *r = (sum_record){.what = what, .site = site, .kind = kind, .outer = outer, .min_ns = x ? x->dur_ns : 0, .start_ns = x ? x->start_ns : 0};
         s->slots[i] = s->count;
@@ -66,6 +66,7 @@ static sum_record *sum_of(sums *s, uint32_t what, uint32_t site, uint32_t kind, 
 
 static int sums_read(sums *s, const char *name, uint32_t *segments, size_t *bytes) {
     s->count = 0;
+    s->most = MAX_SUMS;
     s->records = malloc(MAX_SUMS * sizeof *s->records);
     s->slots = calloc(2 * MAX_SUMS, sizeof *s->slots);
     *bytes = *segments = 0;
@@ -124,7 +125,17 @@ static uint32_t sum_up(sums *s, const span_record *spans, uint32_t n, const nest
     return count;
 }
 
-int64_t fold_spans(closed *c) {
+/* Sums may take a share of the disk limit in all, and those of a thread what can be written beside them. */
+static void limit_sums(sums *s, uint64_t before, uint64_t bytes) {
+    uint64_t others = rec.sums_bytes - (before ? on_disk(before) : 0), share = disk_share();
+    bytes = smaller(smaller(bytes, fold_room()), share > others ? share - others : 0);
+    uint64_t rows = bytes > sizeof(sums_header) ? (bytes - sizeof(sums_header)) / sizeof *s->records : 0;
+    if (rows < s->count + KINDS) rows = s->count + KINDS; /* what is in it stays; a kind of its own needs no more */
+    s->most = (uint32_t)smaller(rows, MAX_SUMS);
+}
+
+/* may_grow_bytes: by how much the files may grow together. */
+int64_t fold_spans(closed *c, uint64_t may_grow_bytes) {
     char name[64], sums_name[64];
     size_t bytes, before;
     uint32_t segments;
@@ -139,6 +150,7 @@ int64_t fold_spans(closed *c) {
     if (done) {
         const span_record *spans = (const span_record *)(data + SEGMENT_HEADER_BYTES);
         nest((const segment_header *)data, spans, n, t);
+        limit_sums(&s, before, before + c->bytes + may_grow_bytes);
         uint32_t count = sum_up(&s, spans, n, t);
         sums_header head = {.version = FORMAT_VERSION, .last = c->number, .thread = c->thread, .count = s.count, .segments = segments + 1};
         memcpy(head.magic, "TTSUMMA1", 8);
@@ -147,6 +159,7 @@ int64_t fold_spans(closed *c) {
         if (done) {
             rec.folded_spans += count;
             rec.folded_segments++;
+            rec.sums_bytes += on_disk(after) - (before ? on_disk(before) : 0);
             unlinkat(rec.folder_fd, name, 0);
         }
     }
@@ -154,7 +167,7 @@ int64_t fold_spans(closed *c) {
     free(t);
     free(s.records);
     free(s.slots);
-    return done ? (int64_t)after - (int64_t)before - (int64_t)c->bytes : FOLD_FAILED;
+    return done ? (int64_t)on_disk(after) - (before ? (int64_t)on_disk(before) : 0) - (int64_t)on_disk(c->bytes) : FOLD_FAILED;
 }
 
 /* ---- samples and counters ---- */
@@ -272,9 +285,9 @@ int64_t fold_records(closed *first, closed *last) {
     }
     if (done) {
         size_t bytes = SEGMENT_HEADER_BYTES + (size_t)n * RECORD_BYTES;
-        grown = (int64_t)bytes - (int64_t)last->bytes;
+        grown = (int64_t)on_disk(bytes) - (int64_t)on_disk(last->bytes);
         if (first != last) {
-            grown -= (int64_t)first->bytes;
+            grown -= (int64_t)on_disk(first->bytes);
             unlinkat(rec.folder_fd, segment_path(name, sizeof name, first->stream, 0, first->number), 0);
         } else if (first->stream == STREAM_SAMPLES) {
             rec.folded_samples += before;

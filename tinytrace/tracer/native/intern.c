@@ -38,7 +38,7 @@ static slot *table_add(table *t, uint64_t hash, uint32_t id) {
     }
 
 /* ---- sites: (code, instruction) ---- */
-enum { MAX_SITES = 1 << 18, MAX_SIGNATURES = 1 << 20, MAX_STACKS = 1 << 20 };
+cap_numbers caps;
 typedef struct { PyCodeObject *code; int lasti; uint32_t flags; } site_entry; /* a strong reference keeps the address meaningful */
 static site_entry *sites;
 static uint32_t n_sites, sites_room;
@@ -58,26 +58,34 @@ static int starts_with_any(PyObject *text, PyObject *prefixes) {
 }
 
 static site site_new(PyCodeObject *code, int lasti, uint64_t hash) {
-    if (n_sites == MAX_SITES) { rec.sites_left_out++; return (site){0, 0}; }
-    if (n_sites == sites_room) {
-        site_entry *more = realloc(sites, (sites_room ? sites_room * 2 : 1024) * sizeof *sites);
-        if (!more) return (site){0, 0};
-        sites = more;
-        sites_room = sites_room ? sites_room * 2 : 1024;
-    }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    uint32_t flags = 0;
-    if (starts_with_any(code->co_filename, internal_prefixes)) flags |= SITE_INTERNAL;
-    if (starts_with_any(code->co_filename, our_prefixes)) flags |= SITE_INTERNAL | SITE_OURS;
-    uint32_t id = ++n_sites;
-    sites[id - 1] = (site_entry){(PyCodeObject *)Py_NewRef(code), lasti, flags};
-    table_add(&site_table, hash, id);
 #if PY_VERSION_HEX >= 0x030B0000
     PyObject *name = code->co_qualname;
 #else
     PyObject *name = code->co_name;
 #endif
+    uint64_t most_bytes = 24 + 4 * (uint64_t)(PyUnicode_GET_LENGTH(code->co_filename) + PyUnicode_GET_LENGTH(name));
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    uint32_t flags = 0;
+    if (starts_with_any(code->co_filename, internal_prefixes)) flags |= SITE_INTERNAL;
+    if (starts_with_any(code->co_filename, our_prefixes)) flags |= SITE_INTERNAL | SITE_OURS;
+    int full = n_sites >= caps.sites || tables_full(most_bytes);
+    if (!full && n_sites == sites_room) {
+        site_entry *more = realloc(sites, (sites_room ? sites_room * 2 : 1024) * sizeof *sites);
+        if (more) {
+            sites = more;
+            sites_room = sites_room ? sites_room * 2 : 1024;
+        }
+        full = !more;
+    }
+    if (full) {
+        rec.sites_left_out++;
+        PyErr_Restore(type, value, traceback);
+        return (site){0, flags};
+    }
+    uint32_t id = ++n_sites;
+    sites[id - 1] = (site_entry){(PyCodeObject *)Py_NewRef(code), lasti, flags};
+    table_add(&site_table, hash, id);
     PyObject *file_bytes = PyUnicode_AsEncodedString(code->co_filename, "utf-8", "surrogatepass");
     PyObject *name_bytes = PyUnicode_AsEncodedString(name, "utf-8", "surrogatepass");
     int line = PyCode_Addr2Line(code, lasti);
@@ -117,8 +125,8 @@ uint32_t site_of_caller(site_hint *hint) {
         if (!code) continue;
         if (hint->code == code && hint->lasti == lasti) return hint->id;
         site s = site_intern(code, lasti);
-        if (s.id && !(s.flags & SITE_INTERNAL)) {
-            *hint = (site_hint){code, lasti, s.id};
+        if (!(s.flags & SITE_INTERNAL)) { /* 0: beyond the cap, and no other frame is the call site */
+            if (s.id) *hint = (site_hint){code, lasti, s.id};
             return s.id;
         }
         if (!innermost) innermost = s.id;
@@ -139,7 +147,7 @@ static uint32_t stack_intern(uint32_t parent, uint32_t site_id) {
 #define RESULT(id) id
     TABLE_FIND(stack_table, hash, id, stacks[id - 1].parent == parent && stacks[id - 1].site == site_id)
 #undef RESULT
-    if (n_stacks == MAX_STACKS) { rec.stacks_left_out++; return parent; }
+    if (n_stacks >= caps.stacks || tables_full(20)) { rec.stacks_left_out++; return parent; }
     if (n_stacks == stacks_room) {
         stack_entry *more = realloc(stacks, (stacks_room ? stacks_room * 2 : 1024) * sizeof *stacks);
         if (!more) return parent;
@@ -171,14 +179,18 @@ uint32_t stack_of(PyThreadState *tstate) {
     }
     while (n && path[n - 1].flags & SITE_OURS) n--;
     uint32_t id = 0;
-    while (n) id = stack_intern(id, path[--n].id);
+    while (n) {
+        uint32_t inner = stack_intern(id, path[--n].id);
+        if (inner == id) break; /* beyond the cap: what is further in would look like a call from here */
+        id = inner;
+    }
     return id;
 }
 
 /* ---- signatures: keys of 64-bit words ---- */
 typedef struct { uint64_t *key; uint32_t words; } signature_entry;
 static signature_entry *signatures;
-static uint32_t n_signatures, signatures_room;
+static uint32_t n_signatures, n_bare, signatures_room;
 static table signature_table;
 
 static uint32_t signature_find(const uint64_t *key, uint32_t words);
@@ -213,11 +225,12 @@ static uint32_t signature_find(const uint64_t *key, uint32_t words) {
 #define RESULT(id) id
     TABLE_FIND(signature_table, hash, id, same_key(&signatures[id - 1], key, words))
 #undef RESULT
-    if (n_signatures >= MAX_SIGNATURES) {
+    uint64_t bare = key[0] & 0xFFFFFFFFull; /* the op alone, operands not known */
+    int is_bare = words == 1 && key[0] == bare;
+    if (is_bare && n_bare >= caps.bare_signatures) return 0;
+    if (!is_bare && (n_signatures - n_bare >= caps.signatures || tables_full(12 + bytes))) {
         rec.signatures_left_out++;
-        if (words == 1 && n_signatures >= MAX_SIGNATURES + 4096) return 0;
-        uint64_t bare = key[0] & 0xFFFFFFFFull; /* the op alone, operands not known */
-        if (words > 1 || key[0] != bare) return signature_find(&bare, 1);
+        return signature_find(&bare, 1);
     }
     if (n_signatures == signatures_room) {
         signature_entry *more = realloc(signatures, (signatures_room ? signatures_room * 2 : 1024) * sizeof *signatures);
@@ -229,6 +242,7 @@ static uint32_t signature_find(const uint64_t *key, uint32_t words) {
     if (!copy) return 0;
     memcpy(copy, key, bytes);
     uint32_t id = ++n_signatures;
+    n_bare += (uint32_t)is_bare;
     signatures[id - 1] = (signature_entry){copy, words};
     table_add(&signature_table, hash, id);
     store_put(ENTRY_SIGNATURE, &id, sizeof id, key, bytes);
@@ -238,7 +252,7 @@ static uint32_t signature_find(const uint64_t *key, uint32_t words) {
 void intern_reset(void) {
     for (uint32_t i = 0; i < n_sites; i++) Py_DECREF(sites[i].code);
     for (uint32_t i = 0; i < n_signatures; i++) free(signatures[i].key);
-    n_sites = n_signatures = n_stacks = 0;
+    n_sites = n_signatures = n_bare = n_stacks = 0;
     cut_said = 0;
     table *tables[] = {&site_table, &signature_table, &stack_table};
     for (int i = 0; i < 3; i++) {

@@ -11,17 +11,48 @@
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER, answered = PTHREAD_COND_INITIALIZER;
 static pthread_t keeper;
-static int running, stopping, want_spare;
-static segment *spare, *full, **full_end = &full; /* guarded by `lock` */
+
+/* All of this is guarded by `lock`. */
+enum { SMALL, LARGE, SPARES };
+static const char *const SPARE_NAME[SPARES] = {"spare-first", "spare"};
+static const size_t SPARE_SIZE[SPARES] = {FIRST_BYTES, SPARE_BYTES};
+static int running, stopping, want[SPARES];
+static segment *spare[SPARES], *full, **full_end = &full;
+static uint64_t open_bytes, closed_bytes; /* of the files of segments and sums: those written to, spare or on their way here; the others */
+static uint64_t fold_bytes;               /* by how much a fold may make them grow */
+static int asked, in_vain;                /* somebody waits for room; the last one did so in vain, and no segment was closed since */
 
 /* Closed segments that are whole on disk and may be folded, in order of closing; how many span segments never are: the keeper's own. */
 static closed *whole, **whole_end = &whole;
 static uint32_t kept;
 enum { WHOLE_SEGMENTS = 2 };
 
-static int over(void) { return rec.closed_bytes + rec.tables_bytes > rec.disk_limit_bytes; }
+static uint64_t free_bytes(void) {
+    uint64_t used = open_bytes + closed_bytes + fold_bytes, room = disk_room();
+    return used < room ? room - used : 0;
+}
+
+static int over(void) {
+    pthread_mutex_lock(&lock);
+    int is_over = free_bytes() < disk_ahead();
+    pthread_mutex_unlock(&lock);
+    return is_over;
+}
+
+static int reserve(uint64_t bytes, int large) {
+    if (free_bytes() < bytes || (large && open_bytes + bytes > disk_share())) return 0;
+    open_bytes += bytes;
+    return 1;
+}
+
+static void account(int64_t opened, int64_t closed) {
+    pthread_mutex_lock(&lock);
+    open_bytes += (uint64_t)opened;
+    closed_bytes += (uint64_t)closed;
+    pthread_mutex_unlock(&lock);
+}
 
 /* Two folded neighbours; those that were folded least, of these the oldest. */
 static int find_pair(closed **first, closed **second) {
@@ -31,7 +62,7 @@ static int find_pair(closed **first, closed **second) {
         for (closed *c = whole; c; c = c->next) {
             if (c->stream != stream || !c->level) continue;
             uint32_t level = before && before->level > c->level ? before->level : c->level;
-            if (before && level < least) { least = level; *first = before; *second = c; }
+            if (before && level < least && before->bytes + c->bytes <= fold_room()) { least = level; *first = before; *second = c; }
             before = c;
         }
     }
@@ -46,24 +77,41 @@ static void forget(closed *c) {
     free(c);
 }
 
-/* Fold the oldest segments until the limit holds. What fails is tried again after the next segment. */
-static void bound_disk(void) {
-    if (files_ours() != 0) return;
+/* What is free may be used by a fold: a thread's sums can grow by more than the segment that goes into them. */
+static int64_t fold(closed *c) {
+    if (c->stream != STREAM_SPANS) return fold_records(c, c);
+    pthread_mutex_lock(&lock);
+    uint64_t may_grow = fold_bytes = free_bytes();
+    pthread_mutex_unlock(&lock);
+    return fold_spans(c, may_grow);
+}
+
+static void folded(int64_t grown) {
+    pthread_mutex_lock(&lock);
+    fold_bytes = 0;
+    if (grown != FOLD_FAILED) closed_bytes += (uint64_t)grown;
+    pthread_mutex_unlock(&lock);
+}
+
+/* Fold the oldest segments until the next ones have room. What fails is tried again after the next segment. 0 = they have room. */
+static int bound_disk(void) {
+    if (files_ours() != 0) return -1;
     for (closed *c = whole, *next; c && over(); c = next) {
         next = c->next;
         if (c->level) continue;
-        int64_t grown = c->stream == STREAM_SPANS ? fold_spans(c) : fold_records(c, c);
-        if (grown == FOLD_FAILED) return;
-        rec.closed_bytes += (uint64_t)grown;
+        int64_t grown = fold(c);
+        folded(grown);
+        if (grown == FOLD_FAILED) return -1;
         if (c->stream == STREAM_SPANS) forget(c);
     }
     closed *first, *second;
     while (over() && find_pair(&first, &second)) {
         int64_t grown = fold_records(first, second);
-        if (grown == FOLD_FAILED) return;
-        rec.closed_bytes += (uint64_t)grown;
+        folded(grown);
+        if (grown == FOLD_FAILED) return -1;
         forget(first);
     }
+    return over() ? -1 : 0;
 }
 
 /* A thread that has ended leaves most of its last segment empty: a program may start any number of threads. */
@@ -78,9 +126,10 @@ static void shorten(segment *s) {
 }
 
 static void close_segment(segment *s) {
+    int64_t opened = (int64_t)on_disk(s->bytes);
     if (s->used && s->used < s->capacity) shorten(s);
     else munmap(s->map, s->bytes);
-    if (s->retired != LAST_OF_ALL) rec.closed_bytes += s->bytes;
+    account(-opened, (int64_t)on_disk(s->bytes));
     int whole_for_good = s->retired == LAST_OF_ALL || (s->stream == STREAM_SPANS && kept < WHOLE_SEGMENTS);
     if (s->stream == STREAM_SPANS) kept++;
     closed *c = whole_for_good ? NULL : malloc(sizeof *c);
@@ -97,31 +146,57 @@ static void touch(segment *s) {
     for (size_t at = 0; at < s->bytes; at += 4096) *(volatile char *)(s->map + at) = 0;
 }
 
+static void make_spares(const int *make, segment **made) {
+    for (int i = 0; i < SPARES; i++) {
+        if (!make[i] || made[i]) continue;
+        pthread_mutex_lock(&lock);
+        int room = reserve(on_disk(SPARE_SIZE[i]), i == LARGE);
+        pthread_mutex_unlock(&lock);
+        if (!room) continue;
+        made[i] = segment_make(SPARE_NAME[i], SPARE_SIZE[i]);
+        if (made[i]) touch(made[i]);
+        else account(-(int64_t)on_disk(SPARE_SIZE[i]), 0);
+    }
+}
+
 static void *keep(void *unused) {
     pthread_setname_np(pthread_self(), "tinytrace-store");
     pthread_mutex_lock(&lock);
     while (!stopping || full) {
-        if (!full && !want_spare) { pthread_cond_wait(&wake, &lock); continue; }
-        segment *done = full;
-        int make = want_spare && !spare && !stopping;
+        if (!full && !asked && !want[SMALL] && !want[LARGE]) { pthread_cond_wait(&wake, &lock); continue; }
+        segment *done = full, *made[SPARES] = {NULL, NULL};
+        int make[SPARES], asking = asked;
+        for (int i = 0; i < SPARES; i++) {
+            make[i] = want[i] && !spare[i] && !stopping;
+            want[i] = 0;
+        }
         full = NULL;
         full_end = &full;
-        want_spare = 0;
         pthread_mutex_unlock(&lock);
-        segment *made = make ? segment_make("spare", SPARE_BYTES) : NULL;
-        if (made) touch(made);
+        make_spares(make, made);
         while (done) { segment *next = done->next; close_segment(done); done = next; }
-        bound_disk();
+        int bounded = bound_disk();
+        if (!asking) make_spares(make, made);
         pthread_mutex_lock(&lock);
-        if (made) spare = made;
+        for (int i = 0; i < SPARES; i++) {
+            if (made[i]) spare[i] = made[i];
+            else if (asking) want[i] |= make[i]; /* who waits comes first */
+        }
+        if (asking) {
+            asked = 0;
+            in_vain = bounded != 0 && !full;
+            pthread_cond_broadcast(&answered);
+        }
     }
+    pthread_cond_broadcast(&answered);
     pthread_mutex_unlock(&lock);
     return unused;
 }
 
 int keeper_start(void) {
     sigset_t all, before;
-    stopping = want_spare = 0;
+    stopping = want[LARGE] = 0;
+    want[SMALL] = 1; /* the first thread's: its pages are written to before its first op comes */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* the program's signals go to the program's threads */
     int error = pthread_create(&keeper, NULL, keep, NULL);
@@ -132,16 +207,17 @@ int keeper_start(void) {
 }
 
 void keeper_stop(void) {
-    if (!running) return;
+    if (!running) { keeper_forget(); return; }
     pthread_mutex_lock(&lock);
     stopping = 1;
     pthread_cond_signal(&wake);
     pthread_mutex_unlock(&lock);
     pthread_join(keeper, NULL);
-    if (spare) {
-        munmap(spare->map, spare->bytes);
-        if (files_ours() == 0) unlinkat(rec.folder_fd, "spare", 0);
-        free(spare);
+    for (int i = 0; i < SPARES; i++) {
+        if (!spare[i]) continue;
+        munmap(spare[i]->map, spare[i]->bytes);
+        if (files_ours() == 0) unlinkat(rec.folder_fd, SPARE_NAME[i], 0);
+        free(spare[i]);
     }
     while (whole) { closed *next = whole->next; free(whole); whole = next; }
     keeper_forget();
@@ -151,29 +227,52 @@ void keeper_stop(void) {
 void keeper_forget(void) {
     pthread_mutex_init(&lock, NULL);
     pthread_cond_init(&wake, NULL);
-    running = stopping = want_spare = 0;
-    spare = full = NULL;
+    pthread_cond_init(&answered, NULL);
+    running = stopping = want[SMALL] = want[LARGE] = asked = in_vain = 0;
+    open_bytes = closed_bytes = fold_bytes = 0;
+    spare[SMALL] = spare[LARGE] = full = NULL;
     full_end = &full;
     whole = NULL;
     whole_end = &whole;
     kept = 0;
 }
 
-segment *keeper_take_spare(size_t bytes) {
+/* A segment of spans that is ready, and its name; `later`: not the first of its thread, which is small. NULL: none is. */
+segment *keeper_take_spare(int later, const char **name) {
     pthread_mutex_lock(&lock);
-    segment *s = bytes == SPARE_BYTES ? spare : NULL;
-    if (s) spare = NULL;
-    want_spare = running;
+    int size = later && (spare[LARGE] || open_bytes + on_disk(SPARE_BYTES) <= disk_share()) ? LARGE : SMALL;
+    segment *s = spare[size];
+    spare[size] = NULL;
+    *name = SPARE_NAME[size];
+    want[size] = want[LARGE] = running;
     pthread_cond_signal(&wake);
     pthread_mutex_unlock(&lock);
     return s;
 }
+
+/* Room on disk for a file; large: it is one that could be smaller. Where there is none the keeper is asked to fold, and waited for: it
+   never needs the GIL. 1 = reserved. */
+int keeper_reserve(size_t bytes, int large) {
+    pthread_mutex_lock(&lock);
+    int given = reserve(on_disk(bytes), large);
+    while (!given && !large && running && !stopping && !in_vain) {
+        asked = 1;
+        pthread_cond_signal(&wake);
+        pthread_cond_wait(&answered, &lock);
+        given = reserve(on_disk(bytes), large);
+    }
+    pthread_mutex_unlock(&lock);
+    return given;
+}
+
+void keeper_give_back(size_t bytes) { account(-(int64_t)on_disk(bytes), 0); }
 
 void keeper_close(segment *s) {
     pthread_mutex_lock(&lock);
     s->next = NULL;
     *full_end = s;
     full_end = &s->next;
+    in_vain = 0;
     pthread_cond_signal(&wake);
     pthread_mutex_unlock(&lock);
 }

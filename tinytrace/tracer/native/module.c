@@ -5,8 +5,7 @@
 #include <unistd.h>
 
 static PyObject *ops, *labels, *series; /* interned names → id; reset with each recording */
-static size_t name_bytes;               /* of them; beyond the limit further names are one name */
-enum { MAX_NAME_BYTES = 64000000 };
+static size_t name_bytes;               /* of them; beyond the cap further names are one name */
 
 static PyObject *record_open(PyObject *module, PyObject *args) {
     PyObject *folder;
@@ -16,6 +15,10 @@ static PyObject *record_open(PyObject *module, PyObject *args) {
         Py_DECREF(folder);
         PyErr_SetString(PyExc_RuntimeError, "already recording");
         return NULL;
+    }
+    if (limit < MIN_DISK_LIMIT_BYTES) {
+        Py_DECREF(folder);
+        return PyErr_Format(PyExc_ValueError, "the disk limit must be at least %d bytes, not %llu", MIN_DISK_LIMIT_BYTES, limit);
     }
     int failed = store_open(PyBytes_AS_STRING(folder), limit);
     int error = errno;
@@ -89,7 +92,9 @@ static PyObject *intern(PyObject *ids, int entry, PyObject *key, PyObject *first
 }
 /* Beyond the limit, what is not known is a name that stands for all further ones; a series is none. */
 static PyObject *intern_bounded(PyObject *ids, int entry, PyObject *key, PyObject *first, PyObject *second) {
-    if (!ids || name_bytes <= MAX_NAME_BYTES || PyDict_Contains(ids, key)) return intern(ids, entry, key, first, second);
+    uint64_t most_bytes = 16 + 4 * (uint64_t)(PyUnicode_GET_LENGTH(first) + (second ? PyUnicode_GET_LENGTH(second) : 0));
+    int full = name_bytes > caps.name_bytes || tables_full(most_bytes);
+    if (!ids || !full || PyDict_Contains(ids, key)) return intern(ids, entry, key, first, second);
     rec.names_left_out++;
     if (entry == ENTRY_SERIES) return PyLong_FromLong(0);
     PyObject *others = second ? Py_BuildValue("ss", "(further names)", "") : PyUnicode_FromString("(further names)");
@@ -147,6 +152,8 @@ static PyObject *record_counter(PyObject *module, PyObject *args) {
     if (r) {
         *r = (counter_record){0, value, id, 0, 0};
         record_time(&r->t_ns, t_ns ? t_ns : now_ns());
+    } else if (rec.active && id) {
+        rec.dropped++;
     }
     Py_RETURN_NONE;
 }
@@ -155,6 +162,21 @@ static PyObject *record_internal(PyObject *module, PyObject *args) {
     PyObject *prefixes, *ours;
     if (!PyArg_ParseTuple(args, "OO", &prefixes, &ours) || intern_internal_prefixes(prefixes, ours) < 0) return NULL;
     Py_RETURN_NONE;
+}
+
+static PyObject *record_caps(PyObject *module, PyObject *args) {
+    cap_numbers c;
+    if (!PyArg_ParseTuple(args, "IIIIK", &c.sites, &c.signatures, &c.bare_signatures, &c.stacks, &c.name_bytes)) return NULL;
+    caps = c;
+    Py_RETURN_NONE;
+}
+static int take_caps(void) {
+    PyObject *numbers = PyImport_ImportModule("tinytrace.tracer.caps"), *all = numbers ? PyObject_GetAttrString(numbers, "CAPS") : NULL;
+    PyObject *done = all ? record_caps(NULL, all) : NULL;
+    Py_XDECREF(numbers);
+    Py_XDECREF(all);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
 }
 
 /* The child of a fork shares the parent's maps and files: it lets go of everything, without writing, before it may record. */
@@ -190,6 +212,7 @@ PyMethodDef tt_record_methods[] = {
     {"instant", record_instant, METH_O, "instant(label)"},
     {"counter", record_counter, METH_VARARGS, "counter(series, value, t_ns=0)"},
     {"internal", record_internal, METH_VARARGS, "internal(prefixes, ours): files whose frames are never call sites."},
+    {"caps", record_caps, METH_VARARGS, "caps(sites, signatures, bare_signatures, stacks, name_bytes): how much the next recordings may intern."},
     {"reset_after_fork", record_reset_after_fork, METH_NOARGS, "Forget the parent's recording, in the child of a fork."},
     {NULL, NULL, 0, NULL}};
 
@@ -205,6 +228,7 @@ PyMODINIT_FUNC PyInit__native(void) {
         Py_DECREF(module);
         return NULL;
     }
+    if (take_caps() != 0) { Py_DECREF(module); return NULL; }
     pthread_atfork(NULL, NULL, in_child);
     span_clock_start();
     return module;

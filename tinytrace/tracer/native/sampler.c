@@ -71,15 +71,19 @@ static void write_sample(const sighting *s, uint64_t t_ns, uint64_t before_ns) {
     thread_state *t = thread_of(s->ident, s->tid);
     if (!t) return;
     uint64_t cpu = thread_cpu_ns(t), since = before_ns;
-    uint32_t used = UINT32_MAX;
+    uint32_t low = UINT32_MAX, high = 0;
     int followed = t->sampled_ns == before_ns;
     if (!followed && t->created_ns > since && t->created_ns < t_ns) since = t->created_ns;
-    if (followed && cpu && t->sampled_cpu_ns && cpu >= t->sampled_cpu_ns && cpu - t->sampled_cpu_ns < UINT32_MAX) used = (uint32_t)(cpu - t->sampled_cpu_ns);
+    if (followed && cpu && t->sampled_cpu_ns && cpu >= t->sampled_cpu_ns) {
+        uint64_t used = cpu - t->sampled_cpu_ns;
+        low = (uint32_t)used - ((uint32_t)used == UINT32_MAX); /* which means not known */
+        high = (uint32_t)(used >> 32);
+    }
     t->sampled_ns = t_ns;
     t->sampled_cpu_ns = cpu;
     sample_record *r = writer_next(&rec.samples);
-    if (!r) return;
-    *r = (sample_record){0, t_ns - since, used, t->index, s->stack, 0};
+    if (!r) { rec.dropped++; return; }
+    *r = (sample_record){0, t_ns - since, low, t->index, s->stack, high};
     record_time(&r->t_ns, t_ns);
     sampler.samples++;
 }

@@ -23,8 +23,10 @@ static PyObject *thread_object(uint64_t ident) {
 static pthread_key_t end_key;
 static pthread_once_t end_key_once = PTHREAD_ONCE_INIT;
 static int have_end_key;
+static volatile int some_ended; /* since they were last let go */
 static void thread_ends(void *state) {
     thread_self = NULL;
+    some_ended = 1;
     ((thread_state *)state)->ended = 1;
 }
 static void make_end_key(void) { have_end_key = pthread_key_create(&end_key, thread_ends) == 0; }
@@ -39,6 +41,14 @@ static void forget_ended(void) {
         writer_retire(&t->spans);
         free(t);
     }
+}
+
+/* For their room on disk. 1 = there were some. */
+int threads_let_go(void) {
+    if (!some_ended) return 0;
+    some_ended = 0;
+    forget_ended();
+    return 1;
 }
 
 static thread_state *thread_register(uint64_t ident, uint64_t tid) {
@@ -58,7 +68,9 @@ static thread_state *thread_register(uint64_t ident, uint64_t tid) {
     for (thread_state *o = rec.threads; o && !t; o = o->next)
         if (tid && o->tid == tid && o->ident == ident) t = o;
     if (!t) forget_ended();
-    if (!t && (t = calloc(1, sizeof *t))) {
+    if (!t && tables_full(256)) { /* of very many threads; what this one does is not recorded */
+        rec.dropped++;
+    } else if (!t && (t = calloc(1, sizeof *t))) {
         t->index = rec.n_threads++;
         t->generation = rec.generation;
         t->tid = tid;

@@ -15,7 +15,6 @@
 recording rec = {.tables_fd = -1, .folder_fd = -1};
 
 static const char *const STREAM_NAME[] = {"", "spans", "samples", "counters"};
-enum { FIRST_SPANS = 4096, OTHER_RECORDS = 16384, FIRST_OTHERS = 2048 };
 
 /* Recording ends here; the program goes on, and the reason is kept: on file, if need be in the space that was reserved for it. */
 void store_fail(int error) {
@@ -57,11 +56,6 @@ segment *segment_make(const char *name, size_t bytes) {
     return s;
 }
 
-static size_t segment_bytes(const stream_writer *w) {
-    size_t records = w->stream == STREAM_SPANS ? (w->number ? LATER_SPANS : FIRST_SPANS) : (w->number ? OTHER_RECORDS : FIRST_OTHERS);
-    return SEGMENT_HEADER_BYTES + records * RECORD_BYTES;
-}
-
 void segment_release(segment *s) { keeper_close(s); }
 
 /* The op with figures of its own that goes on: what begins in this segment may lie inside it. */
@@ -75,22 +69,51 @@ static void around(stream_writer *w, segment_header *header) {
     }
 }
 
-/* The current segment is full (or there is none yet): take the next. 0 = done, -1 = recording has ended. */
+/* Nothing is left to fold: what finds no room is counted, and recording goes on. */
+static void no_room(void) {
+    static const char text[] = "the disk limit is reached and nothing is left to fold: what found no room is counted as dropped";
+    if (!rec.no_room_said) store_put(ENTRY_WARNING, text, sizeof text - 1, NULL, 0);
+    rec.no_room_said = 1;
+}
+
+/* The next segment for a stream, its room on disk accounted for. NULL: there is none (errno 0), or errno. */
+static segment *next_segment(const stream_writer *w, const char *name) {
+    const char *spare;
+    segment *s = w->stream == STREAM_SPANS ? keeper_take_spare(w->number > 0, &spare) : NULL;
+    if (s) {
+        if (files_ours() == 0 && renameat(rec.folder_fd, spare, rec.folder_fd, name) == 0) return s;
+        keeper_give_back(s->bytes);
+        munmap(s->map, s->bytes);
+        free(s);
+    }
+    size_t small = w->stream == STREAM_SPANS ? FIRST_SPANS : FIRST_OTHERS, large = w->stream == STREAM_SPANS ? LATER_SPANS : OTHER_RECORDS;
+    size_t bytes = SEGMENT_HEADER_BYTES + large * RECORD_BYTES;
+    if (!w->number || !keeper_reserve(bytes, 1)) {
+        bytes = SEGMENT_HEADER_BYTES + small * RECORD_BYTES;
+        if (!keeper_reserve(bytes, 0) && (w->stream != STREAM_SPANS || !threads_let_go() || !keeper_reserve(bytes, 0))) {
+            errno = 0;
+            return NULL;
+        }
+    }
+    s = segment_make(name, bytes);
+    if (!s) keeper_give_back(bytes);
+    return s;
+}
+
+/* The current segment is full (or there is none yet): take the next. 0 = done, -1 = there is none, or recording has ended. */
 int writer_roll(stream_writer *w) {
     if (!rec.active) return -1;
     char name[64];
-    size_t bytes = segment_bytes(w);
-    segment_path(name, sizeof name, w->stream, w->thread, w->number);
-    segment *s = w->stream == STREAM_SPANS ? keeper_take_spare(bytes) : NULL;
-    if (s) {
-        if (files_ours() != 0 || renameat(rec.folder_fd, "spare", rec.folder_fd, name) != 0) {
-            munmap(s->map, s->bytes);
-            free(s);
-            s = NULL;
-        }
+    if (w->current) { /* first: it may have to be folded to make room */
+        segment *last = w->current;
+        w->current = NULL;
+        last->retired = 1;
+        if (!last->open) segment_release(last);
     }
-    if (!s && !(s = segment_make(name, bytes))) {
-        store_fail(errno);
+    segment *s = next_segment(w, segment_path(name, sizeof name, w->stream, w->thread, w->number));
+    if (!s) {
+        if (errno) store_fail(errno);
+        else no_room();
         return -1;
     }
     s->stream = w->stream;
@@ -103,10 +126,6 @@ int writer_roll(stream_writer *w) {
     memcpy(header.magic, "TTSEGMT1", 8);
     if (w->stream == STREAM_SPANS) around(w, &header);
     memcpy(s->map, &header, sizeof header);
-    if (w->current) {
-        w->current->retired = 1;
-        if (!w->current->open) segment_release(w->current);
-    }
     w->current = s;
     w->position = 0;
     return 0;

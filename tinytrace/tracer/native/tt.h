@@ -19,7 +19,9 @@ enum flag { FLAG_OPEN = 1, FLAG_RAISED = 2, FLAG_DETACHED = 4 };
 enum entry { ENTRY_META = 1, ENTRY_THREAD, ENTRY_OP, ENTRY_SIGNATURE, ENTRY_SITE, ENTRY_STACK, ENTRY_LABEL, ENTRY_SERIES, ENTRY_WARNING };
 enum layout { LAYOUT_C = 0, LAYOUT_F, LAYOUT_STRIDED, LAYOUT_NUMPY_SCALAR, LAYOUT_PYTHON_SCALAR, LAYOUT_OTHER, LAYOUT_SWAPPED = 128 };
 enum policy { POLICY_ATTRIBUTES = 1, POLICY_COPIES_ONLY = 2, POLICY_EXPONENT = 4, POLICY_WRITES_SELF = 8, POLICY_WRITES_FIRST_ARGUMENT = 16, POLICY_OPAQUE = 32 };
-enum { LATER_SPANS = 65536, SPARE_BYTES = SEGMENT_HEADER_BYTES + LATER_SPANS * RECORD_BYTES };
+enum { FIRST_SPANS = 4096, LATER_SPANS = 65536, FIRST_OTHERS = 2048, OTHER_RECORDS = 16384 };
+enum { FIRST_BYTES = SEGMENT_HEADER_BYTES + FIRST_SPANS * RECORD_BYTES, SPARE_BYTES = SEGMENT_HEADER_BYTES + LATER_SPANS * RECORD_BYTES };
+enum { MIN_DISK_LIMIT_BYTES = 4000000, DISK_SHARES = 8, MAX_TABLES_BYTES = 256000000, MAX_FOLD_BYTES = 8000000, BASE_BYTES = 131072, BLOCK_BYTES = 4096, NAME_BYTES = 64 };
 enum { NO_ALIAS = 255, MAX_OPERANDS = 12, MAX_NDIM = 64, MAX_ATTRIBUTE_BYTES = 120, MAX_DEPTH = 512 };
 
 typedef struct { uint64_t start_ns, dur_ns; uint32_t what, site, parent; uint8_t kind, flags; uint16_t zero; } span_record;
@@ -67,10 +69,25 @@ typedef struct {
     thread_state *threads; uint32_t n_threads;
     stream_writer samples, counters;
     uint64_t spans, dropped, skipped_elements, sites_left_out, signatures_left_out, stacks_left_out;
-    volatile uint64_t folded_spans, folded_segments, folded_samples, folded_counters, closed_bytes;
-    uint64_t names_left_out;
+    volatile uint64_t folded_spans, folded_segments, folded_samples, folded_counters;
+    uint64_t names_left_out, sums_bytes; /* sums_bytes: the keeper's */
+    int no_room_said;
 } recording;
 extern recording rec;
+
+/* How much may be interned: tinytrace/tracer/caps.py. Of the core, not of a recording. */
+typedef struct { unsigned sites, signatures, bare_signatures, stacks; unsigned long long name_bytes; } cap_numbers;
+extern cap_numbers caps;
+
+/* How the disk limit is shared out; tinytrace/tracer/disk_limit.py says why. */
+static inline uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static inline uint64_t on_disk(uint64_t bytes) { return (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES + NAME_BYTES; }
+static inline uint64_t disk_share(void) { return rec.disk_limit_bytes / DISK_SHARES; }
+static inline uint64_t tables_room(void) { return smaller(disk_share(), MAX_TABLES_BYTES); }
+static inline int tables_full(uint64_t entry_bytes) { return rec.tables_bytes + entry_bytes > tables_room(); }
+static inline uint64_t fold_room(void) { return smaller(disk_share(), MAX_FOLD_BYTES); }
+static inline uint64_t disk_room(void) { return rec.disk_limit_bytes - tables_room() - fold_room() - RESERVE_BYTES - BASE_BYTES; }
+static inline uint64_t disk_ahead(void) { return smaller(disk_share(), on_disk(SPARE_BYTES)); }
 
 /* files.c: the two descriptors above */
 int files_keep(const char *folder); /* 0, or -1 and errno */
@@ -132,7 +149,9 @@ static inline void *writer_next(stream_writer *w) {
 /* keeper.c: a thread without the GIL that prepares, closes and folds segments */
 int keeper_start(void);
 void keeper_stop(void);
-segment *keeper_take_spare(size_t bytes);
+segment *keeper_take_spare(int later, const char **name);
+int keeper_reserve(size_t bytes, int large);
+void keeper_give_back(size_t bytes);
 void keeper_close(segment *s);
 void keeper_forget(void);           /* after fork, in the child */
 char *segment_path(char *buffer, size_t size, uint32_t stream, uint32_t thread, uint32_t number);
@@ -141,12 +160,13 @@ segment *segment_make(const char *name, size_t bytes);
 /* fold.c: the keeper's; how many bytes the files have grown, or FOLD_FAILED */
 typedef struct closed { uint32_t stream, thread, first, number, level; size_t bytes; struct closed *next; } closed; /* level: how often it was folded */
 #define FOLD_FAILED INT64_MIN
-int64_t fold_spans(closed *c);
+int64_t fold_spans(closed *c, uint64_t may_grow_bytes);
 int64_t fold_records(closed *first, closed *last); /* one, or two neighbours */
 
 /* spans.c: threads and their spans */
 thread_state *thread_create(void);
 thread_state *thread_of(uint64_t ident, uint64_t tid);
+int threads_let_go(void);
 extern _Thread_local thread_state *thread_self __attribute__((tls_model("initial-exec")));
 static inline thread_state *thread_current(void) {
     thread_state *t = thread_self;
