@@ -7,6 +7,7 @@ import math
 import os
 import random
 import statistics
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,14 @@ import pytest
 from tinytrace.tracer import assemble
 from tinytrace.tracer.recorder import PythonRecorder
 from tinytrace.tracer.records import cpu_halves
-from tinytrace.tracer.sampler import LONGEST_SLEEP, Place, PythonSampler, thread_cpu_ns
+from tinytrace.tracer.sampler import (
+    LONGEST_SLEEP,
+    NOT_ALONE,
+    OWN_GILS,
+    Place,
+    PythonSampler,
+    thread_cpu_ns,
+)
 
 MS = 1_000_000
 
@@ -210,6 +218,67 @@ def test_nothing_is_kept_alive_by_a_sample(recorder: PythonRecorder) -> None:
     assert thread.ident in places
     assert threading.get_ident() not in places
     assert held_now == held
+
+
+def test_with_a_second_interpreter_sampling_ends_and_that_is_said(
+    recorder: PythonRecorder, tmp_path: Path
+) -> None:
+    here, ticked = sys._getframe(), list[int]()
+
+    class Crowded(World):
+        def before_round(self, number: int) -> None:
+            self.threads = {1: here}
+
+    recorder.thread(1, 501)
+    answers = iter([True, True, False])
+    world = Crowded(
+        recorder, 1000, 6, ticks=[(1e-9, lambda: ticked.append(1))], alone=lambda: next(answers)
+    )
+    world.run()
+    recorder.close()
+    assert len(samples(tmp_path)) == 2
+    stats = world.sampler.stats()
+    assert (stats["samples"], stats["rounds"]) == (2, 2)
+    assert stats["sampled_ns"] == pytest.approx(sum(world.sleeps[:2]) * 1e9, abs=10)
+    assert len(ticked) >= 6  # counters are read on
+    assert assemble.read_run(tmp_path).warnings[0] == NOT_ALONE
+
+
+SECOND_INTERPRETER = """
+import pathlib, sys, tempfile, threading
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+from tests.contract.recorded import record
+from tests.rounds import wait_for_rounds
+
+BUSY = "n = 0\\nwhile n < 3_000_000: n += 1"
+
+def program():
+    wait_for_rounds(3)
+    others = [interpreters.create() for _ in range(3)]
+    threads = [threading.Thread(target=interpreters.run_string, args=(o, BUSY)) for o in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for other in others:
+        interpreters.destroy(other)
+
+trace = record("python", program, sampler="thread", rate_hz=10_000, ops=False)
+print(len(trace.samples), *trace.warnings, sep="|")
+"""
+
+
+def test_a_program_with_several_interpreters_does_not_crash() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SECOND_INTERPRETER],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    count, *warnings = done.stdout.strip().split("|")
+    assert int(count) > 0
+    assert warnings == ([NOT_ALONE] if sys.version_info >= OWN_GILS else [])
 
 
 def test_the_cpu_time_of_what_is_no_thread_of_ours_is_not_known() -> None:

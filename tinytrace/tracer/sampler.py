@@ -24,6 +24,12 @@ from tinytrace.tracer.thread_writer import ThreadWriter
 
 THREAD_NAME = "tinytrace-stack"  # as the kernel knows it; at most 15 characters
 LONGEST_SLEEP = 5.0  # in mean sleeps
+NOT_ALONE = (
+    "the program has started another interpreter in this process: no stack samples from then on "
+    "(the compiled core takes them)"
+)
+# From then on interpreters run at the same time, and `sys._current_frames` looks into all of them.
+OWN_GILS = (3, 12)
 
 
 class Place:
@@ -60,6 +66,7 @@ class PythonSampler:
             the program's loops.
         frames: the innermost frame of each thread, by ident.
         cpu_clock: CPU time in ns of a thread by native id; −1: not known.
+        alone: whether this is the only interpreter of the process, where that matters.
 
     Example:
         >>> from tinytrace.tracer.recorder import PythonRecorder
@@ -80,18 +87,20 @@ class PythonSampler:
         rng: random.Random | None = None,
         frames: Callable[[], dict[int, FrameType]] = sys._current_frames,
         cpu_clock: Callable[[int], int] | None = None,
+        alone: Callable[[], bool] | None = None,
     ) -> None:
         """Prepare; nothing runs before `start`."""
         if rate_hz < 0 or not (rate_hz or ticks):
             raise ValueError("neither a rate nor a tick")
         self._recorder = recorder
-        self._samples_wanted = rate_hz > 0
+        self._samples_wanted: bool | None = rate_hz > 0  # None: given up
         self._mean_s = 1 / rate_hz if rate_hz else min(period for period, _ in ticks)
         self._clock = clock
         self._sleep = sleep or self._wait
         self._rng = rng or random.Random()
         self._frames = frames
         self._cpu_clock = cpu_clock or thread_cpu_ns
+        self._alone = alone or (only_interpreter() if rate_hz else lambda: True)
         self._ticks = [call for _, call in ticks]
         self._periods_ns = [int(period * 1e9) for period, _ in ticks]
         self._next_ns = [0] * len(ticks)
@@ -196,10 +205,16 @@ class PythonSampler:
 
     def _round(self, due_ns: int) -> int:
         """Look at every thread once; returns the time when that was done."""
+        if self._samples_wanted is None:  # given up
+            self._tick(self._clock())
+            return self._clock()
         now_ns, before_ns = self._clock(), self._last_ns
         self._largest_gap_ns = max(self._largest_gap_ns, now_ns - before_ns)
         self._late_ns += max(0, now_ns - due_ns)
         try:
+            if self._samples_wanted and not self._alone():
+                self._give_up()
+                return self._clock()
             if self._samples_wanted:
                 self._sample_threads(now_ns, before_ns)
         except Exception as problem:  # no memory, say: recording ends, the program goes on
@@ -255,6 +270,11 @@ class PythonSampler:
             places[ident] = top
         return places
 
+    def _give_up(self) -> None:
+        """Look no more: the figures of how it went end with the last look."""
+        self._samples_wanted = None
+        self._recorder.put(Entry.WARNING, NOT_ALONE.encode())
+
     def _say_cut(self, left_out: FrameType | None) -> None:
         if left_out is not None and not self._cut_said:
             self._cut_said = True
@@ -304,6 +324,23 @@ def thread_cpu_ns(native_id: int) -> int:
         return time.clock_gettime_ns(~native_id << 3 | 6)
     except OSError:
         return -1
+
+
+def only_interpreter() -> Callable[[], bool]:
+    """Return what says whether this is the only interpreter of the process, where that matters.
+
+    New ones are entered at the head of the list, and before they run.
+    """
+    if sys.version_info < OWN_GILS:
+        return lambda: True
+    import ctypes  # as `segments` does, but for the newest versions
+
+    head, main = (
+        getattr(ctypes.pythonapi, f"PyInterpreterState_{which}") for which in ("Head", "Main")
+    )
+    head.restype = main.restype = ctypes.c_void_p
+    head.argtypes = main.argtypes = ()
+    return lambda: bool(head() == main())
 
 
 def _name_thread() -> None:
