@@ -17,6 +17,7 @@ from tests.perfetto_engine import check_trace_file
 from tests.stores import names
 from tinytrace import load
 from tinytrace.tracer.records import TABLES_NAME
+from tinytrace.tracer.store import in_use, prove_life
 
 # Says "ready" and waits to be killed. With an argument it starts that kind of child first, which waits too.
 PROGRAM = """
@@ -35,7 +36,9 @@ if kind == "exec":
     code = "import os, sys, tinytrace as tt\\nwith tt.span('in the child'): pass\\n" \\
            "print('child', os.getpid(), flush=True)\\nsys.stdin.read(1)\\nos._exit(0)"
     subprocess.Popen([sys.executable, "-c", code])
-if not kind:
+if kind == "close":
+    os.closerange(3, 10_000)
+if kind in ("", "close"):
     print("ready", flush=True)
 sys.stdin.read(1)
 """
@@ -195,3 +198,42 @@ def test_a_folder_that_is_no_run_of_ours_is_not_removed(killed: Path, tmp_path: 
     assert (done.returncode, done.stderr) == (0, "")
     assert (run / "thesis.tex").exists()
     check_trace_file(folder / "trace.json")
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_program_that_closes_all_files_and_still_runs_is_not_taken_for_dead(
+    core: str, tmp_path: Path
+) -> None:
+    program = Program(tmp_path, core, "close")
+    try:
+        (run,) = (tmp_path / ".tinytrace").iterdir()
+        pid = program.process.pid
+        one_line(recover(tmp_path, str(run)), 6, f"is in use: its process {pid} still runs")
+        one_line(recover(tmp_path), 3, "no unfinished run")
+        assert run.is_dir()
+        program.process.kill()
+        # Nobody has waited for it: it is a zombie now, or will be at once.
+        while (done := recover(tmp_path, "-q", "-o", "trace.json")).returncode == 3:
+            continue
+        assert (done.returncode, done.stderr) == (0, "")
+    finally:
+        program.end()
+    assert not (tmp_path / ".tinytrace").exists()
+
+
+def test_proofs_of_life_of_others_do_not_count(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "lock").touch()
+    mine = prove_life(run / "p1-0")
+    assert in_use(run)
+    pid, began, pids = mine.read_text().split()
+    for other in (
+        f"{pid} 1 {pids}",
+        f"{pid} {began} pid:[1]",
+        f"999999999 {began} {pids}",
+        "",
+        "a b c",
+    ):
+        mine.write_text(other)
+        assert not in_use(run), other

@@ -23,7 +23,7 @@ from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.machine import machine, numerics
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
-from tinytrace.tracer.store import create_run, join_run, process_folder, remove_run
+from tinytrace.tracer.store import create_run, join_run, process_folder, prove_life, remove_run
 
 if TYPE_CHECKING:
     from tinytrace.tracer.trace import Trace
@@ -125,6 +125,7 @@ class Session:
         self._joined = run_folder is not None
         self._discards = not self._joined
         self._lock = -1
+        self._proof: Path | None = None
         self._active, self._pid = False, 0
         self._undo: list[Callable[[], None]] = []
         self._sampler: Any = None
@@ -196,6 +197,7 @@ class Session:
         forks.watch()
         self._path = list(sys.path)
         self._folder = process_folder(self.run_folder)
+        self._proof = prove_life(self._folder)
         self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
         self._active, self._pid = True, os.getpid()
         Session._current = self
@@ -425,6 +427,8 @@ class Session:
 
     def release(self) -> None:
         """Leave the run folder to ``recover``, while this process lives on."""
+        if self._proof is not None and self._pid == os.getpid():
+            self._proof.unlink(missing_ok=True)
         lock, self._lock = self._lock, -1
         if lock >= 0 and file_identity(lock) == self._lock_identity:
             os.close(lock)  # the program has not

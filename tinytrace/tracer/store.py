@@ -3,10 +3,14 @@
 ``<output folder>/.tinytrace/<run>/`` holds ``lock``, ``run.json`` (command and core) and one folder per
 process (`tinytrace.tracer.records`). Every process of the run holds a shared lock on ``lock``, which the kernel
 takes away when the process ends, in whatever way; who wants the run for itself asks for an exclusive one.
+
+A program may close every file that it did not open (daemons do), and the lock is gone. So each process says
+in ``alive-<its folder>`` who it is: who got the exclusive lock looks whether one of those still lives.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -22,6 +26,8 @@ STORE_NAME = ".tinytrace"
 LOCK_NAME = "lock"
 RUN_NAME = "run.json"
 PROCESS_NAME = re.compile(r"p\d+-\d+")
+ALIVE = "alive-"
+PIDS = "/proc/self/ns/pid"  # numbers of processes mean the same where this link is the same
 
 
 def create_run(parent: Path, run_id: str, description: dict[str, Any]) -> tuple[Path, int]:
@@ -56,11 +62,16 @@ def claim_run(run: Path) -> int:
         StoreError: one of its processes lives, or somebody else has claimed it.
     """
     try:
-        return _lock(run, fcntl.LOCK_EX)
+        lock = _lock(run, fcntl.LOCK_EX)
     except BlockingIOError:
         raise StoreError(
             f"{run} is in use: a process of it still runs, or it is being recovered; try again later"
         ) from None
+    if pid := _living(run):
+        if lock >= 0:
+            os.close(lock)
+        raise StoreError(f"{run} is in use: its process {pid} still runs; try again later")
+    return lock
 
 
 def _lock(run: Path, how: int) -> int:
@@ -79,6 +90,42 @@ def _lock(run: Path, how: int) -> int:
         os.close(lock)
         return -1
     return lock
+
+
+def prove_life(folder: Path) -> Path:
+    """Say beside a process folder that this process is recorded into it; returns the file that says so.
+
+    It says nothing where it cannot be written, or where there is no ``/proc``.
+    """
+    proof = folder.with_name(f"{ALIVE}{folder.name}")
+    with contextlib.suppress(OSError):
+        proof.write_text(f"{os.getpid()} {_began(os.getpid())} {os.readlink(PIDS)}")  # noqa: PTH115
+    return proof
+
+
+def _living(run: Path) -> int:
+    """Return the number of a process that is recorded into this run and lives; 0: none is known to."""
+    for proof in sorted(run.glob(f"{ALIVE}*")):
+        try:
+            pid, began, pids = proof.read_text().split()
+            if pids == os.readlink(PIDS) and began == _began(int(pid)):  # noqa: PTH115
+                return int(pid)
+        except (OSError, ValueError):  # it has ended, or has a number elsewhere; what is not ours
+            continue
+    return 0
+
+
+def _began(pid: int) -> str:
+    """Return when a process began, in ticks since the machine did: numbers of processes are used again.
+
+    Raises:
+        ProcessLookupError: it has ended.
+        OSError: it cannot be asked.
+    """
+    state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    if state in {"Z", "X"}:  # nobody has looked yet how it ended
+        raise ProcessLookupError(pid)
+    return rest[18]  # field 22 of proc_pid_stat(5)
 
 
 def process_folder(run: Path) -> Path:
