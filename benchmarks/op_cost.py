@@ -29,7 +29,8 @@ from paired import (
     rounds_of,
 )
 
-from tinytrace.tracer.session import Options, Session
+from tinytrace.tracer.options import Options
+from tinytrace.tracer.session import Session
 
 GOAL_NS = {"c": 100.0, "python": 3000.0}
 NAMES = {"c": "compiled core", "python": "pure-Python recorder"}

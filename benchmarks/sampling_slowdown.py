@@ -38,7 +38,8 @@ from paired import (
     run,
 )
 
-from tinytrace.tracer.session import Options, Session
+from tinytrace.tracer.options import Options
+from tinytrace.tracer.session import Session
 
 GOAL_PERCENT = 1.0
 RATE_HZ = 1000.0

@@ -15,7 +15,8 @@ from pathlib import Path
 from paired import Figure, estimate, parser, publish, rounds_of
 
 from tinytrace.tracer import _native
-from tinytrace.tracer.session import Options, Session
+from tinytrace.tracer.options import Options
+from tinytrace.tracer.session import Session
 
 GOAL_NS = 1000.0
 READINGS = 2000

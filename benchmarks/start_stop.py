@@ -27,7 +27,8 @@ print(1e3 * (time.perf_counter() - begin))
 START_STOP = """\
 import pathlib, time, numpy
 begin = time.perf_counter()
-from tinytrace.tracer.session import Options, Session
+from tinytrace.tracer.options import Options
+from tinytrace.tracer.session import Session
 session = Session(Options(pathlib.Path("trace.json").absolute()), ["benchmark"])
 session.start()
 started = time.perf_counter()

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tinytrace.errors import OutputError, TinytraceError
 from tinytrace.tracer import children
 from tinytrace.tracer.annotate import wrap
-from tinytrace.tracer.session import Options, Session
+from tinytrace.tracer.options import Options
+from tinytrace.tracer.session import Session
 
 if TYPE_CHECKING:
     from tinytrace.tracer.trace import Trace

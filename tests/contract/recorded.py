@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.cores import core
+from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import LAYOUT_MASK, LAYOUT_SWAPPED, Flag, Kind, Layout
-from tinytrace.tracer.session import Options, Session
+from tinytrace.tracer.session import Session
 from tinytrace.tracer.trace import Operand, Trace
 
 FILE = "program.py"  # the file that `run` gives its programs

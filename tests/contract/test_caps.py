@@ -14,8 +14,9 @@ from tests.contract.recorded import FILE, Recorded
 from tests.cores import CORES, core
 from tests.stores import names, read, recording
 from tinytrace.tracer.caps import CAPS, FURTHER_NAMES, Caps
+from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import Kind
-from tinytrace.tracer.session import Options, Session, load_core
+from tinytrace.tracer.session import Session, load_core
 from tinytrace.tracer.trace import Trace
 
 MANY = Caps(10_000, 10_000, 10_000, 10_000, 10**9)

@@ -13,8 +13,8 @@ from tests.cores import CORES
 from tests.stores import process_folder, read, recording
 from tinytrace.errors import UsageError
 from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, on_disk
+from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import Kind
-from tinytrace.tracer.session import Options
 
 # Threads that each do spans of many names, and set a counter.
 PROGRAM = """

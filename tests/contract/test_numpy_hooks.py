@@ -18,9 +18,10 @@ import pytest
 
 from tests.contract.recorded import Recorded, record
 from tests.cores import CORES, core
+from tinytrace.tracer.options import Options
 from tinytrace.tracer.pyslots import FIELDS, WORD, type_dict
 from tinytrace.tracer.records import Flag
-from tinytrace.tracer.session import Options, Session
+from tinytrace.tracer.session import Session
 
 HEAD = object.__basicsize__
 TYPE_HEAD = HEAD + WORD  # PyObject_VAR_HEAD

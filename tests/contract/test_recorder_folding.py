@@ -23,8 +23,9 @@ from tinytrace.analysis.summary import summarise
 from tinytrace.exporters.registry import export
 from tinytrace.tracer import segments
 from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, on_disk
+from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.session import Options, Session
+from tinytrace.tracer.session import Session
 from tinytrace.tracer.trace import Trace
 
 ROUNDS = 70_000  # of two spans and a counter's value: 6.7 MB

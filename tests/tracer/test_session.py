@@ -17,9 +17,10 @@ from tests.cores import CORES, core
 from tests.stores import check_valid, names, read
 from tinytrace.errors import StoreError, UsageError
 from tinytrace.tracer import annotate
+from tinytrace.tracer.options import Options
 from tinytrace.tracer.recorder import PythonRecorder
 from tinytrace.tracer.records import Entry, Kind
-from tinytrace.tracer.session import Options, Session, load_core
+from tinytrace.tracer.session import Session, load_core
 from tinytrace.tracer.store import in_use, unfinished_runs
 
 

@@ -21,7 +21,8 @@ from tinytrace.tracer import launcher
 from tinytrace.tracer.observers import at_exit_unobserved
 
 if TYPE_CHECKING:
-    from tinytrace.tracer.session import Options, Session
+    from tinytrace.tracer.options import Options
+    from tinytrace.tracer.session import Session
 
 Given = dict[str, Any]
 _followed: list[Session] = []  # the session whose forks are followed: one at most
@@ -67,7 +68,7 @@ def describe(options: Options, run_folder: Path | None) -> Given:
 
 def options_of(given: Given) -> Options:
     """Return the options in what `describe` made."""
-    from tinytrace.tracer.session import Options
+    from tinytrace.tracer.options import Options
 
     return Options(**{**given["options"], "output": Path(given["options"]["output"])})
 
