@@ -145,8 +145,9 @@ class trace:
 
     def _save(self, session: Session) -> Trace:
         from tinytrace.analysis.counting import with_convention
+        from tinytrace.analysis.peaks_attach import with_peaks
 
-        recorded = with_convention(session.trace())
+        recorded = with_peaks(with_convention(session.trace()))
         if self._output is None:
             return recorded
         from tinytrace.analysis.budget import fit

@@ -19,6 +19,7 @@ from tinytrace.tracer import signals
 # name → module with ``main(argv) -> int``; the first line of its docstring is its help.
 COMMANDS = {
     "run": "tinytrace.cli.run",
+    "calibrate": "tinytrace.cli.calibrate",
     "export": "tinytrace.cli.export",
     "recover": "tinytrace.cli.recover",
     "summary": "tinytrace.cli.summary",

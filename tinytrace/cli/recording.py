@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinytrace.cli import messages
+from tinytrace.cli.elsewhere import Elsewhere
 from tinytrace.cli.messages import say
 from tinytrace.errors import TinytraceError
 from tinytrace.tracer import children, launcher, modules, signals
@@ -16,14 +16,6 @@ from tinytrace.tracer.observers import at_exit_unobserved
 
 if TYPE_CHECKING:
     from tinytrace.tracer.session import Session
-
-# Without the working directory, where modules of any name may lie.
-ELSEWHERE = """
-import sys
-sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]
-from tinytrace.cli import script
-script()
-"""
 
 
 def begin(given: dict[str, Any]) -> None:
@@ -57,9 +49,11 @@ class Ending:
         self._quiet: bool = given["quiet"]
         self._pid = os.getpid()
         self._path = list(sys.path)
-        self._saved = False
-        self._python, self._environment = sys.executable, dict(os.environ)
-        launcher.clear_environment(self._environment)
+        self._saved = self._ended = False
+        self._calibrate: bool = given["calibrate"]
+        environment = dict(os.environ)
+        launcher.clear_environment(environment)
+        self._elsewhere = Elsewhere(sys.executable, environment)
 
     def at_exit(self) -> None:
         """End the recording; in the first process of a run, write the trace and print the summary."""
@@ -71,6 +65,8 @@ class Ending:
 
     def _end(self) -> None:
         signals.begin_saving()
+        # Who interrupts a program wants it to end.
+        self._ended = getattr(sys, "last_type", None) is not KeyboardInterrupt
         if not self._quiet and sys.stdout is not None:
             with contextlib.suppress(Exception):  # the interpreter tries again, and complains
                 sys.stdout.flush()
@@ -107,7 +103,10 @@ class Ending:
         from tinytrace.cli import saving
 
         options = self._session.options
-        trace = saving.save_run(self._session.trace(), options.output, options.budget_bytes)
+        measuring = self._elsewhere if self._calibrate and self._ended else None
+        trace = saving.save_run(
+            self._session.trace(), options.output, options.budget_bytes, measuring, self._quiet
+        )
         self._session.discard()
         if not self._quiet:
             saving.summarise(trace, options.output)
@@ -117,13 +116,12 @@ class Ending:
         """Have a new interpreter save; in this one the program has changed something that we need."""
         self._session.release()
         options = self._session.options
-        command = [self._python, "-c", ELSEWHERE, launcher.PACKAGE_ROOT, "recover", "-q",
-                   str(self._session.run_folder), "-o", str(options.output),
+        command = ["recover", "-q", str(self._session.run_folder), "-o", str(options.output),
                    "--budget", str(options.budget_bytes)]  # fmt: skip
-        silent = [(os.POSIX_SPAWN_OPEN, messages.FD, os.devnull, os.O_WRONLY, 0)]
+        if not (self._calibrate and self._ended):
+            command.append("--no-calibrate")
         try:
-            pid = os.posix_spawn(self._python, command, self._environment, file_actions=silent)
-            saved = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            saved = self._elsewhere.run(command)[0] == 0
         except OSError:
             return False
         if saved and not self._quiet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from tinytrace.cli.messages import say
@@ -33,8 +34,11 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--budget", type=size_bytes, default=200_000_000, metavar="SIZE",
                         help="largest trace file (default: 200MB)")  # fmt: skip
+    parser.add_argument("--no-calibrate", dest="calibrate", action="store_false",
+                        help="do not measure the roofs of this machine where none are kept")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     arguments = parser.parse_args(argv)
+    from tinytrace.cli.elsewhere import Elsewhere
     from tinytrace.cli.saving import mention_unfinished, save_run, summarise
     from tinytrace.tracer.assemble import read_run, span_limit_for
     from tinytrace.tracer.store import claim_run, remove_run
@@ -45,7 +49,9 @@ def main(argv: list[str]) -> int:
     output = Path(arguments.output or f"trace-{run.name}.json")
     check_writable(output)
     claim = claim_run(run)
-    trace = save_run(read_run(run, span_limit_for(arguments.budget)), output, arguments.budget)
+    elsewhere = Elsewhere(sys.executable, dict(os.environ)) if arguments.calibrate else None
+    found = read_run(run, span_limit_for(arguments.budget))
+    trace = save_run(found, output, arguments.budget, elsewhere, arguments.quiet)
     if claim >= 0:  # else it may be a folder of somebody's, with something of ours in it
         remove_run(run)
         os.close(claim)

@@ -55,7 +55,12 @@ def main(argv: list[str]) -> int:
         "ops": arguments.ops,
         "children": arguments.children,
     }
-    given = {"options": options, "run_folder": None, "quiet": arguments.quiet}
+    given = {
+        "options": options,
+        "run_folder": None,
+        "quiet": arguments.quiet,
+        "calibrate": arguments.calibrate,
+    }
     launcher.launch(program, "tinytrace.cli.recording:begin", given)
 
 
@@ -125,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-ops", dest="ops", action="store_false", help="do not record NumPy's operations")
     add("--no-children", dest="children", action="store_false",
         help="do not record the processes that the program starts")  # fmt: skip
+    add("--no-calibrate", dest="calibrate", action="store_false",
+        help="do not measure the roofs of this machine (once, 1 s) after the program")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="print nothing after the program")
     add("--version", action="version", version=version())
     return parser

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,29 +14,48 @@ from tinytrace.cli.messages import say, stderr
 from tinytrace.exporters.registry import export
 
 if TYPE_CHECKING:
+    from tinytrace.analysis.peaks import Peaks
+    from tinytrace.analysis.peaks_machine import Machine
+    from tinytrace.cli.elsewhere import Elsewhere
     from tinytrace.tracer.trace import Trace
 
 QUICK_S = 1.0  # no progress bar for what takes less
 REDRAW_S = 0.1
 
 
-def save_run(trace: Trace, output: Path, budget_bytes: int) -> Trace:
+def save_run(
+    trace: Trace, output: Path, budget_bytes: int, elsewhere: Elsewhere | None, quiet: bool = True
+) -> Trace:
     """Write what a run recorded, cut down to a size; return what was written.
 
     Args:
         trace: as it was read from the run folder.
         output: where to.
         budget_bytes: the largest file.
+        elsewhere: measures the roofs of this machine, where none are kept; None: then the trace has none.
+        quiet: say nothing of that.
 
     Raises:
         OutputError: it cannot be written.
     """
     from tinytrace.analysis.budget import fit
     from tinytrace.analysis.counting import with_convention
+    from tinytrace.analysis.peaks_attach import with_peaks
 
+    trace = with_peaks(trace, None if elsewhere is None else partial(_measured, elsewhere, quiet))
     trace = fit(with_convention(trace), budget_bytes)
     save(trace, output)
     return trace
+
+
+def _measured(elsewhere: Elsewhere, quiet: bool, machine: Machine) -> Peaks:
+    from tinytrace.cli.quick_peaks import quick_peaks
+
+    if not quiet:
+        say(
+            "measuring the roofs of this machine, once, in about a second (python -m tinytrace calibrate)"
+        )
+    return quick_peaks(machine, elsewhere)
 
 
 def save(trace: Trace, output: Path, name: str | None = None) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import StoreError, TinytraceError, UsageError
-from tinytrace.tracer import annotate, forks
+from tinytrace.tracer import annotate, forks, modules
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
 from tinytrace.tracer.audit import self_audit
 from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
-from tinytrace.tracer.machine import machine
+from tinytrace.tracer.machine import machine, numerics
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
 from tinytrace.tracer.store import create_run, join_run, process_folder, remove_run
 
@@ -152,6 +152,11 @@ class Session:
             annotate.set_recorder(None)
         return self._active
 
+    @classmethod
+    def is_recording(cls) -> bool:
+        """Whether this process is being recorded."""
+        return cls._current is not None and cls._current.is_alive()
+
     def start(self) -> None:
         """Begin to record.
 
@@ -159,7 +164,7 @@ class Session:
             StoreError: the run folder cannot be made.
             UsageError: this process is being recorded already, or the core is not there.
         """
-        if Session._current is not None and Session._current.is_alive():
+        if Session.is_recording():
             raise UsageError("this process is being recorded already")
         self._recorder = load_core()
         if not self._joined:
@@ -182,6 +187,7 @@ class Session:
 
     def _start_process(self) -> None:
         forks.watch()
+        self._path = list(sys.path)
         self._folder = process_folder(self.run_folder)
         self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
         self._active, self._pid = True, os.getpid()
@@ -340,8 +346,21 @@ class Session:
             self._put_meta(end_ns=time.monotonic_ns(), audit=self._audit(cost))
         except Exception:
             self._recorder.put(Entry.WARNING, b"the self-audit could not be written")
+        self._put_numerics()
         self._undo_one()
         Session._current = None
+
+    def _put_numerics(self) -> None:
+        """Say which BLAS with how many threads the program had, for `analysis.peaks`; in its first process only."""
+        if not self._discards or "numpy" not in sys.modules:
+            return
+        try:
+            with modules.as_before(self._path):
+                self._put_meta(numerics=numerics())
+        except (
+            Exception
+        ):  # the program has made importing impossible: then the trace does not say it
+            return
 
     def _undo_one(self) -> None:
         try:
