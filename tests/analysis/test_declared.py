@@ -11,8 +11,9 @@ import pytest
 from tests.builders import START_NS, TraceBuilder, signature_of
 from tinytrace.analysis.budget import fit
 from tinytrace.analysis.counting import count_trace, coverage, uncounted
+from tinytrace.analysis.op_groups import OpGroup
 from tinytrace.analysis.rates import rate_counters
-from tinytrace.analysis.summary import OpRow, summarise
+from tinytrace.analysis.summary import summarise
 from tinytrace.exporters.chrome import pieces
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
@@ -43,8 +44,8 @@ def _rated(trace: Trace, name: str) -> float:
     )
 
 
-def _row(trace: Trace, name: str) -> OpRow:
-    return next(row for row in summarise(trace).ops if row.name == name)
+def _row(trace: Trace, name: str) -> OpGroup:
+    return next(row for row in summarise(trace).ops if row.op == name)
 
 
 def _assert_agreed(trace: Trace, flops: int, bytes_moved: int) -> None:

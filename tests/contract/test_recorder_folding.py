@@ -98,7 +98,7 @@ def test_figures_of_ops_count_in_folded_spans(folded: tuple[Path, Trace]) -> Non
     assert count_trace(trace).total("flops") == 7
     alone = [i for i in range(0, ROUNDS, 4) if i not in EPOCH]
     assert count_trace(trace).total("bytes") == 1000 + 5 * len(alone)
-    rows = {row.name: row for row in summarise(trace).ops}
+    rows = {row.op: row for row in summarise(trace).ops}
     assert rows["mine"].calls == len(range(0, ROUNDS, 4))
     assert rows["epoch"].gflops is not None
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
-from tinytrace.analysis.spans import leaf_ops, self_ns
+from tinytrace.analysis.spans import inside, leaf_ops, self_ns
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
 from tinytrace.tracer.groups import numbered, sums
@@ -146,6 +147,8 @@ Figure = Literal["flops", "bytes"]
 FIGURES: tuple[Figure, ...] = ("flops", "bytes")
 Mask = NDArray[np.bool_]
 Figures = NDArray[np.int64]
+Rows = NDArray[np.int64] | slice
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,42 +179,59 @@ class TraceCounts:
         """Bytes read and written per signature; −1 where either is not known."""
         return _array(counts.bytes for counts in self.signatures)
 
-    def per_span(self, figure: Figure) -> Figures:
+    def per_span(self, figure: Figure, rows: Rows = ALL) -> Figures:
         """Return what each span contributes to the sum over the trace; −1 where uncounted.
 
         Leaves contribute what their signature says; a leaf that raised or never ended is uncounted.
         An op with a figure declared by the user (``tt.op(name, flops=)``) contributes that, if it
         ended normally, and whatever lies inside it 0. All other spans contribute 0.
+
+        Args:
+            figure: which.
+            rows: of these spans only.
         """
         spans = self.trace.spans
         values = self.flops if figure == "flops" else self.bytes
         per_signature = np.append(values, UNCOUNTED)  # signature −1 finds the last one
-        result = np.where(self.leaf, per_signature[spans.signature_id], 0)
-        result[self.leaf & _unfinished(spans.flags)] = UNCOUNTED
-        rows, declared = self._declared(figure)
-        if len(rows):
-            result[rows] = declared
-            result[_inside(spans.parent, rows)] = 0
+        leaf = self.leaf[rows]
+        result = np.where(leaf, per_signature[spans.signature_id[rows]], 0)
+        result[leaf & unfinished(spans.flags[rows])] = UNCOUNTED
+        given = self._given[figure]
+        if given is not None:
+            own = given.value[rows]
+            result = np.where(own >= 0, own, result)
+            result[given.inside[rows]] = 0
         return result
 
-    def elsewhere(self, figure: Figure) -> Mask:
+    def elsewhere(self, figure: Figure, rows: Rows = ALL) -> Mask:
         """Return per span whether its 0 in `per_span` means that other spans have its figure.
 
         Those inside it, or one around it whose figure the user declared.
         """
-        rows, _ = self._declared(figure)
-        result = ~self.leaf
-        if len(rows):
-            result[rows] = False
-            result |= _inside(self.trace.spans.parent, rows)
+        result = ~self.leaf[rows]
+        given = self._given[figure]
+        if given is not None:
+            result &= given.value[rows] < 0
+            result |= given.inside[rows]
         return np.asarray(result, "?")
 
-    def declared(self) -> Mask:
+    def declared(self, rows: Rows = ALL) -> Mask:
         """Return per span whether it has a figure that the user declared."""
-        result = np.zeros(len(self.trace.spans), "?")
-        for figure in FIGURES:
-            result[self._declared(figure)[0]] = True
+        result = np.zeros(len(self.leaf[rows]), "?")
+        for given in self._given.values():
+            if given is not None:
+                result |= given.value[rows] >= 0
         return result
+
+    def inside_declared(self, figure: Figure) -> Mask | None:
+        """Return per span whether an op around it has this figure by the user; None: no op has."""
+        given = self._given[figure]
+        return None if given is None else given.inside
+
+    @cached_property
+    def _given(self) -> dict[Figure, _Given | None]:
+        """The figures that the user declared; None: there are none."""
+        return {figure: self._find_given(figure) for figure in FIGURES}
 
     def total(self, figure: Figure) -> int:
         """Return the sum over all spans and aggregates that are counted, exact however large."""
@@ -246,14 +266,26 @@ class TraceCounts:
                 found.append(None if each is None else each * leaves)
         return found
 
-    def _declared(self, figure: Figure) -> tuple[NDArray[np.intp], Figures]:
+    def _find_given(self, figure: Figure) -> _Given | None:
         spans = self.trace.spans
-        given = (spans.kind == Kind.OP) & (spans.args_id >= 0) & ~_unfinished(spans.flags)
+        given = (spans.kind == Kind.OP) & (spans.args_id >= 0) & ~unfinished(spans.flags)
         rows = np.flatnonzero(given)
         first, index = numbered(spans.args_id[rows])
         ids = spans.args_id[rows[first]].tolist()
         values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
-        return rows[values >= 0], values[values >= 0]
+        rows, values = rows[values >= 0], values[values >= 0]
+        if not len(rows):
+            return None
+        value = np.full(len(spans), UNCOUNTED, "i8")
+        value[rows] = values
+        return _Given(value, inside(spans.parent, rows))
+
+
+class _Given(NamedTuple):
+    """Per span a figure that the user declared (−1: none), and whether it lies in an op with one."""
+
+    value: Figures
+    inside: Mask
 
 
 def declares(arguments: str) -> bool:
@@ -273,23 +305,9 @@ def _declared_figure(arguments: str, figure: Figure) -> int | None:
         return None  # not a number, infinite, no object…
 
 
-def _unfinished(flags: NDArray[np.uint8]) -> Mask:
-    """Per span: whether it raised or never ended, so that it is not known how much it did."""
+def unfinished(flags: NDArray[np.uint8]) -> Mask:
+    """Return per span whether it raised or never ended, so that it is not known how much it did."""
     return np.asarray(flags & (Flag.RAISED | Flag.OPEN) != 0)
-
-
-def _inside(parent: NDArray[Any], rows: NDArray[np.intp]) -> Mask:
-    """Per span: whether one of these rows lies above it. Each round looks twice as far up."""
-    up = np.append(parent, -1).astype("i8")  # the last one is above the roots
-    above = np.zeros(len(up), "?")
-    above[rows] = True
-    above = np.asarray(above[up], "?")
-    for _ in range(len(parent).bit_length()):
-        if (up < 0).all():
-            break
-        above |= above[up]
-        up = up[up]
-    return above[:-1]
 
 
 def _array(values: Iterable[int | None]) -> Figures:

@@ -35,6 +35,20 @@ def leaf_ops(spans: Spans) -> NDArray[np.bool_]:
     return np.asarray(is_op & ~around(is_op, spans.parent), "?")
 
 
+def inside(parent: Column, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return per span whether one of these rows lies above it. Each round looks twice as far up."""
+    up = np.append(parent, -1).astype("i8")  # the last one is above the roots
+    above = np.zeros(len(up), "?")
+    above[rows] = True
+    above = np.asarray(above[up], "?")
+    for _ in range(len(parent).bit_length()):
+        if (up < 0).all():
+            break
+        above |= above[up]
+        up = up[up]
+    return above[:-1]
+
+
 def op_tree(spans: Spans) -> NDArray[np.int64]:
     """Return per span the row of the outermost op that it lies in (itself, perhaps); −1: in none."""
     return outermost(spans.kind == Kind.OP, spans.parent)

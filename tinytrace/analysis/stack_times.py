@@ -64,7 +64,7 @@ class StackTimes:
         known_ns = sums(stack_id[known], n, weight_ns[known])
         ran_ns = sums(stack_id[ran], n, weight_ns[ran])
         self._function, _ = group_ids([frames.name_id, frames.file_id])
-        whose = _whose(trace)
+        whose = whose_stacks(trace)
         self.import_ns = int(self._weight_ns[whose == Whose.IMPORT].sum())
         self.tinytrace_ns = int(self._weight_ns[whose == Whose.TINYTRACE].sum())
         mine = whose == Whose.PROGRAM
@@ -132,8 +132,8 @@ class StackTimes:
         return below_ns
 
 
-def _whose(trace: Trace) -> Ints:
-    """Per stack a `Whose`. Frames of libraries tell nothing: what counts is who called them."""
+def whose_stacks(trace: Trace) -> Ints:
+    """Return per stack a `Whose`. Frames of libraries tell nothing: what counts is who called them."""
     of_file = np.array([_of_file(file) for file in trace.strings] + [_LIBRARY], "i8")
     stacks = trace.stacks
     whose: Ints = of_file[trace.frames.file_id[stacks.frame_id]]
@@ -149,11 +149,41 @@ def _whose(trace: Trace) -> Ints:
     return whose
 
 
+def calling_frames(trace: Trace) -> Ints:
+    """Return per stack the innermost frame outside NumPy and tinytrace: where an op was called from, if one was.
+
+    Call sites of ops are found by the same rule, so that samples and ops meet at the same lines. A stack that
+    has no such frame has its innermost one.
+    """
+    inner = np.array([_is_inner(file) for file in trace.strings] + [False], "?")
+    frame = trace.stacks.frame_id.astype("i8")
+    passed = inner[trace.frames.file_id[frame]]
+    up = trace.stacks.parent.astype("i8")
+    rows = np.flatnonzero(passed & (up >= 0))
+    while len(rows):
+        above = up[rows]
+        going_on = passed[above] & (up[above] >= 0)
+        found = rows[~passed[above]]
+        frame[found] = trace.stacks.frame_id[up[found]]
+        up[rows] = np.where(going_on, up[above], up[rows])
+        rows = rows[going_on]
+    return frame
+
+
+def _is_inner(path: str) -> bool:
+    path = path.replace("\\", "/")
+    return "/numpy/" in path or path.startswith("<__array_function__") or _is_own(path)
+
+
+def _is_own(path: str) -> bool:
+    return PACKAGE in path and path.rpartition(PACKAGE)[2].startswith(("tracer/", "cli/"))
+
+
 def _of_file(path: str) -> int:
     path = path.replace("\\", "/")
     if path.startswith(IMPORTERS):
         return Whose.IMPORT
-    if path.rpartition(PACKAGE)[2].startswith(("tracer/", "cli/")) and PACKAGE in path:
+    if _is_own(path):
         return Whose.TINYTRACE
     is_library = path.startswith("<frozen ") or any(part in path for part in LIBRARIES)
     return _LIBRARY if is_library else Whose.PROGRAM

@@ -7,58 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import (
-    UNCOUNTED,
-    Figure,
-    OpTimes,
-    TraceCounts,
-    count_trace,
-)
-from tinytrace.analysis.spans import self_ns
+from tinytrace.analysis.counting import OpTimes, count_trace
+from tinytrace.analysis.op_groups import OpGroup, grouped
+from tinytrace.analysis.places import function_name, place
 from tinytrace.analysis.stack_times import StackTimes
-from tinytrace.tracer.groups import first_rows, group_ids, sums
-from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class OpRow:
-    """All calls of one op.
-
-    Attributes:
-        name: NumPy's name of the op.
-        callsite: the place in which it spent most of its time, ``train.py:42 forward``; None: not
-            known.
-        n_callsites: how many places called it.
-        self_ns: time in it and not in other spans inside it, summed over threads.
-        percent: of the wall time of the run. Threads add up, so that several can make more than
-            100.
-        calls: how often it ran.
-        gflops: 10⁹ FLOPs per second of its counted calls; None: no call is counted.
-        gbps: 10⁹ bytes (compulsory) per second; None: no call is counted.
-        flops_per_byte: of the calls for which both are known; None: none, or no bytes.
-        gtranscendentals: 10⁹ evaluations of exp, log… per second; None: not known.
-        uncounted_calls: calls without a formula, or that did not end normally.
-        only_outer: other ops ran inside all of its calls, and have the figures that are None.
-    """
-
-    name: str
-    callsite: str | None
-    n_callsites: int
-    self_ns: int
-    percent: float
-    calls: int
-    gflops: float | None
-    gbps: float | None
-    flops_per_byte: float | None
-    gtranscendentals: float | None
-    uncounted_calls: int
-    only_outer: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +109,7 @@ class Summary:
     threads: int
     op_ns: int
     sampled_ns: int
-    ops: tuple[OpRow, ...]
+    ops: tuple[OpGroup, ...]
     n_ops: int
     lines: tuple[LineRow, ...]
     n_lines: int
@@ -183,12 +137,13 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
     """
     wall_ns = max(0, trace.end_ns - trace.start_ns)
     counts = count_trace(trace)
-    ops = _Ops(trace, counts)
+    ops = grouped(counts, "op")
+    spent_ns = ops.sum(ops.parts.self_ns)
     stacks = StackTimes(trace)
     lines = tuple(
         LineRow(
             place=place(trace, line.frame_id),
-            function=_name(trace, line.frame_id),
+            function=function_name(trace, line.frame_id),
             self_ns=line.self_ns,
             percent=_percent(line.self_ns, wall_ns),
             on_cpu_percent=line.on_cpu_percent,
@@ -200,9 +155,9 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
         wall_ns=wall_ns,
         processes=len(trace.processes),
         threads=len(trace.threads),
-        op_ns=int(ops.self_ns.sum()),
+        op_ns=int(spent_ns.sum()),
         sampled_ns=int(trace.samples.weight_ns.sum()),
-        ops=ops.top(top, wall_ns),
+        ops=ops.rows(ops.largest(spent_ns, top)),
         n_ops=ops.count,
         lines=lines,
         n_lines=stacks.n_lines,
@@ -214,133 +169,8 @@ def summarise(trace: Trace, top: int = 10) -> Summary:
     )
 
 
-def place(trace: Trace, frame_id: int) -> str | None:
-    """Return file (without folder) and line of a frame: ``train.py:42``; None: not known."""
-    file_id, line = int(trace.frames.file_id[frame_id]), int(trace.frames.line[frame_id])
-    if file_id < 0:
-        return None
-    path = trace.strings[file_id]
-    parts = path.replace("\\", "/").rsplit("/", 2)
-    file = "/".join(parts[-2:]) if parts[-1] in ("__init__.py", "__main__.py") else parts[-1]
-    return f"{file}:{line}" if line else file
-
-
-def _name(trace: Trace, frame_id: int) -> str | None:
-    name_id = int(trace.frames.name_id[frame_id])
-    return trace.strings[name_id] if name_id >= 0 else None
-
-
-def _site(trace: Trace, frame_id: int) -> str | None:
-    if frame_id < 0:
-        return None
-    parts = [part for part in (place(trace, frame_id), _name(trace, frame_id)) if part]
-    return " ".join(parts) or None
-
-
 def _percent(part_ns: float, whole_ns: int) -> float:
     return 100 * part_ns / whole_ns if whole_ns else 0.0
-
-
-class _Ops:
-    """Op spans and aggregated ops together, one row each, and sums over them."""
-
-    def __init__(self, trace: Trace, counts: TraceCounts) -> None:
-        self._trace = trace
-        spans, folded = trace.spans, trace.aggregates
-        rows = np.flatnonzero(spans.kind == Kind.OP)
-        folds = np.flatnonzero(folded.kind == Kind.OP)
-        own_ns = self_ns(spans)
-        self.name_id = np.concatenate([spans.name_id[rows], folded.name_id[folds]])
-        self.callsite_id = np.concatenate([spans.callsite_id[rows], folded.callsite_id[folds]])
-        self.signature_id = np.concatenate([spans.signature_id[rows], folded.signature_id[folds]])
-        self.self_ns = np.concatenate([own_ns[rows], folded.self_ns[folds]])
-        self.calls = np.concatenate([np.ones(len(rows), "i8"), folded.count[folds]])
-        self.leaves = np.concatenate([counts.leaf[rows].astype("i8"), folded.leaves[folds]])
-        # An op with figures of its own stands for all that ran inside it: its whole time is theirs.
-        whole_ns = np.concatenate([spans.dur_ns[rows], folded.total_ns[folds]])
-        declared = np.concatenate([counts.declared()[rows], np.zeros(len(folds), "?")])
-        self.work_ns = np.where((self.leaves > 0) & ~declared, self.self_ns, whole_ns)
-        self.flops = self._figure(counts, "flops", rows, folds)
-        self.bytes = self._figure(counts, "bytes", rows, folds)
-        uncounted_spans = counts.leaf[rows] & (counts.per_span("flops")[rows] < 0)
-        unknown = np.array([work is None for work in counts.per_aggregate("flops")], "?")
-        uncounted_folds = np.where(unknown[folds], folded.leaves[folds], 0)
-        self.uncounted = np.concatenate([uncounted_spans.astype("i8"), uncounted_folds])
-        evaluations = np.append(counts.transcendentals, UNCOUNTED)[self.signature_id]
-        self.transcendentals = np.where(
-            evaluations < 0, np.nan, evaluations.astype("f8") * self.leaves
-        )
-        self.ids, self.count = group_ids([self.name_id])
-
-    def _figure(self, counts: TraceCounts, figure: Figure, rows: Ints, folds: Ints) -> Floats:
-        """Work per row; NaN: uncounted, or counted in an op around or inside."""
-        of_spans = counts.per_span(figure)[rows].astype("f8")
-        of_spans[(of_spans < 0) | counts.elsewhere(figure)[rows]] = np.nan
-        of_folded = np.array(
-            [np.nan if w is None else w for w in counts.per_aggregate(figure)], "f8"
-        )
-        per_signature = counts.flops if figure == "flops" else counts.bytes
-        own = np.append(per_signature, UNCOUNTED)[self.signature_id[len(rows) :]]
-        of_folded = of_folded[folds]
-        of_folded[(of_folded == 0) & ((own != 0) | (self.leaves[len(rows) :] == 0))] = np.nan
-        return np.concatenate([of_spans, of_folded])
-
-    def top(self, top: int, wall_ns: int) -> tuple[OpRow, ...]:
-        """The ops that took most time, with their figures."""
-        spent_ns = sums(self.ids, self.count, self.self_ns)
-        chosen = np.argsort(-spent_ns, kind="stable")[:top]
-        first = first_rows(self.ids, self.count)
-        calls = sums(self.ids, self.count, self.calls)
-        leaves = sums(self.ids, self.count, self.leaves)
-        uncounted_calls = sums(self.ids, self.count, self.uncounted)
-        sites = self._sites()
-        gflops = self._ratio(self.flops, self.work_ns)
-        gbps = self._ratio(self.bytes, self.work_ns)
-        intensity = self._ratio(self.flops, self.bytes)
-        evaluations = self._ratio(self.transcendentals, self.work_ns)
-        return tuple(
-            OpRow(
-                name=self._trace.strings[self.name_id[first[i]]],
-                callsite=_site(self._trace, sites[i][0]),
-                n_callsites=sites[i][1],
-                self_ns=int(spent_ns[i]),
-                percent=_percent(int(spent_ns[i]), wall_ns),
-                calls=int(calls[i]),
-                gflops=_known(gflops[i]),
-                gbps=_known(gbps[i]),
-                flops_per_byte=_known(intensity[i]),
-                gtranscendentals=_known(evaluations[i]),
-                uncounted_calls=int(uncounted_calls[i]),
-                only_outer=not leaves[i],
-            )
-            for i in chosen.tolist()
-        )
-
-    def _ratio(self, above: Any, below: Any) -> Floats:
-        """Per op, sums over the rows in which both are known, divided; NaN where there are none."""
-        known = ~(np.isnan(above) | np.isnan(below))
-        ids = self.ids[known]
-        numerator = np.bincount(ids, above[known], self.count)
-        denominator = np.bincount(ids, below[known], self.count)
-        result = np.full(self.count, np.nan)
-        np.divide(numerator, denominator, out=result, where=denominator > 0)
-        return result
-
-    def _sites(self) -> dict[int, tuple[int, int]]:
-        """Per op, the call site in which it spent most time, and how many there are."""
-        pairs, n_pairs = group_ids([self.ids, self.callsite_id])
-        first = first_rows(pairs, n_pairs)
-        spent_ns = sums(pairs, n_pairs, self.self_ns)
-        found: dict[int, tuple[int, int]] = {}
-        for pair in np.argsort(-spent_ns, kind="stable").tolist():
-            op, site = int(self.ids[first[pair]]), int(self.callsite_id[first[pair]])
-            best, number = found.get(op, (site, 0))
-            found[op] = (best, number + 1)
-        return found
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _memory(trace: Trace) -> tuple[MemoryPeak, ...]:

@@ -87,6 +87,18 @@ def distinct_outputs(sig: Signature) -> list[Operand]:
     return [operand for operand in sig.outputs if operand.alias < sig.n_inputs]
 
 
+def footprint_bytes(sig: Signature) -> int | None:
+    """Return the memory that one call works on: the sum of its distinct operands; None if not known.
+
+    >>> x = Operand("float64", (1000,))
+    >>> footprint_bytes(Signature("add", (x, Operand("float64", (1000,), alias=0), x), 2))
+    16000
+    """
+    if is_truncated(sig):
+        return None
+    return total([operand for operand in sig.operands if operand.alias < 0])
+
+
 def _written(sig: Signature) -> int | None:
     return total(distinct_outputs(sig)) if sig.outputs else None
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
-from tinytrace.analysis.summary import Audit, LineRow, MemoryPeak, OpRow, Summary, summarise
+from tinytrace.analysis.op_groups import OpGroup
+from tinytrace.analysis.summary import Audit, LineRow, MemoryPeak, Summary, summarise
 from tinytrace.cli.figures import clean, format_mb, format_ns, format_rate
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.tracer.trace import Trace
@@ -79,7 +80,7 @@ class _Summary:
             return
         rows = summary.ops
         columns = {
-            "op": [self._text(row.name) for row in rows],
+            "op": [self._text(row.op) for row in rows],
             "% wall": [f"{row.percent:.1f}" for row in rows],
             "self": [format_ns(row.self_ns) for row in rows],
             "calls": [f"{row.calls:,}" for row in rows],
@@ -153,7 +154,7 @@ class _Summary:
             return f"Trace: {name} - open {VIEWER} and drop {self._text(path.name, LONGEST_TEXT)} on it."
         return f"Trace: {name}"
 
-    def _site(self, row: OpRow) -> str:
+    def _site(self, row: OpGroup) -> str:
         site = UNKNOWN if row.callsite is None else self._text(row.callsite)
         return site if row.n_callsites < 2 else f"{site} (+{row.n_callsites - 1})"
 
@@ -199,7 +200,7 @@ def _elsewhere(summary: Summary) -> str:
     return f"Not in these lines: {', '.join(parts)}." if parts else ""
 
 
-def _gflops(row: OpRow) -> str:
+def _gflops(row: OpGroup) -> str:
     if row.gflops == 0 and row.gtranscendentals:
         return f"{format_rate(row.gtranscendentals)} T"
     if row.gflops is None and row.uncounted_calls:
@@ -207,7 +208,7 @@ def _gflops(row: OpRow) -> str:
     return _figure(row, row.gflops)
 
 
-def _figure(row: OpRow, value: float | None) -> str:
+def _figure(row: OpGroup, value: float | None) -> str:
     if value is not None:
         return format_rate(value)
     return "inside" if row.only_outer else UNKNOWN

@@ -1,0 +1,360 @@
+"""The account: where the time of the main thread went, adding up to 100 %. docs/report.md explains each line.
+
+Exact from spans: the time of ops and of waiting for data. From samples: what was done in between. Estimated: what
+recording cost. What none of these tells is a line of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinytrace.analysis.between_ops import WHOLE, between_ops_ns, data_wait_ns, within
+from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.op_parts import DETACHED, IN_DATA, OpParts, op_parts
+from tinytrace.analysis.peaks import Peaks
+from tinytrace.analysis.places import function_name, place
+from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verdict
+from tinytrace.analysis.spans import group_ids, self_ns, sums
+from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
+from tinytrace.tracer.records import Flag, Kind
+from tinytrace.tracer.trace import Trace
+
+Ints = NDArray[np.int64]
+
+
+class Where(Enum):
+    """A line of the account. The values are what is printed."""
+
+    COMPUTE = "compute-bound ops"
+    MEMORY = "memory-bound ops"
+    OVERHEAD = "overhead-bound ops"
+    BALANCED = "balanced ops"
+    LATENCY = "ops far from their roofs"
+    UNCOUNTED = "uncounted ops"
+    NOT_JUDGED = "ops without a verdict"
+    PYTHON = "Python between ops"
+    IMPORTS = "importing modules"
+    DATA_WAIT = "waiting for data"
+    BLOCKED = "blocked or idle"
+    NOT_KNOWN_RUNNING = "between ops, running or waiting not known"
+    PROFILER = "recording (estimated)"
+    UNATTRIBUTED = "cannot be attributed"
+
+
+_OF_VERDICT = {
+    Verdict.OVERHEAD: Where.OVERHEAD,
+    Verdict.BALANCED: Where.BALANCED,
+    Verdict.LATENCY: Where.LATENCY,
+    Verdict.UNCOUNTED: Where.UNCOUNTED,
+    Verdict.VIOLATION: Where.NOT_JUDGED,
+    Verdict.NO_PEAKS: Where.NOT_JUDGED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the account: what, ns, and % of the wall time."""
+
+    where: Where
+    spent_ns: int
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class PythonLine:
+    """Python between ops at one line: ``train.py:42``, its function, ns, % of the wall time."""
+
+    place: str | None
+    function: str | None
+    spent_ns: int
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the time went.
+
+    Attributes:
+        thread: name of the thread.
+        wall_ns: of the run; for steps, the mean of those that were taken together.
+        n_windows: how many stretches were taken together: 1 for a run, else steps.
+        entries: a line per `Where`, those of no time too; their ``spent_ns`` add up to ``wall_ns`` exactly.
+        python: the lines of code with most of the Python between ops.
+        profiler_known: whether what recording cost is known; otherwise it is in the other lines.
+        scaled: spans or samples told of more time than there was, and were scaled down: the trace has folded
+            spans, whose times are not known, or spans that overlap.
+    """
+
+    thread: str
+    wall_ns: int
+    n_windows: int
+    entries: tuple[Entry, ...]
+    python: tuple[PythonLine, ...]
+    profiler_known: bool
+    scaled: bool
+
+    def spent_ns(self, where: Where) -> int:
+        """Return the time of a line."""
+        return next(entry.spent_ns for entry in self.entries if entry.where is where)
+
+    def percent(self, where: Where) -> float:
+        """Return the share of a line, %."""
+        return next(entry.percent for entry in self.entries if entry.where is where)
+
+
+def account_of(
+    trace: Trace, windows: tuple[Ints, Ints] | None = None, top: int = 10
+) -> Account | None:
+    """Return the account of the main thread; None for a trace without threads or without time.
+
+    Args:
+        trace: any trace.
+        windows: starts and ends, ns, ascending and apart: the account of these together, such as steps; None:
+            of the whole run.
+        top: how many lines of Python at most.
+
+    Example:
+        >>> account_of(Trace()) is None
+        True
+    """
+    parts = op_parts(count_trace(trace))
+    return Accounts(parts, part_verdicts(parts)).of(windows, top)
+
+
+def part_verdicts(parts: OpParts) -> Judged:
+    """Return the verdict of each part, by the roofs that the trace brings along."""
+    return PartRoofs(parts, Peaks.of(parts.trace)).judged(np.arange(len(parts)), len(parts))
+
+
+def main_thread(trace: Trace) -> int | None:
+    """Return the row of the main thread: of the first process, the one with its id, else the busiest; None: none.
+
+    Example:
+        >>> main_thread(Trace()) is None
+        True
+    """
+    threads = trace.threads
+    if not len(threads) or not len(trace.processes):
+        return None
+    rows = np.flatnonzero(threads.process == 0)
+    named = rows[threads.tid[rows] == trace.processes.pid[0]]
+    if len(named):
+        return int(named[0])
+    if not len(rows):
+        return None
+    n = len(threads)
+    busy = np.bincount(trace.spans.thread, minlength=n) + np.bincount(
+        trace.samples.thread, minlength=n
+    )
+    return int(rows[np.argmax(busy[rows])])
+
+
+class Accounts:
+    """Makes accounts of one trace.
+
+    Args:
+        parts: of the trace.
+        judged: per part, see `part_verdicts`.
+    """
+
+    def __init__(self, parts: OpParts, judged: Judged) -> None:
+        self._parts = parts
+        self._trace = parts.trace
+        self._where = [_where(judged, i) for i in range(len(parts))]
+
+    def of(self, windows: tuple[Ints, Ints] | None, top: int) -> Account | None:
+        """See `account_of`."""
+        trace, thread = self._trace, main_thread(self._trace)
+        if thread is None:
+            return None
+        whole = _life(trace)
+        starts, ends = whole if windows is None else windows
+        wall_ns = int((ends - starts).sum())
+        if wall_ns <= 0:
+            return None
+        found = dict.fromkeys(Where, 0)
+        for where, spent_ns in zip(self._where, self._op_ns(thread, windows).tolist(), strict=True):
+            found[where] += spent_ns
+        found[Where.DATA_WAIT] = data_wait_ns(trace, thread, windows or WHOLE)
+        scaled = _scale(found, wall_ns)
+        gap = _Gap(trace, thread, (starts, ends))
+        room_ns = wall_ns - sum(found.values())
+        scaled |= gap.total_ns > room_ns
+        part = min(1.0, room_ns / gap.total_ns) if gap.total_ns else 0.0
+        for where, spent_ns in gap.spent_ns.items():
+            found[where] += int(spent_ns * part)
+        cost_ns = self._cost_ns(thread, (starts, ends))
+        own_ns = min(found[Where.PYTHON], cost_ns or 0)
+        before_ns = found[Where.PYTHON]
+        found[Where.PYTHON] -= own_ns
+        found[Where.PROFILER] += own_ns
+        found[Where.UNATTRIBUTED] = wall_ns - sum(found.values())
+        n = len(starts)
+        share = part * found[Where.PYTHON] / before_ns if before_ns else 0.0
+        return Account(
+            thread=trace.strings[trace.threads.name_id[thread]],
+            wall_ns=wall_ns // n,
+            n_windows=n,
+            entries=_entries(found, wall_ns, n),
+            python=tuple(gap.lines(top, share, wall_ns, n)),
+            profiler_known=cost_ns is not None,
+            scaled=scaled,
+        )
+
+    def _op_ns(self, thread: int, windows: tuple[Ints, Ints] | None) -> Ints:
+        """Per part the self time of its calls in this thread and in the windows."""
+        parts = self._parts
+        mine = (parts.thread == thread) & (parts.state & (DETACHED | IN_DATA) == 0)
+        if windows is None:
+            return np.where(mine, parts.self_ns, 0)
+        spans = self._trace.spans
+        taken = mine[parts.part_of] & within(spans.start_ns[parts.rows], windows)
+        own_ns = self_ns(spans)[parts.rows[taken]]
+        return sums(parts.part_of[taken], len(parts), own_ns)
+
+    def _cost_ns(self, thread: int, windows: tuple[Ints, Ints]) -> int | None:
+        """What recording cost in these windows, as the self-audit estimates it; None: not known."""
+        trace = self._trace
+        told = trace.meta.get("audit")
+        each_ns, busy_ns = (_figure(told, key) for key in ("overhead_ns_per_op", "sampler_busy_ns"))
+        if each_ns is None and busy_ns is None:
+            return None
+        mine = (trace.spans.thread == thread) & within(trace.spans.start_ns, windows)
+        n = int(mine.sum())
+        starts, ends = windows
+        life_ns = max(1, int((_life(trace)[1] - _life(trace)[0]).sum()))
+        share = min(1.0, int((ends - starts).sum()) / life_ns)
+        folded = trace.aggregates
+        n += int(folded.count[folded.thread == thread].sum() * share)
+        return int(n * (each_ns or 0) + (busy_ns or 0) * share)
+
+
+def _where(judged: Judged, part: int) -> Where:
+    verdict = VERDICTS[judged.code[part]]
+    if verdict in BOUND:
+        return Where.MEMORY if judged[part].bound == "memory" else Where.COMPUTE
+    return _OF_VERDICT[verdict]
+
+
+def _life(trace: Trace) -> tuple[Ints, Ints]:
+    """The time of the first process, and at least all that its threads recorded: one window."""
+    start_ns, end_ns = int(trace.processes.start_ns[0]), int(trace.processes.end_ns[0])
+    if len(trace.processes) == 1 or end_ns <= start_ns:
+        start_ns, end_ns = trace.start_ns, trace.end_ns
+    return np.array([start_ns]), np.array([end_ns])
+
+
+def _scale(found: dict[Where, int], wall_ns: int) -> bool:
+    """Scale times down, in place, that are more than there was; returns whether they were."""
+    total_ns = sum(found.values())
+    if total_ns <= wall_ns:
+        return False
+    for where, spent_ns in found.items():
+        found[where] = spent_ns * wall_ns // total_ns
+    return True
+
+
+def _entries(found: dict[Where, int], wall_ns: int, n: int) -> tuple[Entry, ...]:
+    """The lines, per window; what dividing leaves over cannot be attributed."""
+    each = {where: spent_ns // n for where, spent_ns in found.items()}
+    each[Where.UNATTRIBUTED] += wall_ns // n - sum(each.values())
+    whole_ns = max(1, wall_ns // n)
+    return tuple(Entry(where, spent, 100 * spent / whole_ns) for where, spent in each.items())
+
+
+def _figure(told: object, key: str) -> float | None:
+    value = told.get(key) if isinstance(told, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 <= value < 2**63 else None
+
+
+class _Gap:
+    """The time of a thread outside of ops, by what its samples saw."""
+
+    def __init__(self, trace: Trace, thread: int, windows: tuple[Ints, Ints]) -> None:
+        self._trace = trace
+        samples = trace.samples
+        mine = samples.thread == thread
+        gap_ns = np.where(mine, between_ops_ns(trace, windows), 0)
+        self.total_ns = int(gap_ns.sum())
+        has_stack = samples.stack_id >= 0
+        whose = np.append(whose_stacks(trace), Whose.PROGRAM)[samples.stack_id]
+        ours, imports = whose == Whose.TINYTRACE, whose == Whose.IMPORT
+        blocked = (samples.cpu_ns >= 0) & ~samples.on_cpu
+        known = samples.cpu_ns >= 0
+        rules = (
+            (Where.UNATTRIBUTED, ~has_stack),
+            (Where.PROFILER, ours),
+            (Where.IMPORTS, imports),
+            (Where.BLOCKED, blocked),
+            (Where.NOT_KNOWN_RUNNING, ~known),
+            (Where.PYTHON, known),
+        )
+        self.spent_ns: dict[Where, int] = {}
+        left = np.ones(len(samples), "?")
+        for where, holds in rules:
+            self.spent_ns[where] = int(gap_ns[left & holds].sum())
+            python = left & holds
+            left &= ~holds
+        self._stack_id, self._python_ns = samples.stack_id[python].astype("i8"), gap_ns[python]
+
+    def lines(self, top: int, share: float, wall_ns: int, n: int) -> list[PythonLine]:
+        """The lines with most Python.
+
+        Args:
+            top: how many.
+            share: of their time that is not the profiler's.
+            wall_ns: of all windows.
+            n: windows.
+        """
+        trace, frames = self._trace, self._trace.frames
+        if not len(self._stack_id):
+            return []
+        line, count = group_ids([frames.file_id, frames.line, frames.name_id])
+        frame = calling_frames(trace)[self._stack_id]
+        spent_ns = sums(line[frame], count, self._python_ns)
+        example = np.zeros(count, "i8")
+        example[line] = np.arange(len(line))
+        return [
+            PythonLine(
+                place=place(trace, int(example[i])),
+                function=function_name(trace, int(example[i])),
+                spent_ns=int(spent_ns[i] * share / n),
+                percent=100 * float(spent_ns[i]) * share / wall_ns,
+            )
+            for i in np.argsort(-spent_ns, kind="stable")[:top].tolist()
+            if spent_ns[i] > 0
+        ]
+
+
+def typical_steps(trace: Trace) -> tuple[Ints, Ints] | None:
+    """Return starts and ends of the steps whose duration is in the middle half; None: the trace has no steps.
+
+    One step of a few milliseconds has a handful of samples. The middle half together has the median step in its
+    middle, and no outliers.
+
+    Example:
+        >>> typical_steps(Trace()) is None
+        True
+    """
+    spans, thread = trace.spans, main_thread(trace)
+    mine = (spans.kind == Kind.STEP) & (spans.thread == thread) & (spans.flags & Flag.OPEN == 0)
+    mine &= spans.dur_ns > 0
+    rows = np.flatnonzero(mine)
+    starts, dur_ns = spans.start_ns[rows], spans.dur_ns[rows]
+    reach_ns = np.maximum.accumulate(starts + dur_ns) if len(rows) else starts
+    outermost = np.ones(len(rows), "?")
+    outermost[1:] = starts[1:] >= reach_ns[:-1]
+    starts, dur_ns = starts[outermost], dur_ns[outermost]
+    if not len(starts):
+        return None
+    ordered = np.sort(dur_ns)
+    quarter = len(ordered) // 4
+    low, high = ordered[quarter], ordered[len(ordered) - 1 - quarter]
+    middle = (dur_ns >= low) & (dur_ns <= high)
+    return starts[middle], (starts + dur_ns)[middle]
