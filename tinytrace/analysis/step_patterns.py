@@ -1,0 +1,286 @@
+"""Loops found in a sequence of operations that nobody marked: the outermost one that does the same each time.
+
+How: docs/steps.md. Everything is linear in the number of operations, but for one sort by call site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinytrace.analysis.spans import group_ids, numbered
+
+MIN_PERIODS = 3  # twice may be chance, and a period has no end before the next one begins
+MIN_EVIDENCE = 12  # periods × different ops in each: three times the same two ops is no loop yet
+MIN_COVERAGE = 0.2  # of the time: a loop that initialises weights is regular too
+MIN_SAME = 0.6  # share of periods with exactly the same ops, each as often
+MIN_ALIKE = 0.8  # or: share of periods of about the same length, and of ops that all of these have
+INNER = 0.5  # a loop is an inner one if the loop around it has more ops of its own than that share
+SAME_LEVEL = 0.75  # loops whose counts differ by less are one loop, seen at different lines
+SAME_REGULARITY = (
+    0.05  # and of these the one with more lines, unless its periods are less alike by this
+)
+BURST = (
+    3  # a distance that is longer by this than the lower quartile of distances ends a row of runs
+)
+N_SAMPLES = 8  # periods that are looked at one by one
+MAX_COHORTS = 8  # of lines that ran equally often; more are different loops of equal length, rarely
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """The operations of a thread that lie in no other operation, in their order.
+
+    Attributes:
+        symbol: which call site and op, numbered from 0 without gaps.
+        function: in which function the call site is, likewise.
+        start_ns, end_ns: of each.
+        optimizer: which of them are an optimizer's.
+    """
+
+    symbol: Ints
+    function: Ints
+    start_ns: Ints
+    end_ns: Ints
+    optimizer: Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Turns:
+    """Lines that run in turns: each once between two runs of the first of them.
+
+    Attributes:
+        first, last: per period, the position in the sequence of the first and the last of these lines.
+        lines: how many there are.
+        has_optimizer: one of them is where an optimizer begins.
+    """
+
+    first: Ints
+    last: Ints
+    lines: int
+    has_optimizer: bool
+
+    @property
+    def count(self) -> int:
+        """How often they ran."""
+        return len(self.first)
+
+
+@dataclass(frozen=True, eq=False)
+class Loop(Turns):
+    """Such lines whose periods are alike.
+
+    Attributes:
+        same: share of periods with exactly the same ops.
+        coverage: share of the time of the sequence in periods that are alike.
+        symbols: bool per symbol: it is in most of the periods that are alike.
+        regular: bool per period but the last, which has no end yet: it is one of those.
+    """
+
+    same: float
+    coverage: float
+    symbols: Mask
+    regular: Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The loop that was chosen.
+
+    Attributes:
+        loop: the loop.
+        begin, end: per period, the positions of its first op and behind its last op.
+        rival: the loop around it, if its share of own ops is near to what makes this one an inner loop.
+    """
+
+    loop: Loop
+    begin: Ints
+    end: Ints
+    rival: Loop | None
+
+
+def find_loop(sequence: Sequence) -> Found | None:
+    """Return the loop that the sequence is made of; None: nothing repeats regularly enough."""
+    if len(sequence.symbol) < MIN_EVIDENCE:
+        return None
+    prefix = _fingerprints(sequence.symbol)
+    loops = [loop for raw in _in_turns(sequence) if (loop := _examined(sequence, prefix, raw))]
+    if not loops:
+        return None
+    loops.sort(key=lambda loop: (-loop.count, -loop.lines))
+    chosen, rival = _outermost(loops)
+    begin, end = _bounds(sequence, chosen)
+    return Found(chosen, begin, end, rival)
+
+
+def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None]:
+    """Choose the loop that is no inner one: an optimizer's if there is one, else by their ops."""
+    best = next((loop for loop in loops if loop.has_optimizer), None)
+    if best:
+        return best, None
+    best, rival = loops[0], None
+    for loop in loops[1:]:
+        own = np.count_nonzero(loop.symbols & ~best.symbols) / np.count_nonzero(loop.symbols)
+        if own > INNER:
+            best, rival = loop, None
+        elif loop.count >= SAME_LEVEL * best.count:
+            gain = loop.same - best.same
+            if gain > SAME_REGULARITY or (gain > -SAME_REGULARITY and loop.lines > best.lines):
+                best = loop
+        elif own > INNER / 3 and rival is None:
+            rival = loop
+    return best, rival
+
+
+def _fingerprints(symbol: Ints) -> NDArray[np.uint64]:
+    """Sums, over all ops before each position, of a random number per symbol.
+
+    Two stretches hold the same ops, each as often, if and (but for 1 in 2⁶⁴) only if the differences agree.
+    """
+    random = np.random.default_rng(0).integers(0, 2**64, int(symbol.max()) + 1, "u8")
+    prefix = np.zeros(len(symbol) + 1, "u8")
+    np.cumsum(random[symbol], out=prefix[1:])
+    return prefix
+
+
+def _occurrences(labels: Ints, positions: Ints) -> Iterator[Ints]:
+    """Yield, per label that occurs often enough, its positions in order."""
+    narrow = labels.astype("u2") if len(labels) and labels.max() < 2**16 else labels  # radix sort
+    order = np.argsort(narrow, kind="stable")
+    ends = np.cumsum(np.bincount(labels))
+    for end, size in zip(ends.tolist(), np.diff(ends, prepend=0).tolist(), strict=True):
+        if size > MIN_PERIODS:
+            yield positions[order[end - size : end]]
+
+
+def _in_turns(sequence: Sequence) -> list[Turns]:
+    """Lines that run in turns; and functions entered, and rows of runs begun, in turns with them or each other."""
+    found: dict[int, list[Turns]] = {}
+    lines = list(_occurrences(sequence.symbol, np.arange(len(sequence.symbol))))
+    for positions in sorted(lines, key=_first):
+        cohorts = found.setdefault(len(positions), [])
+        for number, one in enumerate(cohorts):
+            if _take_turns(one.first, positions):
+                last = np.maximum(one.last, positions)
+                cohorts[number] = Turns(one.first, last, one.lines + 1, False)
+                break
+        else:
+            if len(cohorts) < MAX_COHORTS:
+                cohorts.append(Turns(positions, positions, 1, False))
+    entered = np.flatnonzero(np.diff(sequence.function, prepend=-1))
+    begun = list(_occurrences(sequence.function[entered], entered))
+    begun += [starts for positions in lines for starts in _bursts(positions)]
+    optimizer = np.flatnonzero(np.diff(sequence.optimizer.astype("i1"), prepend=0) == 1)
+    for positions in [*sorted(begun, key=_first), optimizer]:
+        is_optimizer = positions is optimizer
+        cohorts = found.setdefault(len(positions), [])
+        for number, one in enumerate(cohorts):
+            if _take_turns(one.first, positions) or _take_turns(positions, one.first):
+                cohorts[number] = replace(one, has_optimizer=one.has_optimizer or is_optimizer)
+                break
+        else:
+            if is_optimizer or len(cohorts) < MAX_COHORTS:
+                cohorts.append(Turns(positions, positions, 0, is_optimizer))
+    return [one for cohorts in found.values() for one in cohorts if one.count > MIN_PERIODS]
+
+
+def _first(positions: Ints) -> int:
+    return int(positions[0])
+
+
+def _bursts(positions: Ints) -> Iterator[Ints]:
+    """Yield where rows of runs of a line begin: a line in a loop over layers runs in a row, once a step.
+
+    And rows of rows, if there are. A row begins after a distance that is much longer than most of the short ones.
+    """
+    while True:
+        distance = np.diff(positions)
+        long = distance > BURST * np.partition(distance, len(distance) // 4)[len(distance) // 4]
+        if np.count_nonzero(long) < MIN_PERIODS:
+            return
+        positions = positions[np.append(True, long)]
+        yield positions
+
+
+def _take_turns(first: Ints, then: Ints) -> bool:
+    return bool((first <= then).all() and (then[:-1] < first[1:]).all())
+
+
+def _examined(sequence: Sequence, prefix: NDArray[np.uint64], raw: Turns) -> Loop | None:
+    """Say how regular the periods are; None: not enough."""
+    bounds = raw.first
+    whole_ns = int(sequence.end_ns.max() - sequence.start_ns[0])
+    dur_ns = np.diff(sequence.start_ns[bounds])
+    if not whole_ns or int(dur_ns.sum()) < MIN_COVERAGE * whole_ns:
+        return None
+    first, form = numbered(np.diff(prefix[bounds]))
+    often = np.bincount(form, minlength=len(first))
+    regular = form == int(np.argmax(often))
+    same = float(regular.mean())
+    size = np.diff(bounds)
+    if same < MIN_SAME:
+        regular = np.abs(size - np.median(size)) <= 0.5 * np.median(size)
+        if regular.mean() < MIN_ALIKE:
+            return None
+    coverage = int(dur_ns[regular].sum()) / whole_ns
+    in_share = _presence(sequence.symbol, raw.first[:-1], raw.first[1:], regular)
+    symbols = in_share > 0.5
+    n_symbols = int(np.count_nonzero(symbols))
+    alike = np.count_nonzero(in_share == 1) / np.count_nonzero(in_share)
+    if coverage < MIN_COVERAGE or n_symbols < 2 or raw.count * n_symbols < MIN_EVIDENCE:
+        return None
+    if same < MIN_SAME and alike < MIN_ALIKE:
+        return None
+    return Loop(raw.first, raw.last, raw.lines, raw.has_optimizer, same, coverage, symbols, regular)
+
+
+def _presence(symbol: Ints, begin: Ints, end: Ints, of: Mask) -> NDArray[np.float64]:
+    """Per symbol, the share of some of these stretches, spread evenly, that it is in."""
+    rows = np.flatnonzero(of)
+    rows = rows[np.linspace(0, len(rows) - 1, min(N_SAMPLES, len(rows))).astype("i8")]
+    n = int(symbol.max()) + 1
+    there = np.zeros(n)
+    for low, high in zip(begin[rows].tolist(), end[rows].tolist(), strict=True):
+        there += np.bincount(symbol[low:high], minlength=n) > 0
+    return there / max(1, len(rows))
+
+
+def _bounds(sequence: Sequence, loop: Loop) -> tuple[Ints, Ints]:
+    """Per period, where it begins and ends: before the first of the loop's lines and behind the last.
+
+    Between the last line of a period and the first of the next one are the end of the one (say, the update of
+    each parameter, a line that runs many times) and the beginning of the other (say, the layers). What comes
+    before the first period of all tells them apart: the ops there that are also between periods are the
+    beginning of a period.
+    """
+    symbol, n = sequence.symbol, len(sequence.symbol)
+    before, after = loop.last[:-1] + 1, loop.first[1:]
+    between = _presence(symbol, before, after, loop.regular) > 0.5
+    other = np.flatnonzero(~between[symbol[: loop.first[0]]])
+    head = symbol[other[-1] + 1 if len(other) else 0 : loop.first[0]]
+    of_head = np.zeros(len(between), "?")
+    of_head[head] = True
+    position = np.arange(n + 1)
+    latest_other = np.maximum.accumulate(np.where(of_head[symbol], -1, position[:-1]))
+    begin = np.append(latest_other, -1)[loop.first - 1] + 1
+    begin = np.where(loop.first > 0, begin, 0)
+    begin[1:] = np.maximum(begin[1:], before)
+    of_tail = np.append(_presence(symbol, before, begin[1:], loop.regular) > 0.5, False)
+    foreign = np.where(of_tail[np.append(symbol, -1)], n, position)
+    next_foreign = np.minimum.accumulate(foreign[::-1])[::-1]
+    end = np.minimum(next_foreign[loop.last + 1], np.append(begin[1:], n))
+    return begin, end
+
+
+def make_sequence(
+    callsite: Ints, name: Ints, *, function: Ints, optimizer: Mask, start_ns: Ints, end_ns: Ints
+) -> Sequence:
+    """Return the sequence of these ops; all columns (n,), in order of start, n at least 1."""
+    symbol, _ = group_ids([callsite, name])
+    functions, _ = group_ids([function])
+    return Sequence(symbol, functions, start_ns, end_ns, optimizer)
