@@ -27,7 +27,17 @@ LONGER_FILES = {  # a path here needs a reason beside it
     "tests/analysis/test_foreign.py",  # one small test per oddity of other people's traces
     "tests/tracer/test_pyspy.py",  # likewise for py-spy's file
 }
-HEAVY = {"numpy", "scipy", "matplotlib", "rich", "orjson", "perfetto", "psutil", "threadpoolctl", "google"}
+HEAVY = {
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "rich",
+    "orjson",
+    "perfetto",
+    "psutil",
+    "threadpoolctl",
+    "google",
+}
 
 
 def parse(path: Path) -> ast.Module:

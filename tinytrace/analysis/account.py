@@ -18,8 +18,9 @@ from tinytrace.analysis.op_parts import DETACHED, IN_DATA, OpParts, op_parts
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name, place
 from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verdict
-from tinytrace.analysis.spans import group_ids, self_ns, sums
+from tinytrace.analysis.spans import self_ns
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
+from tinytrace.tracer.groups import group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 

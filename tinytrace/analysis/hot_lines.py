@@ -12,8 +12,8 @@ from tinytrace.analysis.between_ops import between_ops_ns
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.op_parts import OpParts, op_parts
 from tinytrace.analysis.places import function_name, place
-from tinytrace.analysis.spans import first_rows, group_ids, sums
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.trace import Trace
 
 Ints = NDArray[np.int64]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from tinytrace.analysis.counting import TraceCounts, count_trace
 from tinytrace.analysis.op_parts import NOT_KNOWN, OpParts, op_parts
 from tinytrace.analysis.places import site
-from tinytrace.analysis.spans import first_rows, group_ids, sums
 from tinytrace.analysis.traffic import footprint_bytes
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Kind
-from tinytrace.tracer.step_numbers import inherited
 from tinytrace.tracer.trace import Column, Trace
+from tinytrace.tracer.trees import inherited
 
 By = Literal["op", "callsite", "layer", "step", "thread"]
 WAYS: tuple[By, ...] = get_args(By)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure, TraceCounts, unfinished
-from tinytrace.analysis.spans import first_rows, group_ids, inside, self_ns, sums
+from tinytrace.analysis.spans import inside, self_ns
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Spans, Trace
 

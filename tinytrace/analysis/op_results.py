@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import count
-from tinytrace.analysis.spans import distinct, first_rows, group_ids, sums
 from tinytrace.analysis.summary import place
+from tinytrace.tracer.groups import distinct, first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.step_numbers import inherited
 from tinytrace.tracer.trace import Signature, Trace
+from tinytrace.tracer.trees import inherited
 
 Ints = NDArray[np.int64]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.spans import first_rows, group_ids, self_ns, sums
+from tinytrace.analysis.spans import self_ns
 from tinytrace.analysis.step_finding import Steps
 from tinytrace.analysis.summary import place
+from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 

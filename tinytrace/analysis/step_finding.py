@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.spans import group_ids, numbered, op_tree, sums
+from tinytrace.analysis.spans import op_tree
 from tinytrace.analysis.step_patterns import INNER, Found, Sequence, find_loop, make_sequence
+from tinytrace.tracer.groups import group_ids, numbered, sums
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.step_numbers import inherited
 from tinytrace.tracer.trace import Spans, Trace
+from tinytrace.tracer.trees import inherited
 
 How = Literal["marks", "step numbers", "optimizer", "pattern"]
 Confidence = Literal["certain", "high", "medium", "low"]

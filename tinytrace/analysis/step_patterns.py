@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.spans import group_ids, numbered
+from tinytrace.tracer.groups import group_ids, numbered
 
 MIN_PERIODS = 3  # twice may be chance, and a period has no end before the next one begins
 MIN_EVIDENCE = 12  # periods × different ops in each: three times the same two ops is no loop yet
