@@ -56,6 +56,17 @@ def rate_hz(text: str) -> float:
     return rate
 
 
+def positive(text: str) -> int:
+    """Return a whole number of at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: not that.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least 1")
+    return int(text)
+
+
 def size_bytes(text: str) -> int:
     """Return a size in bytes: ``"200MB"`` (10^6), ``"1.5GiB"`` (2^30), ``"4096"``; at least 1.
 
