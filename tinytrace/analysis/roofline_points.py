@@ -179,25 +179,26 @@ def _grouped(
 
 
 def _ceilings(peaks: Peaks | None, points: Sequence[RooflinePoint]) -> tuple[Ceiling, ...]:
+    """The roofs above points that have a place; without such, those of the usual dtypes."""
     if peaks is None:
         return ()
     placed = [point for point in points if point.place]
-    found = []
-    for sort, roofs, matrix in (
-        ("matrix", peaks.gemm_gflops, True),
-        ("arithmetic", peaks.vector_gflops, False),
-    ):
-        wanted = {point.dtype for point in placed if point.matrix == matrix}
-        if not placed:
-            wanted = set(USUAL_DTYPES)
-        found += [Ceiling(sort, name, peak) for name, peak in roofs.items() if name in wanted]
+    products = {point.dtype for point in placed if point.matrix}
+    others = {point.dtype for point in placed if not point.matrix}
+    if not placed:
+        products = others = set(USUAL_DTYPES)
+    found = [Ceiling("matrix", d, peak) for d, peak in peaks.gemm_gflops.items() if d in products]
+    found += [
+        Ceiling("arithmetic", d, peak) for d, peak in peaks.vector_gflops.items() if d in others
+    ]
     return tuple(sorted(found, key=lambda ceiling: -ceiling.gflops.value))
 
 
 def _command(trace: Trace) -> str | None:
+    """What was run, without the interpreter in front of a script."""
     told = trace.meta.get("command")
     if isinstance(told, list) and told and all(isinstance(word, str) for word in told):
-        return " ".join(told)
+        return " ".join(told if len(told) < 2 or told[1].startswith("-") else told[1:])
     return told if isinstance(told, str) and told else None
 
 

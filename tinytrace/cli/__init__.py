@@ -22,6 +22,7 @@ COMMANDS = {
     "calibrate": "tinytrace.cli.calibrate",
     "export": "tinytrace.cli.export",
     "recover": "tinytrace.cli.recover",
+    "roofline": "tinytrace.cli.roofline",
     "summary": "tinytrace.cli.summary",
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinytrace.cli.figures import clean, format_ns, format_rate
+from tinytrace.cli.figures import clean, format_binary, format_ns, format_rate
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.cli.messages import say, stderr
 from tinytrace.cli.options import Parser
@@ -144,7 +144,7 @@ def _rows(peaks: Peaks) -> Iterator[Row]:
 
 
 def _level_rows(level: Level) -> Iterator[Row]:
-    size = "" if level.size_bytes is None else f" ({_binary(level.size_bytes)})"
+    size = "" if level.size_bytes is None else f" ({format_binary(level.size_bytes)})"
     if level.gbps is None:
         yield (f"{level.name}{size}", "not measured", "", "", "")
         return
@@ -162,9 +162,3 @@ def _row(name: str, peak: Peak, unit: str) -> Row:
 
 def _of(peak: Peak) -> str:
     return f"{peak.n} rounds"
-
-
-def _binary(size_bytes: int) -> str:
-    """Sizes of caches are powers of two: ``48 KiB``, ``32 MiB``."""
-    unit, size = ("MiB", 2**20) if size_bytes >= 2**20 else ("KiB", 2**10)
-    return f"{size_bytes / size:g} {unit}"

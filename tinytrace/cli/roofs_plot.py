@@ -66,7 +66,7 @@ def _draw_roofs(axes: Any, peaks: Peaks) -> None:
         for name, value in group.items():
             axes.axhline(value, color="0.35", linestyle=style, linewidth=0.9)
             labels.append((value, f"{name}: {value:.3g}"))
-    for place, text in _apart(labels):
+    for place, text in apart(labels):
         axes.text(right * 1.1, place, text, va="center", fontsize=8)
     machine = peaks.machine
     how = "quick" if peaks.quick else "full"
@@ -79,8 +79,12 @@ def _draw_roofs(axes: Any, peaks: Peaks) -> None:
     axes.legend(title="bandwidth, one thread", loc="lower right", fontsize=9)
 
 
-def _apart(labels: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Texts that would lie on each other as one text of several lines, at their middle."""
+def apart(labels: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Join texts that would lie on each other into one of several lines, at their middle.
+
+    Args:
+        labels: places on a logarithmic axis, and texts.
+    """
     groups: list[list[tuple[float, str]]] = []
     for value, text in sorted(labels, reverse=True):
         room = math.log(LINE_RATIO) * len(groups[-1]) if groups else 0.0
