@@ -34,6 +34,7 @@ LEAST_AREA, MOST_AREA = 18.0, 1500.0
 DIRECTIONS = (0, 180, 25, -25, 155, -155, 50, -50, 130, -130, 75, -75, 105, -105)
 DISTANCES = (4.0, 14.0, 28.0, 46.0)
 LONGEST_LABEL = 40
+CLEARANCE = 1.5  # of a label, in points: other sizes of the picture set text a little wider
 MARGIN = 1.7  # between the outermost things and the frame: a factor on logarithmic axes
 LEFT, RIGHT = 2.0**-5, 2.0**6  # FLOPs per byte that are in the picture in any case
 
@@ -62,6 +63,9 @@ def draw(roofline: Roofline, target: Path) -> int:
     _draw_roofs(axes, roofline, x)
     areas = _areas(placed)
     _draw_points(axes, placed, areas)
+    if not placed:
+        note = "no op whose FLOPs and bytes are both known"
+        axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", color="0.4")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right", fontsize=8, title="memory level", title_fontsize=8)
     axes.set_title(program_words(roofline), fontsize=11, loc="left")
@@ -162,13 +166,13 @@ def _label(axes: Any, placed: Sequence[RooflinePoint], areas: Sequence[float]) -
         radius = math.sqrt(area / math.pi)
         text = axes.annotate(
             _label_text(point), point.place, xytext=(0, 0), textcoords="offset points", fontsize=7.5,
-            ha="center", va="center", linespacing=0.95, zorder=4, annotation_clip=False,
+            ha="center", va="center", linespacing=0.95, zorder=2.8, annotation_clip=False,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
             arrowprops={
                 "arrowstyle": "-", "color": "0.5", "linewidth": 0.6, "shrinkA": 0, "shrinkB": radius,
             },
         )  # fmt: skip
-        size = text.get_window_extent()
+        size = text.get_window_extent().padded(CLEARANCE * per_point)
         width, height = size.width / per_point, size.height / per_point
         middle = axes.transData.transform(point.place)
         for distance, dx, dy in _offsets(radius, width, height):

@@ -39,25 +39,26 @@ def machine_words(roofline: Roofline) -> str:
             "have them."
         )
     told = peaks.machine
-    cpu, blas = told.get("cpu", "unknown CPU"), told.get("blas", "?")
     how = "in about a second: may be a little low" if peaks.quick else "in full"
     return clean(
-        f"Machine: {cpu}, {told.get('cpus', '?')} CPUs; NumPy {told.get('numpy', '?')}, {blas}, BLAS threads: {peaks.threads}; roofs measured "
-        f"{peaks.measured_at[:10]}, {how}."
+        f"Machine: {told.get('cpu', 'unknown CPU')}, {told.get('cpus', '?')} CPUs; "
+        f"NumPy {told.get('numpy', '?')}, {told.get('blas', '?')}, BLAS threads: {peaks.threads}; "
+        f"roofs measured {peaks.measured_at[:10]}, {how}."
     )
 
 
 def modelled_words(roofline: Roofline) -> str:
     """Return what is measured, and what is a model."""
+    has_roofs = roofline.peaks is not None and any(level.gbps for level in roofline.peaks.levels)
     text = (
-        "Measured: times, roofs. Modelled: FLOPs and bytes (counted from shapes), the level (the fastest one that "
-        "the operands of a call fit). No hardware counters."
+        f"Measured: times{', roofs' if has_roofs else ''}. Modelled: FLOPs and bytes (counted from shapes), the "
+        "level (the fastest one that the operands of a call fit). No hardware counters."
     )
-    if roofline.peaks is None or not any(level.gbps for level in roofline.peaks.levels):
+    if roofline.peaks is None or not has_roofs:
         return text
     text += (
-        " Rings, ridges: from these FLOPs per byte on, computing, and not moving, is the lower "
-        "roof. Of operands larger than a cache a part may still lie in it: their roof is between the lines of two levels."
+        " Rings, ridges: from these FLOPs per byte on, computing, and not moving, is the lower roof. Of operands "
+        "larger than a cache a part may still lie in it: their roof is between the lines of two levels."
     )
     if any(level.gbps and not level.resolvable for level in roofline.peaks.levels):
         text += " Dashed or *: at least so much, no roof: the cost of calling NumPy hides the rest."
