@@ -1,0 +1,440 @@
+"""What a mechanical rewrite gains: both forms timed in turns, on operands of the signatures of a trace.
+
+A round times the present form, the new one, and the present one once more; every other round goes backwards. The
+second timing of the same form shows what differs without any reason: no gain is told within that. docs/verify.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.op_groups import Grouping, OpGroup
+from tinytrace.analysis.op_parts import op_parts
+from tinytrace.analysis.operands import layout_of
+from tinytrace.analysis.paired import Interval, ratio_interval
+from tinytrace.analysis.peaks_machine import Machine
+from tinytrace.analysis.peaks_measure import SHARE_OF_MEMORY, available_bytes, blas_limit
+from tinytrace.analysis.probes import Clock, Probe, Progress, Stopwatch
+from tinytrace.analysis.replay import NotRebuiltError, can_be_rebuilt, check, extent_bytes
+from tinytrace.analysis.rewrites import REWRITES, Forms, Rewrite
+from tinytrace.analysis.signature_roofs import uses_matrices
+from tinytrace.errors import UsageError
+from tinytrace.tracer.groups import group_ids
+from tinytrace.tracer.machine import numerics
+from tinytrace.tracer.records import Layout
+from tinytrace.tracer.session import Session
+from tinytrace.tracer.trace import Operand, Signature, Trace
+
+CONFIDENCE = 0.95  # of all intervals of one answer together
+ROUNDS = 25  # 2^-25 is far below what is asked of one of a hundred intervals
+WARM_UP = 3  # rounds that are left out: threads start, clocks rise, memory is mapped
+BLOCK_NS = 2_000_000  # per form and round: 10,000 times the resolution of the clock
+# In 25 rounds of three timings and as many calls before them: about half a minute.
+LONGEST_CALL_NS = 200_000_000
+MARGIN = 0.02  # a smaller difference is none that anybody should rewrite for
+LEAST_SHARE = 0.001  # of the time of all ops: what is rarer gains nothing worth a line
+# Memory per operand: its values as they are drawn, their cast, and in both forms, with results and copies of those.
+COPIES = 6
+ALIKE = 1e-5  # relative: the default of np.allclose
+
+
+class Verdict(Enum):
+    """What was shown. The values are what is printed."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    NO_DIFFERENCE = "no difference shown"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was measured.
+
+    Attributes:
+        verdict: by the whole interval, never by the estimate.
+        ratio: time of the present form ÷ time of the new one: above 1 the new one is faster.
+        margin: relative; what counts as a difference: `MARGIN`, or more where the present form differed by
+            more from itself.
+        before_ns, after_ns: medians of a call over the rounds.
+        rounds: that were measured.
+        difference: largest relative difference of the results; None: they cannot be compared (another shape).
+        identical: the results are the same, bit by bit.
+    """
+
+    verdict: Verdict
+    ratio: Interval
+    margin: float
+    before_ns: float
+    after_ns: float
+    rounds: int
+    difference: float | None
+    identical: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the results are alike within 10⁻⁵."""
+        return self.difference is not None and self.difference <= ALIKE
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """One rewrite of one signature.
+
+    Attributes:
+        rewrite: its name, see `rewrites.REWRITES`.
+        what, condition: in words.
+        before, after: as code.
+        operands: in words.
+        group: the calls of this op with this signature.
+        outcome: None: it was not measured.
+        reason: why it was not.
+    """
+
+    rewrite: str
+    what: str
+    condition: str
+    before: str
+    after: str
+    operands: str
+    group: OpGroup
+    outcome: Outcome | None
+    reason: str | None = None
+
+    @property
+    def saved_ns(self) -> Interval | None:
+        """What all these calls would have taken less, if each gained what was measured.
+
+        None: no gain was shown. Self time × (1 − 1 ÷ ratio), for the ends of the interval as well.
+        """
+        if self.outcome is None or self.outcome.verdict is not Verdict.FASTER:
+            return None
+        ratio = self.outcome.ratio
+        shares = (1 - 1 / r for r in (ratio.estimate, ratio.low, ratio.high))
+        return Interval(*(self.group.self_ns * share for share in shares))
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` tells.
+
+    Attributes:
+        rows: the rewrites, those of the ops with most time first.
+        n_candidates: how many there are in all.
+        threads: of BLAS, while they were measured.
+        cpu: where they were measured.
+        same_machine: whether the trace was recorded there, with the same NumPy and BLAS; None: not known.
+        confidence: of all intervals together.
+    """
+
+    rows: tuple[Verified, ...]
+    n_candidates: int
+    threads: int
+    cpu: str
+    same_machine: bool | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How forms are timed.
+
+    Attributes:
+        clock: tells ns; None: see `clock_for`.
+        limit: returns what limits BLAS to so many threads while it is entered.
+        largest_bytes: what all operands of one op may take; None: a quarter of what is free.
+        progress: is told the share that is done, 0…1.
+    """
+
+    clock: Clock | None = None
+    limit: Callable[[int], AbstractContextManager[object]] | None = None
+    largest_bytes: int | None = None
+    progress: Progress = lambda share: None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rewrite that applies to a signature of a trace."""
+
+    rewrite: Rewrite
+    signature: Signature
+    group: OpGroup
+
+
+def candidates(trace: Trace, name: str | None = None) -> list[Candidate]:
+    """Return the rewrites that apply to ops of a trace, those of the signatures with most time first.
+
+    Args:
+        trace: any trace.
+        name: of one rewrite; None: all.
+
+    Raises:
+        UsageError: there is no such rewrite.
+
+    Example:
+        >>> candidates(Trace())
+        []
+    """
+    if name is not None and name not in REWRITES:
+        raise UsageError(f"{name!r} is no rewrite: {', '.join(REWRITES)}")
+    rewrites = REWRITES.values() if name is None else [REWRITES[name]]
+    parts = op_parts(count_trace(trace))
+    ids, count = group_ids([parts.name_id, parts.signature_id, ~parts.outer])
+    grouping = Grouping(parts, ids, count, lambda part: trace.strings[parts.name_id[part]])
+    self_ns = grouping.sum(parts.self_ns)
+    least_ns = LEAST_SHARE * int(self_ns.sum())
+    chosen, wanted = [], []
+    for group in grouping.largest(self_ns, None).tolist():
+        part = int(grouping.parts_of(group)[0])
+        number = int(parts.signature_id[part])
+        if number < 0 or parts.outer[part] or self_ns[group] < least_ns:
+            continue
+        signature = trace.signatures[number]
+        if fitting := [rewrite for rewrite in rewrites if _applies(rewrite, signature)]:
+            chosen.append(group)
+            wanted.append((signature, fitting))
+    rows = grouping.rows(np.array(chosen, "i8"))
+    return [
+        Candidate(rewrite, signature, row)
+        for row, (signature, fitting) in zip(rows, wanted, strict=True)
+        for rewrite in fitting
+    ]
+
+
+def _applies(rewrite: Rewrite, signature: Signature) -> bool:
+    """Whether it applies; not to what has no elements, or cannot be called again."""
+    sizes = [operand.elements for operand in signature.operands]
+    return all(sizes) and can_be_rebuilt(signature) and rewrite.applies(signature)
+
+
+def verify(
+    trace: Trace, name: str | None = None, top: int = 8, bench: Bench | None = None
+) -> Verification:
+    """Measure what rewrites of ops of a trace gain, on this machine.
+
+    Args:
+        trace: any trace.
+        name: of one rewrite; None: all.
+        top: how many rewrites at most, those of the ops with most time.
+        bench: how they are timed.
+
+    Raises:
+        UsageError: no such rewrite, or this process is being recorded: the timing would be, too.
+    """
+    if Session.is_recording():
+        raise UsageError("nothing can be timed in a process that is being recorded: stop first")
+    bench = bench or Bench()
+    found = candidates(trace, name)
+    threads = _threads(trace)
+    alpha = (1 - CONFIDENCE) / max(1, min(top, len(found)))  # Bonferroni
+    rows = tuple(_verified(found[:top], bench, threads, alpha))
+    here = Machine.here(threads)
+    recorded_on = Machine.of(trace)
+    told = trace.meta.get("machine")
+    return Verification(
+        rows=rows,
+        n_candidates=len(found),
+        threads=threads,
+        cpu=here.cpu,
+        same_machine=None if not isinstance(told, dict) else recorded_on == here,
+        confidence=CONFIDENCE,
+    )
+
+
+def _threads(trace: Trace) -> int:
+    """BLAS threads of the program, but no more than there are here; where it is not told, those of here."""
+    here = int(numerics()["threads"])
+    told = trace.meta.get("numerics")
+    count = told.get("threads") if isinstance(told, dict) else None
+    if isinstance(count, int) and not isinstance(count, bool) and count >= 1:
+        return min(count, here)
+    return here
+
+
+def _verified(
+    chosen: Sequence[Candidate], bench: Bench, threads: int, alpha: float
+) -> Iterator[Verified]:
+    for done, candidate in enumerate(chosen):
+        outcome, reason = None, None
+        try:
+            with np.errstate(all="ignore"):
+                outcome = _measured(candidate, bench, threads, alpha)
+        except NotRebuiltError as problem:
+            reason = str(problem)
+        except MemoryError:
+            reason = "there is not enough memory for its operands"
+        rewrite, signature = candidate.rewrite, candidate.signature
+        before, after = rewrite.code(signature)
+        yield Verified(
+            rewrite=rewrite.name,
+            what=rewrite.what,
+            condition=rewrite.condition,
+            before=before,
+            after=after,
+            operands=", ".join(map(describe, signature.inputs)),
+            group=candidate.group,
+            outcome=outcome,
+            reason=reason,
+        )
+        bench.progress((done + 1) / len(chosen))
+
+
+def describe(operand: Operand) -> str:
+    """Return an operand in words.
+
+    Example:
+        >>> describe(Operand("float64", (3, 4), Layout.STRIDED, (80, 16)))
+        'float64 3x4 strided'
+    """
+    if layout_of(operand) == Layout.PYTHON_SCALAR:
+        return f"Python {operand.dtype}"
+    if layout_of(operand) == Layout.NUMPY_SCALAR:
+        return f"NumPy {operand.dtype}"
+    shape = "x".join(map(str, operand.shape)) or "0-d"
+    how = {Layout.F: " in F order", Layout.STRIDED: " strided"}
+    return f"{operand.dtype} {shape}{how.get(Layout(layout_of(operand)), '')}"
+
+
+def _measured(candidate: Candidate, bench: Bench, threads: int, alpha: float) -> Outcome:
+    """Build both forms, compare their results, time them.
+
+    Raises:
+        NotRebuiltError: they cannot be built, or take too much memory or time; in words.
+    """
+    rewrite, signature = candidate.rewrite, candidate.signature
+    largest = bench.largest_bytes
+    if largest is None:
+        largest = int(available_bytes() * SHARE_OF_MEMORY)
+    needed = COPIES * extent_bytes(signature)
+    if needed > largest:
+        raise NotRebuiltError(
+            f"its operands take {needed / 1e6:,.0f} MB, more than a quarter of what is free"
+        )
+    first = rewrite.forms(signature, 0, False)
+    limit = blas_limit() if bench.limit is None else bench.limit
+    with limit(threads):
+        results = first.before(), first.after()
+    check(signature, results[0])
+    difference, identical = compared(*results)
+    del first, results
+    forms = rewrite.forms(signature, 0, True)
+    clock = bench.clock or clock_for(signature.op, threads)
+    outcome = timed(forms, Bench(clock, limit), threads, alpha)
+    return replace(outcome, difference=difference, identical=identical)
+
+
+def clock_for(op: str, threads: int) -> Clock:
+    """Return what an op is timed by: the CPU time of this thread, in which the turns of other programs are not.
+
+    What BLAS spreads over its threads is timed by the time of day.
+
+    Args:
+        op: its name.
+        threads: of BLAS.
+    """
+    spread = threads > 1 and uses_matrices(op)
+    return time.perf_counter_ns if spread else time.thread_time_ns
+
+
+def compared(one: Any, other: Any) -> tuple[float | None, bool]:
+    """Return the largest relative difference of two results, and whether they are the same bit by bit.
+
+    Relative to the largest magnitude in the first one; None where the shapes differ.
+
+    Example:
+        >>> compared(np.array([1.0, 2.0]), np.array([1.0, 2.5]))
+        (0.25, False)
+    """
+    a, b = np.asarray(one), np.asarray(other)
+    if a.shape != b.shape:
+        return None, False
+    if np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+        return 0.0, a.dtype == b.dtype
+    wide = "c16" if "c" in a.dtype.kind + b.dtype.kind else "f8"
+    left, right = a.astype(wide), b.astype(wide)
+    scale = float(np.max(np.abs(left), initial=0.0))
+    apart = float(np.max(np.abs(left - right), initial=0.0))
+    if np.isnan(apart):
+        return np.inf, False
+    return (apart / scale if scale else np.inf), False
+
+
+def timed(
+    forms: Forms,
+    bench: Bench,
+    threads: int,
+    alpha: float,
+) -> Outcome:
+    """Time two forms in turns.
+
+    Args:
+        forms: both.
+        bench: how; ``limit`` None: BLAS is left as it is.
+        threads: of BLAS.
+        alpha: the probability of missing the true ratio that is allowed.
+
+    Returns:
+        The outcome; the results were not compared.
+
+    Raises:
+        NotRebuiltError: one call takes too long.
+    """
+    watch = Stopwatch(WARM_UP + ROUNDS, BLOCK_NS, bench.clock or time.perf_counter_ns)
+    if bench.limit is not None:
+        watch = replace(watch, limit=bench.limit)
+    with watch.limit(threads):
+        once_ns = max(watch.once_ns(form) for form in forms)
+    if once_ns > LONGEST_CALL_NS:
+        raise NotRebuiltError(f"one call takes {once_ns / 1e9:.1f} s, too long to repeat it")
+    probes = [
+        Probe(name, 1, form)
+        for name, form in (
+            ("before", forms.before),
+            ("after", forms.after),
+            ("again", forms.before),
+        )
+    ]
+    [rows] = watch.time([(threads, probes)])
+    before, after, again = (row.call_ns[WARM_UP:] for row in rows)
+    ratio = ratio_interval(before, after, alpha)
+    same = ratio_interval(before, again, alpha)
+    margin = max(MARGIN, same.high - 1, 1 / same.low - 1)
+    return Outcome(
+        verdict=verdict_of(ratio, margin),
+        ratio=ratio,
+        margin=margin,
+        before_ns=float(np.median(before)),
+        after_ns=float(np.median(after)),
+        rounds=len(before),
+        difference=None,
+        identical=False,
+    )
+
+
+def verdict_of(ratio: Interval, margin: float) -> Verdict:
+    """Return what an interval of a ratio shows.
+
+    Args:
+        ratio: present ÷ new.
+        margin: relative; differences within it are none.
+
+    Example:
+        >>> verdict_of(Interval(1.5, 1.4, 1.6), margin=0.02).value
+        'faster'
+    """
+    if ratio.low > 1 + margin:
+        return Verdict.FASTER
+    if ratio.high < 1 / (1 + margin):
+        return Verdict.SLOWER
+    # Not within the margin, which is wide where much is not known: within what nobody should rewrite for.
+    if ratio.low > 1 / (1 + MARGIN) and ratio.high < 1 + MARGIN:
+        return Verdict.NO_DIFFERENCE
+    return Verdict.INCONCLUSIVE
