@@ -34,12 +34,15 @@ from tinytrace.tracer.session import Session
 from tinytrace.tracer.trace import Operand, Signature, Trace
 
 CONFIDENCE = 0.95  # of all intervals of one answer together
-ROUNDS = 25  # 2^-25 is far below what is asked of one of a hundred intervals
+ROUNDS = 25
+# Of calls that take longer than 20 ms, whose single rounds are steady already. 2^-12 is still below what is asked of
+# one of a hundred intervals, so that there is one.
+ROUNDS_IF_LONG, LONG_CALL_NS = 12, 20_000_000
 WARM_UP = 3  # rounds that are left out: threads start, clocks rise, memory is mapped
 BLOCK_NS = 2_000_000  # per form and round: 10,000 times the resolution of the clock
-# In 25 rounds of three timings and as many calls before them: about half a minute.
+# Twelve rounds of three timings, and warming up: 10 s.
 LONGEST_CALL_NS = 200_000_000
-MARGIN = 0.02  # a smaller difference is none that anybody should rewrite for
+MARGIN = 0.03  # a smaller difference is none that anybody should rewrite for
 LEAST_SHARE = 0.001  # of the time of all ops: what is rarer gains nothing worth a line
 # Memory per operand: its values as they are drawn, their cast, and in both forms, with results and copies of those.
 COPIES = 6
@@ -169,6 +172,16 @@ class Candidate:
     group: OpGroup
 
 
+def check_name(name: str | None) -> None:
+    """Make sure that a name is that of a rewrite; None stands for all.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if name is not None and name not in REWRITES:
+        raise UsageError(f"{name!r} is no rewrite: there are {', '.join(REWRITES)}")
+
+
 def candidates(trace: Trace, name: str | None = None) -> list[Candidate]:
     """Return the rewrites that apply to ops of a trace, those of the signatures with most time first.
 
@@ -183,8 +196,7 @@ def candidates(trace: Trace, name: str | None = None) -> list[Candidate]:
         >>> candidates(Trace())
         []
     """
-    if name is not None and name not in REWRITES:
-        raise UsageError(f"{name!r} is no rewrite: {', '.join(REWRITES)}")
+    check_name(name)
     rewrites = REWRITES.values() if name is None else [REWRITES[name]]
     parts = op_parts(count_trace(trace))
     ids, count = group_ids([parts.name_id, parts.signature_id, ~parts.outer])
@@ -387,13 +399,15 @@ def timed(
     Raises:
         NotRebuiltError: one call takes too long.
     """
-    watch = Stopwatch(WARM_UP + ROUNDS, BLOCK_NS, bench.clock or time.perf_counter_ns)
+    watch = Stopwatch(ROUNDS, BLOCK_NS, bench.clock or time.perf_counter_ns)
     if bench.limit is not None:
         watch = replace(watch, limit=bench.limit)
     with watch.limit(threads):
         once_ns = max(watch.once_ns(form) for form in forms)
     if once_ns > LONGEST_CALL_NS:
         raise NotRebuiltError(f"one call takes {once_ns / 1e9:.1f} s, too long to repeat it")
+    rounds = ROUNDS if once_ns <= LONG_CALL_NS else ROUNDS_IF_LONG
+    watch = replace(watch, rounds=WARM_UP + rounds)
     probes = [
         Probe(name, 1, form)
         for name, form in (

@@ -24,6 +24,7 @@ COMMANDS = {
     "recover": "tinytrace.cli.recover",
     "roofline": "tinytrace.cli.roofline",
     "summary": "tinytrace.cli.summary",
+    "verify": "tinytrace.cli.verify",
 }
 
 
