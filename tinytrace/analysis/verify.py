@@ -113,16 +113,23 @@ class Verified:
     reason: str | None = None
 
     @property
-    def saved_ns(self) -> Interval | None:
-        """What all these calls would have taken less, if each gained what was measured.
+    def traced_ns(self) -> float:
+        """What one call took in the trace, on average."""
+        return self.group.self_ns / self.group.calls
 
-        None: no gain was shown. Self time × (1 − 1 ÷ ratio), for the ends of the interval as well.
+    @property
+    def saved_ns(self) -> Interval | None:
+        """What all these calls would take less, if each gained what was measured; None: no gain was shown.
+
+        Calls × time of one × (1 − 1 ÷ ratio), for the ends of the interval as well. The time of one is what it takes
+        here or what it took in the trace, whichever is less: what made it slower in one of them may not be gained.
         """
         if self.outcome is None or self.outcome.verdict is not Verdict.FASTER:
             return None
         ratio = self.outcome.ratio
+        spent_ns = self.group.calls * min(self.outcome.before_ns, self.traced_ns)
         shares = (1 - 1 / r for r in (ratio.estimate, ratio.low, ratio.high))
-        return Interval(*(self.group.self_ns * share for share in shares))
+        return Interval(*(spent_ns * share for share in shares))
 
 
 @dataclass(frozen=True, slots=True)

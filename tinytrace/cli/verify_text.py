@@ -13,6 +13,7 @@ from tinytrace.cli.sheet import LONGEST_TEXT, Sheet
 if TYPE_CHECKING:
     from tinytrace.analysis.verify import Outcome, Verification, Verified
 
+FAR = 2.0  # times as long: more than caches and noise explain among calls that are alike
 STYLES = {Verdict.FASTER: "title", Verdict.SLOWER: "title"}
 
 
@@ -63,13 +64,20 @@ def _row(number: int, row: Verified, sheet: Sheet) -> None:
     calls = "1 call" if group.calls == 1 else f"{group.calls:,} calls"
     sheet.say(
         f"   in the trace: {calls}, {format_ns(group.self_ns)} ({group.percent:.1f} % of wall), "
-        f"{site_cell(group, sheet.text)}"
+        f"{format_ns(row.traced_ns)} each, {site_cell(group, sheet.text)}"
     )
     if row.outcome is None:
         sheet.say(f"   not measured: {sheet.text(row.reason, LONGEST_TEXT)}")
         return
     sheet.say(f"   {_verdict(row.outcome)}", STYLES.get(row.outcome.verdict, ""))
     sheet.say(f"   {_results(row.outcome)}", "" if row.outcome.agrees else "warning")
+    times = row.traced_ns / row.outcome.before_ns
+    if times > FAR:
+        sheet.say(
+            f"   in the trace a call took {times:,.0f} times as long as here: what made it slow there (memory not in "
+            "the caches, fresh pages, other programs) is not in this comparison",
+            "warning",
+        )
     saved = row.saved_ns
     if saved is not None:
         sheet.say(
@@ -101,10 +109,12 @@ def _results(outcome: Outcome) -> str:
         return "results: the same"
     if not outcome.difference:
         return "results: the same numbers, in another type"
-    size = "without bound" if math.isinf(outcome.difference) else f"{outcome.difference:.1e}"
+    if math.isinf(outcome.difference):
+        return "RESULTS DIFFER: in a nan, or beyond any bound"
+    size = f"{outcome.difference:.1e} of the largest"
     if outcome.agrees:
-        return f"results: alike, apart by at most {size} of the largest"
-    return f"RESULTS DIFFER: apart by up to {size} of the largest"
+        return f"results: alike, apart by at most {size}"
+    return f"RESULTS DIFFER: apart by up to {size}"
 
 
 def _closing(verification: Verification) -> list[str]:
