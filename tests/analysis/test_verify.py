@@ -15,23 +15,22 @@ import threadpoolctl  # noqa: F401  # sets an environment variable for Intel's O
 
 import tinytrace as tt
 from tests.builders import trace_of
-from tinytrace.analysis.paired import Interval
-from tinytrace.analysis.replay import NotRebuiltError
-from tinytrace.analysis.rewrites import Forms
-from tinytrace.analysis.verify import (
+from tinytrace.analysis.in_turns import (
     MARGIN,
     ROUNDS,
     ROUNDS_IF_LONG,
     Bench,
     Outcome,
     Verdict,
-    candidates,
     clock_for,
     compared,
     timed,
     verdict_of,
-    verify,
 )
+from tinytrace.analysis.paired import Interval
+from tinytrace.analysis.replay import NotRebuiltError
+from tinytrace.analysis.rewrites import Forms
+from tinytrace.analysis.verify import candidates, verify
 from tinytrace.errors import UsageError
 from tinytrace.tracer.trace import Trace
 
@@ -90,6 +89,14 @@ def test_long_calls_are_timed_in_fewer_rounds_and_very_long_ones_not_at_all() ->
     assert outcome((50e6,), (25e6,)).rounds == ROUNDS_IF_LONG
     with pytest.raises(NotRebuiltError, match=r"one call takes 0\.3 s"):
         outcome((300e6,), (1000,))
+
+
+def test_many_rewrites_at_once_take_as_many_rounds_as_their_intervals_need() -> None:
+    clock = FakeClock()
+    forms = Forms(clock.form(50e6), clock.form(25e6))
+    found = timed(forms, Bench(clock), threads=1, alpha=0.05 / 1000)
+    assert found.rounds == 16  # 2^-16 < 0.000025 < 2^-15
+    assert found.verdict is Verdict.FASTER
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_the_text_has_the_roofs_and_where_they_meet() -> None:
     lines = text_of(roofline_of(TRACE))
     # L2: 100 GB/s under 50 and 5 GFLOP/s.
     assert row(lines, "L2")[:6] == ["L2", "976.562", "KiB", "100", "0.500", "0.0500"]
-    assert row(lines, "L1*")[:6] == ["L1*", "31.2", "KiB", "200", "?", "?"]
+    assert row(lines, "L1*")[:6] == ["L1*", "31.25", "KiB", "200", "?", "?"]
     assert row(lines, "matrix")[:4] == ["matrix", "product", "float64", "50.0"]
 
 
@@ -181,8 +181,8 @@ def test_labels_do_not_lie_on_each_other(tmp_path: Path) -> None:
     left_out = draw(roofline, tmp_path / "cloud.svg")
     assert left_out <= 4
     # A page so full that no label fits still is a picture.
-    crowd = replace(roofline, points=roofline.points * 30)
-    assert draw(crowd, tmp_path / "crowd.svg") > 100
+    crowd = replace(roofline, points=roofline.points * 8)
+    assert draw(crowd, tmp_path / "crowd.svg") > 30
 
 
 def test_control_characters_of_a_trace_do_not_reach_the_terminal() -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from tests.builders import trace_of
 from tests.cli.commands import Done, run_commands
+from tinytrace.analysis.in_turns import Outcome, Verdict, verdict_of
 from tinytrace.analysis.op_groups import group_ops
 from tinytrace.analysis.paired import Interval
 from tinytrace.analysis.rewrites import REWRITES
-from tinytrace.analysis.verify import Outcome, Verdict, Verification, Verified, verdict_of
+from tinytrace.analysis.verify import Verification, Verified
 from tinytrace.cli.verify import EXAMPLES
 from tinytrace.cli.verify_text import print_verification
 from tinytrace.exporters import export

@@ -31,8 +31,9 @@ def main(argv: list[str]) -> int:
         "--top", metavar="N", type=positive, default=TOP, help=f"rewrites that are timed ({TOP})"
     )
     arguments = parser.parse_args(argv)
+    from tinytrace.analysis.in_turns import Bench
     from tinytrace.analysis.reader import load
-    from tinytrace.analysis.verify import Bench, check_name, verify
+    from tinytrace.analysis.verify import check_name, verify
     from tinytrace.cli.saving import progress_bar
     from tinytrace.cli.verify_text import print_verification
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TextIO
 
-from tinytrace.analysis.verify import Verdict
+from tinytrace.analysis.in_turns import Verdict
 from tinytrace.cli.figures import format_ns
 from tinytrace.cli.op_cells import site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, Sheet
 
 if TYPE_CHECKING:
-    from tinytrace.analysis.verify import Outcome, Verification, Verified
+    from tinytrace.analysis.in_turns import Outcome
+    from tinytrace.analysis.verify import Verification, Verified
 
 FAR = 2.0  # times as long: more than caches and noise explain among calls that are alike
 STYLES = {Verdict.FASTER: "title", Verdict.SLOWER: "title"}
