@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_a_gain_is_told_with_its_interval() -> None:
     assert "condition: the last digit may differ" in text
     assert "results: alike, apart by at most 1.0e-16 of the largest" in text
     assert "2 calls, 800 us (100.0 % of wall), 400 us each, a.py:3 f" in text
+
+
+def test_calls_that_were_much_slower_in_the_trace_are_said_to_have_been() -> None:
+    note = "what made the calls slow there"
+    assert note not in text_of(row(measured(2, 4)))
+    quick = replace(measured(2, 4), before_ns=100_000)
+    text = text_of(row(quick))
+    assert "400 us each, 4.0 times as long as here, a.py:3 f" in text
+    assert note in text
+    # Two calls of 100 µs: half to three quarters of these, and not of the 800 µs in the trace.
+    assert "(100 us to 150 us)" in text
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.01, 2.0), (0.9, 1.1), (0.4, 0.5), (0.99, 1.01)])

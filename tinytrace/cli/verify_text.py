@@ -65,26 +65,25 @@ def _row(number: int, row: Verified, sheet: Sheet) -> None:
     calls = "1 call" if group.calls == 1 else f"{group.calls:,} calls"
     sheet.say(
         f"   in the trace: {calls}, {format_ns(group.self_ns)} ({group.percent:.1f} % of wall), "
-        f"{format_ns(row.traced_ns)} each, {site_cell(group, sheet.text)}"
+        f"{format_ns(row.traced_ns)} each{_as_long(row)}, {site_cell(group, sheet.text)}"
     )
     if row.outcome is None:
         sheet.say(f"   not measured: {sheet.text(row.reason, LONGEST_TEXT)}")
         return
     sheet.say(f"   {_verdict(row.outcome)}", STYLES.get(row.outcome.verdict, ""))
     sheet.say(f"   {_results(row.outcome)}", "" if row.outcome.agrees else "warning")
-    times = row.traced_ns / row.outcome.before_ns
-    if times > FAR:
-        sheet.say(
-            f"   in the trace a call took {times:,.0f} times as long as here: what made it slow there (memory not in "
-            "the caches, fresh pages, other programs) is not in this comparison",
-            "warning",
-        )
     saved = row.saved_ns
     if saved is not None:
         sheet.say(
             f"   over all these calls about {format_ns(saved.estimate)} less ({format_ns(saved.low)} to "
             f"{format_ns(saved.high)}), if each gains as much; condition: {row.condition}"
         )
+
+
+def _as_long(row: Verified) -> str:
+    """How much longer a call took in the trace, where that is more than calls differ that are alike."""
+    times = row.traced_ns / row.outcome.before_ns if row.outcome else 0.0
+    return f", {times:,.1f} times as long as here" if times > FAR else ""
 
 
 def _verdict(outcome: Outcome) -> str:
@@ -119,10 +118,16 @@ def _results(outcome: Outcome) -> str:
 
 
 def _closing(verification: Verification) -> list[str]:
-    return [
+    notes = [
         f"Measured here, in this process: {verification.cpu}, BLAS threads: {verification.threads}. "
         "Both forms were timed in turns, the present one twice; intervals hold "
         f"with {100 * verification.confidence:.0f} % for all rewrites above together.",
         "Operands: random, of the same types, shapes and layout, in the caches as far as they fit; in the program "
         "they may come from memory, and gain less or more.",
     ]
+    if any(map(_as_long, verification.rows)):
+        notes.append(
+            "Times as long as here: what made the calls slow there (memory not in the caches, fresh pages, other "
+            "programs) is in neither form, and in no gain above."
+        )
+    return notes
