@@ -23,6 +23,10 @@ SYMBOLS = {
     "less_equal": "<=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
 NAMES = ("x", "y", "z")
+BY_OTHER_OPS = (
+    2,
+    0.5,
+)  # for `x ** 2` NumPy calls square, for `x ** 0.5` sqrt: a power it is by np.power alone
 MOST_FACTORS = 8  # of a product instead of a power: above, exp(n log x) may be as fast
 PRODUCTS = ("matmul", "dot")
 
@@ -73,7 +77,8 @@ def _expression(sig: Signature, names: tuple[str, ...] = NAMES) -> str:
     """The call as it is usually written."""
     name, _, method = sig.op.partition(".")
     arguments = _arguments(sig, names)
-    if name in SYMBOLS and len(arguments) == 2 and not method:
+    by_operator = exponent_of(sig) not in BY_OTHER_OPS
+    if name in SYMBOLS and len(arguments) == 2 and not method and by_operator:
         sign = f"{SYMBOLS[name]}=" if _in_place(sig) else SYMBOLS[name]
         return f"{arguments[0]} {sign} {arguments[1]}"
     return f"np.{sig.op}({', '.join(arguments)})"
@@ -301,12 +306,12 @@ REWRITES: dict[str, Rewrite] = {
         Rewrite(
             "square", "np.square instead of raising to a power",
             lambda sig: _has_exponent(sig, 2, 2), partial(_unary_forms, "square"),
-            lambda sig: (_explicit_power(sig), "np.square(x)"), "none",
+            lambda sig: (_expression(sig), "np.square(x)"), "none",
         ),
         Rewrite(
             "sqrt", "np.sqrt instead of raising to a power",
             lambda sig: _has_exponent(sig, 0.5, 0.5), partial(_unary_forms, "sqrt"),
-            lambda sig: (_explicit_power(sig), "np.sqrt(x)"), "the last digit may differ",
+            lambda sig: (_expression(sig), "np.sqrt(x)"), "the last digit may differ",
         ),
         Rewrite(
             "blas_dtype", "products in a type that BLAS has, conversions included", _misses_blas,
@@ -315,7 +320,3 @@ REWRITES: dict[str, Rewrite] = {
         ),
     )
 }  # fmt: skip
-
-
-def _explicit_power(sig: Signature) -> str:
-    return f"np.power(x, {exponent_of(sig):g})"
