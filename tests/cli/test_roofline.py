@@ -19,6 +19,7 @@ from tinytrace.analysis.roofline_points import Roofline, roofline_of
 from tinytrace.cli.roofline_chart import chart, letters
 from tinytrace.cli.roofline_plot import draw
 from tinytrace.cli.roofline_text import print_roofline
+from tinytrace.cli.roofs_plot import COLOURS
 from tinytrace.exporters import export
 from tinytrace.tracer.trace import Trace
 
@@ -135,6 +136,17 @@ def test_pictures_are_written(done: dict[str, Done], folder: Path) -> None:
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
+def test_a_lower_bound_is_dashed_and_a_roof_is_not(done: dict[str, Done], folder: Path) -> None:
+    assert done["trace.json -o picture.svg"].code == 0
+    slopes: dict[str, bool] = {}
+    for element in ET.parse(folder / "picture.svg").iter():
+        style = element.get("style", "")
+        for name, colour in COLOURS.items():
+            if f"stroke: {colour};" in style and "fill: none" in style:
+                slopes[name] = "stroke-dasharray" in style
+    assert slopes == {"L1": True, "L2": False, "L3": False, "DRAM": False}
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
@@ -167,7 +179,7 @@ def test_without_matplotlib_it_says_what_to_install_and_the_text_works(folder: P
 
 
 def test_labels_do_not_lie_on_each_other(tmp_path: Path) -> None:
-    # 1,000 elements in 20 dtypes' worth of times: a cloud of points close together.
+    # A cloud of points, close together.
     ops = " ".join(
         f"{op}[{n},{n}->{n}]:{t}"
         for (op, n), t in zip(
