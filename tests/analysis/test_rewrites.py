@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +98,11 @@ def test_both_forms_give_the_same(name: str, sig: Signature) -> None:
     before, after = forms(name, sig)
     np.testing.assert_array_equal(after(), before())
     assert after().dtype == before().dtype
+
+
+def test_the_table_in_the_docs_has_all_rewrites() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "verify.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(REWRITES)
 
 
 def test_out_writes_into_the_same_array_each_time() -> None:
