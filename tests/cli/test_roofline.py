@@ -103,6 +103,8 @@ def test_letters_in_the_chart_are_those_of_the_table() -> None:
     assert at_b.index("b") > at_a.index("a")  # 8.3 FLOPs per byte right of 1/24
     assert any("/" in line for line in drawn)
     assert max(map(len, drawn)) <= 78
+    assert max(map(len, chart(roofline, 50))) <= 50
+    assert chart(roofline, 39) == []
 
 
 def test_more_points_than_letters_are_in_the_table_without_one() -> None:

@@ -29,16 +29,17 @@ def letters(roofline: Roofline) -> list[str]:
 
 
 def chart(roofline: Roofline, width: int | None) -> list[str]:
-    """Return the lines of a picture; none where no point has a place.
+    """Return the lines of a picture; none where no point has a place, or the terminal is too narrow for one.
 
     Args:
         roofline: of a trace.
         width: of the terminal; None: it is a file.
     """
     places = [point.place for point in roofline.points if point.place]
-    if not places:
+    width = min(width or MOST_COLUMNS, MOST_COLUMNS)
+    if not places or width < LEAST_COLUMNS:
         return []
-    columns = max(LEAST_COLUMNS, min(width or MOST_COLUMNS, MOST_COLUMNS)) - AXIS_CELLS
+    columns = width - AXIS_CELLS
     xs = [x for x, _ in places]
     ys = [y for _, y in places] + [ceiling.gflops.value for ceiling in roofline.ceilings]
     grid = _Grid(columns, (min(*LEAST_X, *xs), max(*LEAST_X, *xs)), (min(ys) / 1.5, max(ys) * 1.5))

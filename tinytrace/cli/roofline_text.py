@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tinytrace.analysis.roofline import Verdict
 from tinytrace.cli.figures import format_binary, format_ns, format_rate
+from tinytrace.cli.layout import Page
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.roofline_chart import chart, letters
 from tinytrace.cli.roofline_words import (
@@ -37,9 +38,9 @@ def print_roofline(roofline: Roofline, file: TextIO) -> None:
     sheet.say()
     if not roofline.points:
         sheet.say("No NumPy operation was recorded.")
-    lines = chart(roofline, sheet.width)
+    lines = chart(roofline, Page(file).width)
     for line in lines:
-        sheet.verbatim(line)
+        sheet.say(line)
     if lines:
         sheet.say()
     if roofline.peaks is not None and (roofline.ceilings or roofline.peaks.levels):

@@ -22,24 +22,16 @@ class Sheet:
 
     Args:
         file: where to.
-
-    Attributes:
-        width: of the terminal; None: it is a file.
     """
 
     def __init__(self, file: TextIO) -> None:
         self._encoding = _encoding(file)
         self._page = Page(file)
-        self.width = self._page.width
         self._lines: list[tuple[str, str]] = []
 
     def say(self, text: str = "", style: str = "") -> None:
         """Add a paragraph, in the style of a `Page`."""
         self._lines += [(line, style) for line in paragraph(text, self._page.width)]
-
-    def verbatim(self, line: str) -> None:
-        """Add a line as it is, with its spaces."""
-        self._lines.append((line, ""))
 
     def table(self, title: str, columns: Mapping[str, Sequence[str]]) -> None:
         """Add a table; the first and the last column hold text."""
