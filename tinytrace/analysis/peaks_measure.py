@@ -85,9 +85,9 @@ def measure(
         raise UsageError("roofs cannot be measured in a process that is being recorded: stop first")
     machine = Machine.here(threads)
     effort = QUICK if quick else FULL
-    watch = Stopwatch(effort.rounds, effort.block_ns, clock, _blas_limit(), progress)
+    watch = Stopwatch(effort.rounds, effort.block_ns, clock, blas_limit(), progress)
     with np.errstate(all="ignore"):
-        return _measured(machine, watch, effort, quick=quick, available_bytes=_available_bytes())
+        return _measured(machine, watch, effort, quick=quick, available_bytes=available_bytes())
 
 
 def _measured(
@@ -246,13 +246,15 @@ def _doubts(floors: dict[str, Peak], levels: Sequence[Level]) -> Iterator[str]:
 UNSTEADY = 1.5
 
 
-def _available_bytes() -> int:
+def available_bytes() -> int:
+    """Return the memory that can be taken without pushing others out."""
     import psutil
 
     return int(psutil.virtual_memory().available)
 
 
-def _blas_limit() -> Callable[[int], AbstractContextManager[Any]]:
+def blas_limit() -> Callable[[int], AbstractContextManager[Any]]:
+    """Return what limits BLAS to so many threads while it is entered."""
     from threadpoolctl import ThreadpoolController
 
     controller = ThreadpoolController()

@@ -24,7 +24,9 @@ COMMANDS = {
     "export": "tinytrace.cli.export",
     "recover": "tinytrace.cli.recover",
     "report": "tinytrace.cli.report",
+    "roofline": "tinytrace.cli.roofline",
     "summary": "tinytrace.cli.summary",
+    "verify": "tinytrace.cli.verify",
 }
 
 

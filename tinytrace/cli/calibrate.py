@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinytrace.cli.figures import clean, format_ns, format_rate
+from tinytrace.cli.figures import clean, format_binary, format_ns, format_rate
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.cli.messages import say, stderr
-from tinytrace.cli.options import Parser, check_writable
-from tinytrace.errors import UsageError
+from tinytrace.cli.options import Parser
+from tinytrace.cli.pictures import check_picture
 
 if TYPE_CHECKING:
     from tinytrace.analysis.peaks import Level, Peak, Peaks
@@ -25,7 +25,6 @@ examples:
   python -m tinytrace calibrate --plot roofs.png
 """
 MOST_THREADS = 4096
-PLOTS = (".png", ".svg")
 Row = tuple[str, str, str, str, str]
 
 
@@ -51,7 +50,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     picture = None if arguments.plot is None else Path(arguments.plot)
     if picture is not None:
-        _check_picture(picture)
+        check_picture(picture, "--plot")
     peaks = _peaks(arguments)
     if arguments.json:
         sys.stdout.write(json.dumps(peaks.to_json()) + "\n")
@@ -72,16 +71,6 @@ def _threads(text: str) -> int:
             f"{text!r}: must be a number of threads, 1 to {MOST_THREADS}"
         )
     return threads
-
-
-def _check_picture(picture: Path) -> None:
-    if picture.suffix.lower() not in PLOTS:
-        raise UsageError(f"{picture}: pictures are {' or '.join(PLOTS)}")
-    check_writable(picture)
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib: pip install 'tinytrace[plot]'")
 
 
 def _peaks(arguments: argparse.Namespace) -> Peaks:
@@ -155,7 +144,7 @@ def _rows(peaks: Peaks) -> Iterator[Row]:
 
 
 def _level_rows(level: Level) -> Iterator[Row]:
-    size = "" if level.size_bytes is None else f" ({_binary(level.size_bytes)})"
+    size = "" if level.size_bytes is None else f" ({format_binary(level.size_bytes)})"
     if level.gbps is None:
         yield (f"{level.name}{size}", "not measured", "", "", "")
         return
@@ -173,9 +162,3 @@ def _row(name: str, peak: Peak, unit: str) -> Row:
 
 def _of(peak: Peak) -> str:
     return f"{peak.n} rounds"
-
-
-def _binary(size_bytes: int) -> str:
-    """Sizes of caches are powers of two: ``48 KiB``, ``32 MiB``."""
-    unit, size = ("MiB", 2**20) if size_bytes >= 2**20 else ("KiB", 2**10)
-    return f"{size_bytes / size:g} {unit}"

@@ -40,6 +40,16 @@ def format_rate(value: float) -> str:
     return f"{value:#.3g}" if abs(value) < 1 else _digits(value)
 
 
+def format_binary(size_bytes: int) -> str:
+    """Return the size of a cache, which is made of powers of two.
+
+    >>> format_binary(48 * 2**10), format_binary(32 * 2**20)
+    ('48 KiB', '32 MiB')
+    """
+    unit, size = ("MiB", 2**20) if size_bytes >= 2**20 else ("KiB", 2**10)
+    return f"{size_bytes / size:g} {unit}"
+
+
 def _digits(value: float) -> str:
     """Three significant digits, but no fewer than the integer part has."""
     magnitude = abs(value)

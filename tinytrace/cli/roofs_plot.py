@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytrace.errors import OutputError
+from tinytrace.cli.pictures import new_figure, write_figure
 
 if TYPE_CHECKING:
     from tinytrace.analysis.peaks import Peaks
@@ -21,7 +18,6 @@ INTENSITY = (
     2.0**10,
 )  # FLOPs per byte: from copies with a little arithmetic to large products
 COLOURS = {"L1": "#0072b2", "L2": "#009e73", "L3": "#e69f00", "DRAM": "#d55e00"}  # Okabe & Ito
-PIXELS_PER_INCH = 150
 LINE_RATIO = 1.3  # of two rates whose texts just do not touch
 
 
@@ -35,25 +31,9 @@ def draw(peaks: Peaks, target: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)  # no window, whatever the system has
+    figure = new_figure((9, 5.5))
     _draw_roofs(figure.add_subplot(), peaks)
-    temporary = target.with_name(
-        f".{target.stem}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
-    )
-    try:
-        figure.savefig(temporary, dpi=PIXELS_PER_INCH)
-        temporary.replace(target)
-    except OSError as problem:
-        raise OutputError(
-            f"{target}: cannot be written: {problem.strerror or problem}"
-        ) from problem
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    write_figure(figure, target)
 
 
 def _draw_roofs(axes: Any, peaks: Peaks) -> None:
@@ -86,7 +66,7 @@ def _draw_roofs(axes: Any, peaks: Peaks) -> None:
         for name, value in group.items():
             axes.axhline(value, color="0.35", linestyle=style, linewidth=0.9)
             labels.append((value, f"{name}: {value:.3g}"))
-    for place, text in _apart(labels):
+    for place, text in apart(labels):
         axes.text(right * 1.1, place, text, va="center", fontsize=8)
     machine = peaks.machine
     how = "quick" if peaks.quick else "full"
@@ -100,8 +80,12 @@ def _draw_roofs(axes: Any, peaks: Peaks) -> None:
         axes.legend(title="bandwidth, one thread", loc="lower right", fontsize=9)
 
 
-def _apart(labels: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Texts that would lie on each other as one text of several lines, at their middle."""
+def apart(labels: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Join texts that would lie on each other into one of several lines, at their middle.
+
+    Args:
+        labels: places on a logarithmic axis, and texts.
+    """
     groups: list[list[tuple[float, str]]] = []
     for value, text in sorted(labels, reverse=True):
         room = math.log(LINE_RATIO) * len(groups[-1]) if groups else 0.0

@@ -142,6 +142,11 @@ def _sum_up(
     return spans
 
 
+def _has_figures(row: tuple[int, ...]) -> bool:
+    """Whether the figures of an op stand for what ran inside it; those of one that did not end normally do not."""
+    return row[5] == Kind.LABELLED_OP and not row[6] & NOT_ENDED
+
+
 def _nested(
     rows: list[tuple[int, ...]], label: int, since: int
 ) -> tuple[list[int], list[int], bytearray]:
@@ -161,7 +166,7 @@ def _nested(
         detached[i] = outlives or bool(flags & Flag.DETACHED)
         if above >= 0 and not detached[i]:
             child_ns[above] += dur
-            outer[i] = rows[above][2] if rows[above][5] == Kind.LABELLED_OP else outer[above]
+            outer[i] = rows[above][2] if _has_figures(rows[above]) else outer[above]
         elif not detached[i] and distance > i and i - distance >= since:
             outer[i] = label
     for i in range(count - 1, -1, -1):

@@ -84,6 +84,11 @@ static int sums_read(sums *s, const char *name, uint32_t *segments, size_t *byte
 
 typedef struct { uint64_t child_ns; int32_t up; uint32_t outer; uint8_t detached, has_op; } nested;
 
+/* The figures of an op that did not end normally say nothing of what was done in it. */
+static int has_figures(const span_record *x) {
+    return x->kind == KIND_LABELLED_OP && !(x->flags & (FLAG_RAISED | FLAG_OPEN));
+}
+
 static int is_op(const span_record *x) { return x->kind == KIND_OP || x->kind == KIND_LABELLED_OP; }
 
 /* A span that outlives its parent is detached; a detached one has no children. A parent in an earlier segment keeps its whole time. */
@@ -98,7 +103,7 @@ static void nest(const segment_header *head, const span_record *x, uint32_t n, n
         if (above < 0 && x[i].parent > i && head->first_number && head->first_index + i - x[i].parent >= head->folded_records) t[i].outer = head->first_number;
         if (above < 0) continue;
         t[above].child_ns += x[i].dur_ns;
-        t[i].outer = x[above].kind == KIND_LABELLED_OP ? x[above].what : t[above].outer;
+        t[i].outer = has_figures(&x[above]) ? x[above].what : t[above].outer;
     }
     for (uint32_t i = n; i-- > 0;)
         if (t[i].up >= 0 && !t[i].detached && (t[i].has_op || is_op(&x[i]))) t[t[i].up].has_op = 1;
