@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from tests.analysis.findings.traces import MS, found, sampled
+from tinytrace.analysis.findings.python_loop import NAME
+
+
+def test_a_function_that_reads_element_after_element_is_named() -> None:
+    [finding] = found(NAME, sampled({"conv2d": 80, "main": 3}, elements=1_000_000))
+    assert (finding.function, finding.line, finding.ceiling_ns) == ("conv2d", 10, 80 * MS)
+    assert finding.confidence == "high"
+
+
+def test_python_that_reads_no_elements_is_named_with_low_confidence() -> None:
+    [finding] = found(NAME, sampled({"parse": 80}))
+    assert finding.confidence == "low"
+
+
+def test_a_function_that_waits_is_let_be() -> None:
+    assert found(NAME, sampled({"read": 80}, cpu=0.01)) == []
+
+
+def test_a_few_samples_say_nothing() -> None:
+    assert found(NAME, sampled({"conv2d": 19}, elements=1_000_000)) == []
