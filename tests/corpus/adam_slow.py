@@ -13,13 +13,11 @@ class Adam:
     def step(self, gradients):
         self.t += 1
         for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
-            self.m[i] = 0.9 * self.m[i] + 0.1 * g  # planted: optimizer with temporaries
-            self.v[i] = 0.999 * self.v[i] + 0.001 * g * g  # planted: optimizer with temporaries
-            m_hat = self.m[i] / (1 - 0.9**self.t)  # planted: optimizer with temporaries
-            v_hat = self.v[i] / (1 - 0.999**self.t)  # planted: optimizer with temporaries
-            self.parameters[i] = p - 0.001 * m_hat / (
-                np.sqrt(v_hat) + 1e-8
-            )  # planted: optimizer with temporaries
+            self.m[i] = 0.9 * self.m[i] + 0.1 * g  # planted
+            self.v[i] = 0.999 * self.v[i] + 0.001 * g * g  # planted
+            m_hat = self.m[i] / (1 - 0.9**self.t)  # planted
+            v_hat = self.v[i] / (1 - 0.999**self.t)  # planted
+            self.parameters[i] = p - 0.001 * m_hat / (np.sqrt(v_hat) + 1e-8)  # planted
 
 
 rng = np.random.default_rng(0)

@@ -14,10 +14,8 @@ def conv2d(x, weight):
                     total = 0.0
                     for c in range(channels):
                         for m in range(kh):
-                            for n in range(kw):  # planted: Python loop over elements
-                                total += (
-                                    x[b, c, i + m, j + n] * weight[o, c, m, n]
-                                )  # planted: Python loop over elements
+                            for n in range(kw):  # planted
+                                total += x[b, c, i + m, j + n] * weight[o, c, m, n]  # planted
                     out[b, o, i, j] = total
     return out
 

@@ -5,7 +5,7 @@ import numpy as np
 
 class Tensor:
     def __init__(self, data):
-        self.data = np.array(data, dtype=np.float32)  # planted: copy of an array
+        self.data = np.array(data, dtype=np.float32)  # planted
 
     def reshape(self, *shape):
         return Tensor(self.data.reshape(shape))

@@ -7,7 +7,7 @@ VOCABULARY, WIDTH = 5_000, 64
 
 def embedding_backward(index, grad):
     table = np.zeros((VOCABULARY, WIDTH), dtype=np.float32)
-    np.add.at(table, index, grad)  # planted: scatter by ufunc.at
+    np.add.at(table, index, grad)  # planted
     return table
 
 

@@ -7,7 +7,7 @@ SCALE = np.sqrt(2 / np.pi)
 
 def gelu(x):
     cubed = x * x * x
-    inner = SCALE * (x + 0.044715 * cubed)  # planted: float64 out of float32
+    inner = SCALE * (x + 0.044715 * cubed)  # planted
     return 0.5 * x * (1 + np.tanh(inner))
 
 

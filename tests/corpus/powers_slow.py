@@ -6,7 +6,7 @@ SCALE = float(np.sqrt(2 / np.pi))
 
 
 def gelu_backward(x, grad):
-    cubed = x**3  # planted: pow instead of products
+    cubed = x**3  # planted
     t = np.tanh(SCALE * (x + 0.044715 * cubed))
     slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * SCALE * (1 + 0.134145 * x * x)
     return slope * grad

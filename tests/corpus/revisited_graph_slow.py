@@ -16,7 +16,7 @@ class Tensor:
     def backward(self, grad):
         self.grad += grad
         for parent, derivative in zip(self.parents, self.derivatives, strict=True):
-            parent.backward(derivative(grad))  # planted: graph walked again and again
+            parent.backward(derivative(grad))  # planted
 
 
 def step():

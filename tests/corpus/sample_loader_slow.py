@@ -7,13 +7,13 @@ images = np.random.default_rng(0).random((4_000, 16, 16), dtype=np.float32)
 
 class Dataset:
     def __getitem__(self, index):
-        return np.array(images[index])  # planted: samples put together one by one
+        return np.array(images[index])  # planted
 
 
 def batches(dataset, order, size):
     for begin in range(0, len(order), size):
         samples = [dataset[i] for i in order[begin : begin + size]]
-        yield np.stack(samples)  # planted: samples put together one by one
+        yield np.stack(samples)  # planted
 
 
 weight = np.random.default_rng(1).random((256, 32), dtype=np.float32)

@@ -216,6 +216,10 @@ class Case:
         known = self.sample_frame >= 0
         return sums(self.function_of[self.sample_frame[known]], self.n_functions, values[known])
 
+    def is_function(self, ids: Ints) -> Mask:
+        """Whether these are numbers of functions (of parts without a call site they are not)."""
+        return np.asarray((ids >= 0) & (ids < self.n_functions), "?")
+
     def hottest_frame(self, function_id: int) -> int:
         """The frame of a function with most Python between ops; −1: no sample was taken in it."""
         frame = self.sample_frame

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tinytrace.analysis.findings import (
+    copies,
     float64_leak,
+    optimizers,
     powers,
     python_loop,
+    revisited_graph,
+    sample_loader,
+    scatter,
+    temporaries,
+    tiny_ops,
 )
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
@@ -21,9 +28,16 @@ Rule = Callable[[Case], Iterator[Finding]]
 RULES: dict[str, Rule] = {
     module.NAME: module.find
     for module in (
-        powers,
+        copies,
         float64_leak,
+        optimizers,
+        powers,
         python_loop,
+        revisited_graph,
+        sample_loader,
+        scatter,
+        temporaries,
+        tiny_ops,
     )
 }
 
