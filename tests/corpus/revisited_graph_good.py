@@ -11,25 +11,29 @@ class Tensor:
         self.derivatives = derivatives
 
     def __matmul__(self, other):
-        derivatives = (lambda g: g @ other.data.T, lambda g: self.data.T @ g)
-        return Tensor(self.data @ other.data, (self, other), derivatives)
+        left, right = self.data, other.data  # not the tensors: they would keep themselves alive
+        derivatives = (lambda g: g @ right.T, lambda g: left.T @ g)
+        return Tensor(left @ right, (self, other), derivatives)
 
     def backward(self, grad):
-        order, seen = [], set()
-
-        def visit(node):
-            if id(node) not in seen:
-                seen.add(id(node))
-                for parent in node.parents:
-                    visit(parent)
-                order.append(node)
-
-        visit(self)
         self.grad = grad
-        for node in reversed(order):
+        for node in reversed(sorted_nodes(self)):
             for parent, derivative in zip(node.parents, node.derivatives, strict=True):
                 part = derivative(node.grad)
                 parent.grad = part if parent.grad is None else np.add(parent.grad, part, out=part)
+
+
+def sorted_nodes(root):
+    order, seen, waiting = [], set(), [(root, False)]
+    while waiting:
+        node, is_done = waiting.pop()
+        if is_done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            waiting.append((node, True))
+            waiting.extend((parent, False) for parent in node.parents)
+    return order
 
 
 rng = np.random.default_rng(0)

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tinytrace.analysis.findings import (
+    constants,
     copies,
+    data_wait,
     float64_leak,
+    fresh_memory,
+    memory_growth,
     optimizers,
+    oversubscribed,
     powers,
+    products,
     python_loop,
     revisited_graph,
     sample_loader,
+    saving,
     scatter,
+    strided,
     temporaries,
     tiny_ops,
 )
@@ -26,19 +34,25 @@ MIN_SHARE = 0.02
 
 Rule = Callable[[Case], Iterator[Finding]]
 RULES: dict[str, Rule] = {
-    module.NAME: module.find
-    for module in (
-        copies,
-        float64_leak,
-        optimizers,
-        powers,
-        python_loop,
-        revisited_graph,
-        sample_loader,
-        scatter,
-        temporaries,
-        tiny_ops,
-    )
+    constants.NAME: constants.find,
+    copies.NAME: copies.find,
+    data_wait.NAME: data_wait.find,
+    float64_leak.NAME: float64_leak.find,
+    fresh_memory.NAME: fresh_memory.find,
+    memory_growth.NAME: memory_growth.find,
+    optimizers.NAME: optimizers.find,
+    oversubscribed.NAME: oversubscribed.find,
+    powers.NAME: powers.find,
+    products.WITHOUT_BLAS: products.find_without_blas,
+    products.SKINNY_PRODUCT: products.find_skinny,
+    python_loop.NAME: python_loop.find,
+    revisited_graph.NAME: revisited_graph.find,
+    sample_loader.NAME: sample_loader.find,
+    saving.NAME: saving.find,
+    scatter.NAME: scatter.find,
+    strided.NAME: strided.find,
+    temporaries.NAME: temporaries.find,
+    tiny_ops.NAME: tiny_ops.find,
 }
 
 

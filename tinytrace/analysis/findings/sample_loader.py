@@ -30,7 +30,8 @@ def find(case: Case) -> Iterator[Finding]:
         here = case.function_of[parts.callsite_id] == site.function_id
         here &= case.sited & (lines[parts.callsite_id] == lines[site.frame])
         pieces = _pieces(case, site)
-        spent_ns = int(parts.self_ns[here].sum() + parts.self_ns[pieces].sum())
+        here[pieces] = True
+        spent_ns = int(parts.self_ns[here].sum())
         makers = np.unique(np.append(case.function_of[parts.callsite_id[pieces]], site.function_id))
         makers = makers[case.is_function(makers)]
         python_ns = int(case.python_ns[makers].sum())
