@@ -21,7 +21,7 @@ def main(rounds: int) -> None:
         slow[name] = [_run(f"{name}_slow") for _ in range(rounds)]
         good[name] = [_run(f"{name}_good") for _ in range(rounds)]
     print(
-        f"| program | planted | named among the first {FIRST} | can win at most | other findings | findings on the twin |"
+        f"| program | planted | among the first {FIRST} | can win at most | other findings | on the twin |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
     for name, rule in PLANTED.items():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from tests.analysis.findings.traces import MS, found, sampled
+from tests.analysis.findings.traces import FILE, MS, found, sampled
+from tests.builders import START_NS, TraceBuilder
 from tinytrace.analysis.findings.python_loop import NAME
 
 
@@ -21,3 +22,17 @@ def test_a_function_that_waits_is_let_be() -> None:
 
 def test_a_few_samples_say_nothing() -> None:
     assert found(NAME, sampled({"conv2d": 19}, elements=1_000_000)) == []
+
+
+def test_time_in_a_library_is_that_of_the_line_that_called_it() -> None:
+    builder = TraceBuilder()
+    builder.process(100, end_ns=START_NS + 50 * MS)
+    builder.thread(0, 100)
+    stack = [
+        builder.frame("load", FILE, 3),
+        builder.frame("parse", "/usr/lib/python3.11/csv.py", 9),
+    ]
+    for number in range(50):
+        builder.sample(0, START_NS + (number + 1) * MS, MS, stack)
+    [finding] = found(NAME, builder.build())
+    assert (finding.file, finding.line, finding.function) == (FILE, 3, "load")

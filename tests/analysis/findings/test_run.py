@@ -20,8 +20,13 @@ from tinytrace.tracer.trace import Trace
 ADD = signature_of("add", "8:f4,8:f4->8:f4")
 
 
-def walk(ops_inside: int, *, name: str = "Tensor.backward", depth: int = 3) -> Trace:
-    """A forward pass of two ops, then a walk that calls itself, with so many ops; sampled every ms."""
+def walk(
+    ops_inside: int, *, name: str = "Tensor.backward", depth: int = 3, shared: int = 0
+) -> Trace:
+    """A forward pass of two ops, then a walk that calls itself, with so many ops; sampled every ms.
+
+    A function that both call has ``shared`` ops more; it is seen once in either.
+    """
     builder = TraceBuilder()
     builder.process(1)
     builder.thread(0, 1)
@@ -34,6 +39,11 @@ def walk(ops_inside: int, *, name: str = "Tensor.backward", depth: int = 3) -> T
         at_ns = START_NS + number * MS
         builder.span(0, at_ns, MS, "add", signature=ADD, callsite=leaf)
         builder.sample(0, at_ns + MS, MS, [main, *[again] * depth, leaf])
+    both, end_ns = builder.frame("Tensor.__init__", FILE, 40), START_NS + (2 + ops_inside) * MS
+    for number in range(shared):
+        builder.span(0, end_ns + number, 1, "add", signature=ADD, callsite=both)
+    for stack in ([main, both], [main, again, both]) if shared else ():
+        builder.sample(0, end_ns + shared, 0, stack)
     return builder.build()
 
 
@@ -55,6 +65,11 @@ def test_what_does_not_call_itself_is_no_walk() -> None:
 
 def test_layers_in_layers_are_no_walk() -> None:
     assert found(revisited_graph.NAME, walk(40, name="Module.__call__")) == []
+
+
+def test_what_runs_inside_the_walk_and_outside_counts_for_neither() -> None:
+    [finding] = found(revisited_graph.NAME, walk(40, shared=100))
+    assert "40 ops inside the walk, 2 elsewhere: 20 times as many" in finding.evidence
 
 
 @pytest.mark.parametrize(("wait", "named"), [(4, False), (6, True)])

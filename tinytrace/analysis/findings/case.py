@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.account import main_thread
 from tinytrace.analysis.between_ops import between_ops_ns
-from tinytrace.analysis.counting import TraceCounts, count, count_trace
+from tinytrace.analysis.counting import count, count_trace
 from tinytrace.analysis.findings.finding import Confidence, Finding
 from tinytrace.analysis.op_parts import LEAF, UNFINISHED, OpParts, op_parts
 from tinytrace.analysis.op_results import new_bytes
@@ -20,13 +20,23 @@ from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name
 from tinytrace.analysis.roofline import Judged, PartRoofs
 from tinytrace.analysis.signature_roofs import call_roofs
-from tinytrace.analysis.stack_times import StackTimes, Whose, calling_frames, whose_stacks
+from tinytrace.analysis.spans import op_tree
+from tinytrace.analysis.stack_times import (
+    LIBRARIES,
+    StackTimes,
+    Whose,
+    calling_frames,
+    whose_stacks,
+)
 from tinytrace.tracer.groups import group_ids, sums
+from tinytrace.tracer.records import Flag
 from tinytrace.tracer.trace import Signature, Trace
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+# Longer pauses between two ops are other work: Python that prepares the next one takes a few µs.
+MAX_BETWEEN_NS = 50_000
 RUNNING = 0.2  # of its time a function that computes has a CPU, even where five programs share one
 
 
@@ -53,6 +63,7 @@ class Case:
 
     Args:
         trace: any trace.
+        parts: of the trace, if they are there already.
 
     Attributes:
         parts: its ops, calls that are alike added up.
@@ -60,10 +71,9 @@ class Case:
         wall_ns: the time of the run that was not spent importing modules: what ceilings are shares of.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, parts: OpParts | None = None) -> None:
         self.trace = trace
-        self.counts: TraceCounts = count_trace(trace)
-        self.parts: OpParts = op_parts(self.counts)
+        self.parts: OpParts = parts or op_parts(count_trace(trace))
         self.peaks = Peaks.of(trace)
         imports_ns = StackTimes(trace).import_ns if len(trace.frames) else 0
         whole_ns = trace.end_ns - trace.start_ns
@@ -167,6 +177,29 @@ class Case:
         each = np.nan_to_num(np.fmax(np.fmax(columns[0], columns[1]), columns[2]))
         return np.asarray(each[self.parts.signature_id] * self.parts.leaves, "f8")
 
+    def between_ns(self, functions: Ints) -> int:
+        """Return the time between ops of these functions that follow one another; exact, pauses left out.
+
+        Samples are blind to it where no op lets another thread run.
+        """
+        before, after, gap_ns = self._gaps
+        chosen = np.zeros(self.n_functions + 1, "?")
+        chosen[functions] = True
+        return int(gap_ns[chosen[before] & chosen[after]].sum())
+
+    @cached_property
+    def _gaps(self) -> tuple[Ints, Ints, Ints]:
+        """Function before, function after (−1: not known), and length of each short gap between outermost ops."""
+        spans, rows = self.trace.spans, self.parts.rows
+        outer = op_tree(spans)[rows] == rows
+        rows = rows[outer & (spans.flags[rows] & Flag.DETACHED == 0)]
+        function = np.append(self.function_of, -1)[spans.callsite_id[rows]]
+        end_ns = spans.start_ns[rows] + spans.dur_ns[rows]
+        gap_ns = spans.start_ns[rows[1:]] - end_ns[:-1]
+        short = (gap_ns > 0) & (gap_ns <= MAX_BETWEEN_NS)
+        short &= spans.thread[rows[1:]] == spans.thread[rows[:-1]]
+        return function[:-1][short], function[1:][short], gap_ns[short]
+
     @cached_property
     def elements(self) -> int:
         """How many single elements of arrays were read or written; 0 where the trace does not tell."""
@@ -189,10 +222,36 @@ class Case:
 
     @cached_property
     def sample_frame(self) -> Ints:
-        """Per sample the innermost frame outside NumPy; −1: none."""
+        """Per sample the innermost frame of the program, else (of a library alone) outside NumPy; −1: none."""
         if not len(self.trace.stacks):
             return np.full(len(self.trace.samples), -1)
-        return np.append(calling_frames(self.trace), -1)[self.trace.samples.stack_id]
+        own = self.innermost(~self.is_library)
+        frame = np.where(own >= 0, own, calling_frames(self.trace))
+        return np.append(frame, -1)[self.trace.samples.stack_id]
+
+    @cached_property
+    def is_library(self) -> Mask:
+        """Per string, and one more for "not known": as a file it is one of a library."""
+        files = [text.replace("\\", "/") for text in self.trace.strings]
+        inside = [file.startswith("<") or any(part in file for part in LIBRARIES) for file in files]
+        return np.array([*inside, False], "?")
+
+    def innermost(self, files: Mask) -> Ints:
+        """Return per stack the innermost frame in one of these files; −1: none.
+
+        Args:
+            files: per string and one more, as `is_library`.
+        """
+        frame = self.trace.stacks.frame_id.astype("i8")
+        parent = self.trace.stacks.parent.astype("i8")
+        matches = files[self.trace.frames.file_id[frame]]
+        found = np.full(len(parent), -1)
+        rows = up = np.arange(len(parent))
+        while len(rows):
+            found[rows[matches[up]]] = frame[up[matches[up]]]
+            rows, up = rows[~matches[up]], parent[up[~matches[up]]]
+            rows, up = rows[up >= 0], up[up >= 0]
+        return found
 
     @cached_property
     def python_ns(self) -> Ints:

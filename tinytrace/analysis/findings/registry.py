@@ -26,6 +26,7 @@ from tinytrace.analysis.findings import (
 )
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
+from tinytrace.analysis.op_parts import OpParts
 from tinytrace.tracer.trace import Trace
 
 # What can win less than this, of the time of the run outside of imports, is not worth a line: it is below what
@@ -56,13 +57,16 @@ RULES: dict[str, Rule] = {
 }
 
 
-def findings(trace: Trace, *, min_share: float = MIN_SHARE) -> tuple[Finding, ...]:
+def findings(
+    trace: Trace, *, parts: OpParts | None = None, min_share: float = MIN_SHARE
+) -> tuple[Finding, ...]:
     """Return what is slow, by all rules, what can win most first.
 
     Ceilings are bounds, and do not add up: two findings may be about the same time.
 
     Args:
         trace: any trace. Where it lacks what a rule needs (samples, roofs), the rule says nothing.
+        parts: its ops added up, where a report has them already.
         min_share: findings that can win less than this share of the run are left out.
 
     Returns:
@@ -74,7 +78,7 @@ def findings(trace: Trace, *, min_share: float = MIN_SHARE) -> tuple[Finding, ..
     """
     if not len(trace.frames):
         return ()
-    case = Case(trace)
+    case = Case(trace, parts)
     found = [
         finding
         for rule in RULES.values()

@@ -33,12 +33,12 @@ def find(case: Case) -> Iterator[Finding]:
         rows = np.flatnonzero(function == walk)
         within = inside(stacks.parent, rows)
         within[rows] = True
-        seen_inside = _functions(case, within)
-        seen_inside[walk] = True
+        only_inside, some_inside = _functions(case, within, walk)
         of_part = np.where(case.sited, case.function_of[parts.callsite_id], -1)
-        mine = case.leaf & np.append(seen_inside, False)[of_part]
-        calls_inside = int(parts.calls[mine].sum())
-        calls_outside = int(parts.calls[case.leaf & ~mine].sum())
+        calls_inside, calls_outside = (
+            int(parts.calls[case.leaf & np.append(functions, False)[of_part]].sum())
+            for functions in (only_inside, ~some_inside)
+        )
         if not calls_outside or calls_inside < MANY_TIMES * calls_outside:
             continue
         samples = trace.samples
@@ -81,15 +81,20 @@ def _recursive(case: Case, function: Ints) -> list[int]:
     return [f for f, frame in named.items() if WALKS.search(function_name(case.trace, frame) or "")]
 
 
-def _functions(case: Case, within: Mask) -> Mask:
-    """Per function whether samples saw it inside these stacks, and not outside."""
+def _functions(case: Case, within: Mask, walk: int) -> tuple[Mask, Mask]:
+    """Per function whether samples saw it inside these stacks: only there, and at all.
+
+    Of one that was seen inside and outside, such as a constructor, nobody knows which calls were which.
+    """
     samples = case.trace.samples
     known = case.sample_frame >= 0
     stack, frame = samples.stack_id[known], case.sample_frame[known]
     is_in = within[stack]
     n, function = case.n_functions, case.function_of[frame]
     counts = [np.bincount(function[mask], minlength=n) for mask in (is_in, ~is_in)]
-    return np.asarray((counts[0] > 0) & (counts[1] == 0), "?")
+    some = np.asarray(counts[0] > 0, "?")
+    some[walk] = True
+    return some & (counts[1] == 0), some
 
 
 def _recursive_call(case: Case, function: Ints, walk: int) -> int:

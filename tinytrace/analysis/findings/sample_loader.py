@@ -11,6 +11,7 @@ from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import listed, time
 from tinytrace.analysis.operands import is_foreign, is_truncated
 from tinytrace.analysis.places import place
+from tinytrace.tracer.groups import group_ids, sums
 from tinytrace.tracer.trace import Signature
 
 NAME = "samples put together one by one"
@@ -34,17 +35,15 @@ def find(case: Case) -> Iterator[Finding]:
         spent_ns = int(parts.self_ns[here].sum())
         makers = np.unique(np.append(case.function_of[parts.callsite_id[pieces]], site.function_id))
         makers = makers[case.is_function(makers)]
-        python_ns = int(case.python_ns[makers].sum())
+        python_ns = case.between_ns(makers)
         frames = np.unique(parts.callsite_id[pieces])
-        evidence = [f"{site.calls:,} joins of {MANY} and more small arrays each"]
+        evidence = [f"{_joins_made(case, site):,} joins of {MANY} and more small arrays each"]
         if len(pieces):
             evidence.append(
                 f"{int(parts.calls[pieces].sum()):,} calls make the pieces, at "
                 + listed(place(case.trace, int(frame)) or "?" for frame in frames)
             )
-        evidence.append(
-            f"{time(spent_ns)} in these ops, {time(python_ns)} of Python around them (sampled)"
-        )
+        evidence.append(f"{time(spent_ns)} in these ops, {time(python_ns)} of Python between them")
         yield case.finding(
             NAME,
             site.frame,
@@ -67,6 +66,12 @@ def _joins(case: Case) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.asarray(mine, "?")
 
 
+def _joins_made(case: Case, site: Site) -> int:
+    """How many joins: stack calls concatenate, which is one of the same pieces."""
+    ids, n = group_ids([case.parts.name_id[site.parts]])
+    return int(sums(ids, n, case.parts.calls[site.parts]).max(initial=0))
+
+
 def _is_join(signature: Signature) -> bool:
     from_list = signature.op == "array" and any(map(is_foreign, signature.inputs))
     if from_list:
@@ -80,7 +85,7 @@ def _is_join(signature: Signature) -> bool:
 def _pieces(case: Case, site: Site) -> Ints:
     """Parts that take or copy, in the file of the join or in one function with it, many times per join."""
     parts, frames = case.parts, case.trace.frames
-    joins = max(1, int(parts.calls[site.parts].max()))
+    joins = max(1, _joins_made(case, site))
     takes = np.isin(case.op.astype(str), list(TAKES)) & case.leaf
     same_file = frames.file_id[parts.callsite_id] == frames.file_id[site.frame]
     return np.flatnonzero(takes & case.sited & same_file & (parts.calls >= MANY * joins))

@@ -10,7 +10,6 @@ import numpy as np
 from tinytrace.analysis.findings.case import Case, Ints
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import time
-from tinytrace.analysis.stack_times import LIBRARIES
 from tinytrace.tracer.groups import group_ids, sums
 
 NAME = "logging or saving"
@@ -55,28 +54,12 @@ def find(case: Case) -> Iterator[Finding]:
 
 
 def _callers(case: Case) -> Ints:
-    """Per stack the innermost frame of the program that called such a module; −1: none did."""
+    """Per stack the innermost frame of the program, if such a module was called from there; −1: none was."""
     trace = case.trace
-    strings = [text.replace("\\", "/") for text in trace.strings]
-    saves = np.array([*(bool(MODULES.search(text)) for text in strings), False], "?")
-    library = np.array(
-        [
-            *(text.startswith("<") or any(part in text for part in LIBRARIES) for text in strings),
-            False,
-        ],
-        "?",
-    )
-    frame, parent = trace.stacks.frame_id.astype("i8"), trace.stacks.parent.astype("i8")
-    file = trace.frames.file_id[frame]
-    found = np.full(len(parent), -1)
-    saving = saves[file]
-    rows, up = np.arange(len(parent)), np.arange(len(parent))
-    while len(rows):
-        is_program = ~library[file[up]] & ~saves[file[up]]
-        met = saving[rows] & is_program
-        found[rows[met]] = frame[up[met]]
-        rows, up = rows[~is_program], up[~is_program]  # the first frame of the program decides
-        above = parent[up]
-        rows, up = rows[above >= 0], above[above >= 0]
-        saving[rows] |= saves[file[up]]
-    return found
+    files = [text.replace("\\", "/") for text in trace.strings]
+    saves = np.array([*(bool(MODULES.search(file)) for file in files), False], "?")
+    program = ~(case.is_library | saves)
+    # What a stack has innermost, of these two sorts of files, tells: a module that saves, or the program.
+    first = case.innermost(saves | program)
+    saving = (first >= 0) & saves[trace.frames.file_id[first]]
+    return np.where(saving, case.innermost(program), -1)

@@ -27,7 +27,7 @@ def find(case: Case) -> Iterator[Finding]:
     for site in case.sites(tiny, by="function"):
         if site.calls < MIN_CALLS or 2 * site.self_ns < all_ns[site.function_id]:
             continue
-        python_ns = int(case.python_ns[site.function_id])
+        python_ns = case.between_ns(np.array([site.function_id]))
         least_ns = float(case.part_least_ns[site.parts].sum())
         order = site.parts[np.argsort(-parts.self_ns[site.parts], kind="stable")]
         example = next((o for o in case.signature(int(order[0])).operands if o.is_array), None)
@@ -39,7 +39,7 @@ def find(case: Case) -> Iterator[Finding]:
                 f"{listed(case.op[i] for i in order)}"
                 + (f", for example on {array(example)}" if example else ""),
                 f"{time(site.self_ns / site.calls)} per call; the fixed cost is over {OVERHEAD:.0f} % of it",
-                f"{time(site.self_ns)} in these ops, {time(python_ns)} of Python around them (sampled)",
+                f"{time(site.self_ns)} in these ops, {time(python_ns)} of Python between them",
             ),
             ceiling_ns=site.self_ns + python_ns - least_ns,
             confidence="medium",
