@@ -24,15 +24,24 @@ COPY = signature_of("array", "512x512:f4->512x512:f4")
 
 
 def test_a_copy_of_an_array_of_the_same_type_is_named() -> None:
-    [finding] = found(copies.NAME, ops("array:30@t.py:8:init array:30@t.py:8:init", array=COPY))
-    assert (finding.line, finding.function, finding.ceiling_ns) == (8, "init", 60_000)
+    [finding] = found(copies.NAME, ops("array:30@t.py:8:init " * 10, array=COPY))
+    assert (finding.line, finding.function, finding.ceiling_ns) == (8, "init", 300_000)
+
+
+def test_a_few_copies_are_let_be() -> None:
+    assert found(copies.NAME, ops("array:30@t.py:8:init " * 9, array=COPY)) == []
+
+
+def test_a_call_that_was_held_up_once_counts_as_the_others() -> None:
+    text = "array:30@t.py:8:init " * 9 + "array:9000@t.py:8:init"
+    [finding] = found(copies.NAME, ops(text, array=COPY))
+    assert finding.ceiling_ns == 300_000
 
 
 @pytest.mark.parametrize("shapes", ["512x512:f8->512x512:f4", ".:f4->.:f4", "->512x512:f4"])
 def test_conversions_scalars_and_lists_are_no_copies(shapes: str) -> None:
-    assert (
-        found(copies.NAME, ops("array:30@t.py:8:init", array=signature_of("array", shapes))) == []
-    )
+    sig = signature_of("array", shapes)
+    assert found(copies.NAME, ops("array:30@t.py:8:init " * 10, array=sig)) == []
 
 
 def scatter_into(table: str) -> Signature:
@@ -150,5 +159,6 @@ def test_ops_without_a_call_site_are_no_findings() -> None:
     builder.process(1)
     builder.thread(0, 1)
     builder.frame("f", "f.py", 1)
-    builder.span(0, 0, 10**6, "array", signature=COPY)
+    for number in range(10):
+        builder.span(0, number * 10**6, 10**6, "array", signature=COPY)
     assert found(copies.NAME, builder.build()) == []

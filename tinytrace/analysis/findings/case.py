@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,6 +37,9 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 # Longer pauses between two ops are other work: Python that prepares the next one takes a few µs.
 MAX_BETWEEN_NS = 50_000
+# A call that takes that many times as long as the others like it on average was held up: by the system, by
+# another program, by the first touch of memory. Calls on the same shapes differ by a few times at most.
+HELD_UP = 20
 RUNNING = 0.2  # of its time a function that computes has a CPU, even where five programs share one
 
 
@@ -66,14 +69,15 @@ class Case:
         parts: of the trace, if they are there already.
 
     Attributes:
-        parts: its ops, calls that are alike added up.
+        parts: its ops, calls that are alike added up; their self time is `steady_ns`.
         peaks: the roofs of its machine; None: not known.
         wall_ns: the time of the run that was not spent importing modules: what ceilings are shares of.
     """
 
     def __init__(self, trace: Trace, parts: OpParts | None = None) -> None:
         self.trace = trace
-        self.parts: OpParts = parts or op_parts(count_trace(trace))
+        parts = op_parts(count_trace(trace)) if parts is None else parts
+        self.parts: OpParts = replace(parts, self_ns=steady_ns(parts))
         self.peaks = Peaks.of(trace)
         imports_ns = StackTimes(trace).import_ns if len(trace.frames) else 0
         whole_ns = trace.end_ns - trace.start_ns
@@ -325,3 +329,16 @@ class Case:
             remedy=remedy,
             code=code,
         )
+
+
+def steady_ns(parts: OpParts) -> Ints:
+    """Return the self time of parts, in which the longest call counts as the others where it was held up.
+
+    What happens once cannot be won by writing an op differently, and in a short run it may be most of the time.
+    """
+    longest_ns = np.zeros(len(parts), "i8")
+    np.maximum.at(longest_ns, parts.part_of, parts.trace.spans.dur_ns[parts.rows])
+    alike_ns = (parts.total_ns - longest_ns) / np.maximum(parts.calls - 1, 1)
+    stalled = (parts.calls > 2) & ~parts.outer & (longest_ns > HELD_UP * alike_ns)
+    steady = np.where(stalled, parts.self_ns - longest_ns + alike_ns, parts.self_ns)
+    return np.maximum(steady, 0).astype("i8")

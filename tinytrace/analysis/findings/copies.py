@@ -10,12 +10,15 @@ from tinytrace.analysis.findings.wording import array, size, time
 from tinytrace.tracer.trace import Signature
 
 NAME = "copy of an array"
+MIN_CALLS = 10  # of a few copies, one that was held up by other programs would look slow
 COPYING = {"array": "np.array", "astype": "astype"}  # both copy unless told not to
 
 
 def find(case: Case) -> Iterator[Finding]:
     """Copies that change no type; ceiling: all of their time."""
     for site in case.sites(case.where(_copies)):
+        if site.calls < MIN_CALLS:
+            continue
         signature = case.signature(int(site.parts[0]))
         copied = int((case.new_bytes[site.parts] * case.parts.calls[site.parts]).sum())
         yield case.finding(
