@@ -23,5 +23,5 @@ def conv2d(x, weight):
 rng = np.random.default_rng(0)
 images = rng.random((2, 3, 20, 20), dtype=np.float32)
 kernels = rng.random((4, 3, 3, 3), dtype=np.float32)
-for _ in range(4):
+for _ in range(20):
     conv2d(images, kernels)

@@ -36,3 +36,16 @@ def test_time_in_a_library_is_that_of_the_line_that_called_it() -> None:
         builder.sample(0, START_NS + (number + 1) * MS, MS, stack)
     [finding] = found(NAME, builder.build())
     assert (finding.file, finding.line, finding.function) == (FILE, 3, "load")
+
+
+def test_samples_of_a_function_that_is_in_ops_most_of_the_time_are_no_loop() -> None:
+    builder = TraceBuilder()
+    builder.process(100, end_ns=START_NS + 150 * MS)
+    builder.thread(0, 100)
+    outer, inner = builder.frame("train", FILE, 3), builder.frame("relu", FILE, 30)
+    for number in range(50):  # of each ms 0.9 are in an op that was called elsewhere
+        at_ns = START_NS + number * MS
+        builder.span(0, at_ns, 9 * MS // 10, "add", callsite=inner)
+        builder.sample(0, at_ns + MS, MS, [outer], cpu_ns=MS)
+    builder.sample(0, START_NS + 150 * MS, 100 * MS, [outer], cpu_ns=100 * MS)  # held up once
+    assert found(NAME, builder.build()) == []

@@ -40,7 +40,7 @@ MAX_BETWEEN_NS = 50_000
 # A call that takes that many times as long as the others like it on average was held up: by the system, by
 # another program, by the first touch of memory. Calls on the same shapes differ by a few times at most.
 HELD_UP = 20
-RUNNING = 0.2  # of its time a function that computes has a CPU, even where five programs share one
+RUNNING = 0.1  # of its time a function that computes has a CPU, even where ten programs share one
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,8 +272,9 @@ class Case:
 
     @cached_property
     def python_samples(self) -> Ints:
-        """Per function how many samples tell of Python between ops."""
-        return self._per_function((self.gap_ns > 0).astype("i8"))
+        """Per function how many samples stand for Python between ops, at least half of their time."""
+        mine = (self.gap_ns > 0) & (2 * self.gap_ns >= self.trace.samples.weight_ns)
+        return self._per_function(mine.astype("i8"))
 
     def _per_function(self, values: Ints) -> Ints:
         known = self.sample_frame >= 0
