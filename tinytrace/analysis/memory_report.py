@@ -250,6 +250,8 @@ def _per_step(readings: _Readings | None, steps: Steps, usual: slice) -> float |
 def _progress(t_ns: Ints, steps: Steps) -> Floats:
     """How many steps had been made at these times; within a step, in proportion."""
     n = len(steps)
+    if not n:
+        return np.zeros(len(t_ns))
     corners = np.empty(2 * n, "i8")
     corners[0::2], corners[1::2] = steps.start_ns, steps.end_ns
     return np.interp(t_ns, corners, np.repeat(np.arange(n + 1.0), 2)[1:-1])

@@ -1,0 +1,88 @@
+"""All rules, and the order in which their findings are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tinytrace.analysis.findings import (
+    constants,
+    copies,
+    data_wait,
+    float64_leak,
+    fresh_memory,
+    memory_growth,
+    optimizers,
+    oversubscribed,
+    powers,
+    products,
+    python_loop,
+    revisited_graph,
+    sample_loader,
+    saving,
+    scatter,
+    strided,
+    temporaries,
+    tiny_ops,
+)
+from tinytrace.analysis.findings.case import Case
+from tinytrace.analysis.findings.finding import Finding
+from tinytrace.analysis.op_parts import OpParts
+from tinytrace.tracer.trace import Trace
+
+# What can win less than this, of the time of the run outside of imports, is not worth a line: it is below what
+# two runs of one program differ by on most machines.
+MIN_SHARE = 0.02
+
+Rule = Callable[[Case], Iterator[Finding]]
+RULES: dict[str, Rule] = {
+    constants.NAME: constants.find,
+    copies.NAME: copies.find,
+    data_wait.NAME: data_wait.find,
+    float64_leak.NAME: float64_leak.find,
+    fresh_memory.NAME: fresh_memory.find,
+    memory_growth.NAME: memory_growth.find,
+    optimizers.NAME: optimizers.find,
+    oversubscribed.NAME: oversubscribed.find,
+    powers.NAME: powers.find,
+    products.WITHOUT_BLAS: products.find_without_blas,
+    products.SKINNY_PRODUCT: products.find_skinny,
+    python_loop.NAME: python_loop.find,
+    revisited_graph.NAME: revisited_graph.find,
+    sample_loader.NAME: sample_loader.find,
+    saving.NAME: saving.find,
+    scatter.NAME: scatter.find,
+    strided.NAME: strided.find,
+    temporaries.NAME: temporaries.find,
+    tiny_ops.NAME: tiny_ops.find,
+}
+
+
+def findings(
+    trace: Trace, *, parts: OpParts | None = None, min_share: float = MIN_SHARE
+) -> tuple[Finding, ...]:
+    """Return what is slow, by all rules, what can win most first.
+
+    Ceilings are bounds, and do not add up: two findings may be about the same time.
+
+    Args:
+        trace: any trace. Where it lacks what a rule needs (samples, roofs), the rule says nothing.
+        parts: its ops added up, where a report has them already.
+        min_share: findings that can win less than this share of the run are left out.
+
+    Returns:
+        () where nothing is wrong that a rule knows.
+
+    Example:
+        >>> findings(Trace())
+        ()
+    """
+    if not len(trace.frames):
+        return ()
+    case = Case(trace, parts)
+    found = [
+        finding
+        for rule in RULES.values()
+        for finding in rule(case)
+        if finding.ceiling_ns is None or finding.ceiling_share >= min_share
+    ]
+    return tuple(sorted(found, key=lambda finding: -(finding.ceiling_ns or 0)))
