@@ -22,6 +22,7 @@ from tinytrace.analysis.account import (
     typical_steps,
 )
 from tinytrace.analysis.counting import OpTimes, count_trace
+from tinytrace.analysis.findings import Finding, findings
 from tinytrace.analysis.hot_lines import HotLines, hot_lines
 from tinytrace.analysis.memory_report import MemoryReport, memory_report
 from tinytrace.analysis.op_groups import By, Grouping, OpGroup, grouped
@@ -93,6 +94,7 @@ class Report:
         ops: the top ops.
         n_ops: how many groups there are.
         hot: hot lines and functions.
+        findings: what is slow, why, and what to try; (): nothing that a rule knows.
         steps: marked or found; their spread, and what was different in the slowest.
         memory: peaks and growth as measured; what may be behind them, as modelled.
         what_if, step_what_if: bounds; None: no op was judged, or no steps.
@@ -113,6 +115,7 @@ class Report:
     ops: tuple[ReportOp, ...]
     n_ops: int
     hot: HotLines
+    findings: tuple[Finding, ...]
     steps: StepReport
     memory: MemoryReport
     what_if: WhatIf | None
@@ -167,6 +170,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         ops=_ops(grouping, groups, chosen, peaks),
         n_ops=grouping.count,
         hot=hot_lines(parts, top),
+        findings=findings(trace, parts=parts),
         steps=step_report(trace, all_steps, top),
         memory=memory_report(trace, all_steps, top),
         what_if=what_if(accounts, each, in_table, account),

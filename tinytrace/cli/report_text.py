@@ -12,6 +12,7 @@ from tinytrace.analysis.roofline import Verdict
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
 from tinytrace.cli.figures import format_mb, format_ns
+from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.cli.steps_text import say_memory, say_steps
@@ -249,6 +250,10 @@ def _function(row: HotLine, sheet: Sheet) -> str:
     return name if row.top_op is None else f"{name}: {sheet.text(row.top_op)}"
 
 
+def _findings(report: Report, sheet: Sheet) -> None:
+    say_findings(report.findings, sheet)
+
+
 def _steps(report: Report, sheet: Sheet) -> None:
     say_steps(report.steps, sheet)
 
@@ -289,5 +294,5 @@ def _size(size_bytes: int | None) -> str:
 
 # In the order in which they are printed.
 SECTIONS: tuple[Callable[[Report, Sheet], None], ...] = (
-    _head, _account, _ops, _hot, _steps, _memory, _what_if,
+    _head, _account, _findings, _ops, _hot, _steps, _memory, _what_if,
 )  # fmt: skip
