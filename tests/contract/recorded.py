@@ -46,14 +46,15 @@ def run(name: str, source: str, namespace: dict[str, Any]) -> Trace:
 def operand(o: Operand) -> str:
     """Write an operand: shape (``.`` = 0-d), dtype unless float64, layout unless C, ``=n`` = alias.
 
-    ``s``: a NumPy scalar; ``p``: a Python scalar; ``o``: something else.
+    ``s``: a NumPy scalar; ``p``: a Python scalar; ``o``: something else, with its size if it is a tuple or
+    list of numbers.
     """
     layout = o.layout & LAYOUT_MASK
     if layout == Layout.PYTHON_SCALAR:
         return f"p:{o.dtype}"
-    if layout == Layout.OTHER:
-        return "o"
     dtype = SHORT.get(o.dtype, f":{o.dtype}")
+    if layout == Layout.OTHER:
+        return f"o{o.shape[0]}{dtype}" if o.shape else "o"
     if layout == Layout.NUMPY_SCALAR:
         return f"s{dtype}"
     text = ("x".join(map(str, o.shape)) or ".") + dtype

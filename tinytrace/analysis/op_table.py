@@ -149,7 +149,7 @@ ROWS = (
     # Moving
     Row("copy astype ascontiguousarray asfortranarray array asarray asanyarray reshape ravel "
         "flatten deepcopy", moves, traffic.copy, "0"),
-    Row("concatenate stack vstack hstack dstack column_stack", moves, traffic.join, "0"),
+    Row("concatenate stack vstack hstack dstack column_stack block", moves, traffic.join, "0"),
     Row("where nonzero repeat tile roll packbits unpackbits byteswap", moves, touch, "0"),
     Row("take compress getitem", moves, traffic.gather, "0"),
     Row("choose", moves, traffic.choose, "0"),

@@ -21,8 +21,8 @@ def layout_of(operand: Operand) -> int:
 
 
 def is_foreign(operand: Operand) -> bool:
-    """Whether the operand is neither array nor scalar: a list, a user's object."""
-    return layout_of(operand) == Layout.OTHER
+    """Whether the operand is something of unknown size: a list of anything but numbers, a user's object."""
+    return layout_of(operand) == Layout.OTHER and not operand.shape
 
 
 def is_complex(sig: Signature) -> bool:
@@ -36,7 +36,7 @@ def holds_complex(operand: Operand) -> bool:
 
 
 def elements(operand: Operand) -> int:
-    """Return the number of elements; a foreign object (a list) does not tell."""
+    """Return the number of elements; a foreign object does not tell."""
     if is_foreign(operand):
         raise ValueError("the size of a foreign object is not known")
     return operand.elements

@@ -21,6 +21,7 @@ from tinytrace.tracer.records import (
 
 # Plain integers: the operators of enumerations are slow.
 ATTRIBUTES, EXPONENT = int(Policy.ATTRIBUTES), int(Policy.EXPONENT)
+FIRST_IS_OPERAND = int(Policy.FIRST_IS_OPERAND)
 WRITES_SELF, WRITES_FIRST = int(Policy.WRITES_SELF), int(Policy.WRITES_FIRST_ARGUMENT)
 NUMPY_SCALAR, PYTHON_SCALAR = int(Layout.NUMPY_SCALAR), int(Layout.PYTHON_SCALAR)
 OTHER = int(Layout.OTHER)
@@ -31,6 +32,7 @@ MAX_RESULTS = 4
 SCALARS: dict[type, tuple[str, int]] = {
     float: ("f", 8), bool: ("b", 1), int: ("i", 8), complex: ("c", 16),
 }  # fmt: skip
+WIDTHS = (bool, int, float, complex)  # of several kinds NumPy takes the last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +103,15 @@ def _integers(items: Sequence[object], room: int, deeper: bool) -> str | None:
     return text + (",)" if len(items) == 1 else ")")
 
 
+def numbers(value: Any, kind: type) -> tuple[Any, ...]:
+    """Return kind and size of the numbers of a tuple or list, and how many; ("O", 0) for anything else."""
+    kinds = set(map(type, value)) if kind is tuple or kind is list else {object}
+    if not kinds <= SCALARS.keys():
+        return "O", 0
+    widest = max(kinds, key=WIDTHS.index, default=float)  # as NumPy takes an empty one
+    return *SCALARS[widest], len(value)
+
+
 def fits_int64(value: int) -> bool:
     """Whether an integer has at most 64 bits, as C wants it."""
     return -(1 << 63) <= value < 1 << 63
@@ -141,12 +152,12 @@ class Call:
         self.arrays.append(a)
         return True
 
-    def bare(self, layout: int, kind: str, itemsize: int) -> bool:
-        """Add something without elements; False: there is no room."""
+    def bare(self, layout: int, kind: str, itemsize: int, *size: int) -> bool:
+        """Add something that is no array; False: there is no room."""
         if len(self.arrays) == MAX_OPERANDS:
             self.left_out = True
             return False
-        self.words.append(bare_word(layout, kind, itemsize))
+        self.words += (bare_word(layout, kind, itemsize) | len(size), *size)
         self.arrays.append(None)
         return True
 
@@ -176,7 +187,7 @@ class Call:
                         break
                     self.n_in += self.array(item)
         else:
-            added = scalars and self.bare(OTHER, "O", 0)
+            added = scalars and self.bare(OTHER, *numbers(value, kind))
         self.n_in += added
 
     def wrote(self, value: Any) -> None:
@@ -234,6 +245,9 @@ def describe(
         if own is not None:
             call.read(own, False)
     inputs = args[: hook.n_in] if scalars else args
+    if policy & FIRST_IS_OPERAND and inputs:
+        call.read(inputs[0], True)
+        inputs = inputs[1:]
     for value in inputs:
         call.read(value, scalars)
         if policy & ATTRIBUTES:
@@ -247,7 +261,7 @@ def describe(
             call.read(value, False)
         elif policy & ATTRIBUTES:
             call.attribute(name, value)
-    outputs = [*results, kwargs.get("out"), *args[len(inputs) :]]
+    outputs = [*results, kwargs.get("out"), *(args[hook.n_in :] if scalars else ())]
     if policy & WRITES_SELF:
         outputs.append(own)
     if policy & WRITES_FIRST:  # behind the generator, for its methods

@@ -12,7 +12,7 @@ from typing import Any
 
 from tinytrace.tracer.caps import CAPS
 from tinytrace.tracer.pyarrays import ArrayReader
-from tinytrace.tracer.pyoperands import ATTRIBUTES, EXPONENT, Hook, describe
+from tinytrace.tracer.pyoperands import ATTRIBUTES, EXPONENT, Hook, describe, numbers
 from tinytrace.tracer.records import MAX_OPERANDS
 
 MAX_GLANCES = CAPS.signatures // 2  # of all hooks: a memory; what is beyond is worked out each time
@@ -124,7 +124,7 @@ class Signatures:
                 items = _integers(value) if policy & VALUES_MATTER else self._without_arrays(value)
                 if items is None:
                     return False
-                key += (kind, items)
+                key += (kind, items, *numbers(value, kind))
             elif issubclass(kind, self._special):
                 return False
             else:  # whatever it is, all that is said of it is that it is there

@@ -150,7 +150,7 @@ class Layout(IntEnum):
     STRIDED = 2
     NUMPY_SCALAR = 3  # np.float64(3.0): takes part in type promotion
     PYTHON_SCALAR = 4  # 3.0: weak in NumPy 2
-    OTHER = 5  # not an array: a list, a user's object
+    OTHER = 5  # not an array: a user's object; a tuple or list, with one dimension if all are Python numbers
 
 
 LAYOUT_MASK = 15
@@ -165,4 +165,7 @@ class Policy(IntFlag):
     EXPONENT = 4  # keep the value of a Python scalar second argument (power)
     WRITES_SELF = 8  # the first operand is written as well (sort, fill, put)
     WRITES_FIRST_ARGUMENT = 16  # likewise for functions (copyto, putmask, shuffle)
+    FIRST_IS_OPERAND = (
+        64  # of a method: the first argument too where it is a number, a tuple, a list
+    )
     OPAQUE = 32  # does its own work: what runs inside it (checks of arguments) is not recorded

@@ -233,7 +233,8 @@ class Operand:
 
     Attributes:
         dtype: NumPy's name (``float32``); ``int``/``float``/``complex``/``bool`` for a Python scalar;
-            ``object`` for something that is not an array.
+            ``object`` for something that is not an array; of a tuple or list of Python numbers that of
+            the array that NumPy makes of it.
         shape: () for scalars.
         layout: how it lies in memory.
         strides: in bytes, given for `Layout.STRIDED` only.

@@ -30,7 +30,14 @@ ARRAY_METHODS: dict[str, int] = {
     "conj": Policy.COPIES_ONLY, "conjugate": Policy.COPIES_ONLY, "diagonal": Policy.COPIES_ONLY,
 }  # fmt: skip
 
-UFUNC_METHODS = ("reduce", "accumulate", "reduceat", "outer", "at")
+OF_ONE = Policy.ATTRIBUTES | Policy.FIRST_IS_OPERAND
+UFUNC_METHODS: dict[str, int] = {
+    "reduce": OF_ONE,
+    "accumulate": OF_ONE,
+    "reduceat": OF_ONE,
+    "outer": Policy.ATTRIBUTES,
+    "at": Policy.WRITES_FIRST_ARGUMENT,
+}
 
 # Builtins of numpy's multiarray that no dispatcher stands before.
 BUILTINS: dict[str, int] = {
@@ -111,13 +118,8 @@ class NumpyAdapter:
         core = sys.modules["numpy.core" if numpy.__version__ < "2" else "numpy._core"]
         self._backend.attach(numpy.ufunc)
         self._attached = True
-        for name in UFUNC_METHODS:
-            self._method(
-                numpy.ufunc,
-                name,
-                name,
-                Policy.ATTRIBUTES if name != "at" else Policy.WRITES_FIRST_ARGUMENT,
-            )
+        for name, policy in UFUNC_METHODS.items():
+            self._method(numpy.ufunc, name, name, policy)
         for name, policy in ARRAY_METHODS.items():
             if hasattr(numpy.ndarray, name):
                 self._method(numpy.ndarray, name, name.strip("_"), policy)

@@ -77,6 +77,22 @@ static int scalar_of(PyObject *o, int *kind, uint64_t *itemsize) {
     return d != NULL;
 }
 
+/* A tuple or list: how many Python numbers it holds, and of which kind, where it holds nothing else. */
+static void add_sequence(signature_key *k, PyObject **items, Py_ssize_t n) {
+    static const struct { char kind; uint8_t itemsize; } kinds[] = {{'b', 1}, {'i', 8}, {'f', 8}, {'c', 16}};
+    int widest = n ? 0 : 2; /* an empty one becomes an array of floats */
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *o = items[i];
+        int of = PyLong_CheckExact(o) ? 1 : PyFloat_CheckExact(o) ? 2 : PyBool_Check(o) ? 0 : PyComplex_CheckExact(o) ? 3 : -1;
+        if (of < 0) { add_bare(k, LAYOUT_OTHER, 'O', 0); return; }
+        if (of > widest) widest = of;
+    }
+    if (count(k) == MAX_OPERANDS) { k->left_out = 1; return; }
+    k->arrays[count(k)] = NULL;
+    k->words[k->used++] = head(1, LAYOUT_OTHER, NO_ALIAS, kinds[widest].kind, kinds[widest].itemsize);
+    k->words[k->used++] = (uint64_t)n;
+}
+
 /* An operand of any kind. Sequences count as their arrays, one level deep. 0 = it is no operand. */
 static int add_operand(signature_key *k, PyObject *o, int scalars) {
     int kind;
@@ -109,7 +125,7 @@ static int add_operand(signature_key *k, PyObject *o, int scalars) {
             }
             return 0;
         }
-        if (scalars) add_bare(k, LAYOUT_OTHER, 'O', 0);
+        if (scalars) add_sequence(k, items, n);
         return scalars;
     }
     if (scalars) add_bare(k, LAYOUT_OTHER, 'O', 0);
@@ -287,8 +303,9 @@ uint32_t operands_signature(const op_call *c, PyObject *result) {
     if (c->self) add_input(&k, c->self, 0);
     Py_ssize_t n_in = scalars && c->n_in < c->n_args ? c->n_in : c->n_args;
     for (Py_ssize_t i = 0; i < n_in; i++) {
-        add_input(&k, c->args[i], scalars);
-        if (c->policy & POLICY_ATTRIBUTES) attribute(&k, NULL, c->args[i]);
+        int alone = !i && c->policy & POLICY_FIRST_IS_OPERAND;
+        add_input(&k, c->args[i], scalars || alone);
+        if (c->policy & POLICY_ATTRIBUTES && !alone) attribute(&k, NULL, c->args[i]);
     }
     if (c->policy & POLICY_EXPONENT && c->n_args > 1) exponent(&k, c->args[1]);
     Py_ssize_t n_keywords = c->kwnames ? PyTuple_GET_SIZE(c->kwnames) : 0;
