@@ -126,13 +126,17 @@ def test_as_many_threads_as_cores_or_products_at_their_roof_are_let_be(
     assert found(oversubscribed.NAME, products(threads, cores, us)) == []
 
 
-def arrays_in_steps(grows_mb: float, steps: int = 40) -> Trace:
+def arrays_in_steps(grows_mb: float, steps: int = 40, swing_mb: float = 0) -> Trace:
     builder = TraceBuilder()
     trace = trace_of("step(add:10000@m.py:3:f) " * steps)
     builder.strings = {s: i for i, s in enumerate(trace.strings)}
     series = builder.series("array_mb", "MB")
     for number in range(steps):
-        builder.counter(series, START_NS + number * 10 * MS + 5 * MS, 100 + grows_mb * number)
+        builder.counter(
+            series,
+            START_NS + number * 10 * MS + 5 * MS,
+            100 + grows_mb * number + swing_mb * (number % 3),
+        )
     read = builder.build()
     return replace(trace, strings=read.strings, series=read.series, counters=read.counters)
 
@@ -165,3 +169,16 @@ def test_threads_of_processes_at_one_time_add_up(later_ms: int, named: bool) -> 
     told = {"numerics": {"threads": 2}, "machine": {"usable_cpus": 2}}
     findings = found(oversubscribed.NAME, replace(trace, meta={**trace.meta, **told}))
     assert [f.title for f in findings] == (["BLAS runs 4 threads on 2 cores"] if named else [])
+
+
+def test_memory_that_swings_too_much_to_tell_is_let_be() -> None:
+    assert found(memory_growth.NAME, arrays_in_steps(0.0, steps=10, swing_mb=40)) == []
+
+
+def test_counters_of_a_run_without_steps_tell_no_growth() -> None:
+    trace = trace_of("add:9@m.py:3:f")
+    builder = TraceBuilder(strings={s: i for i, s in enumerate(trace.strings)})
+    builder.counter(builder.series("allocations", "count"), START_NS, 1.0)
+    read = builder.build()
+    trace = replace(trace, strings=read.strings, series=read.series, counters=read.counters)
+    assert found(memory_growth.NAME, trace) == []
