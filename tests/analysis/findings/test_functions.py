@@ -104,3 +104,12 @@ def test_a_join_of_few_arrays_is_let_be() -> None:
 
 def test_a_join_of_large_arrays_is_let_be() -> None:
     assert found(sample_loader.NAME, loader(20, rows=2_000)) == []
+
+
+def test_ops_that_run_about_once_per_batch_are_not_its_pieces() -> None:
+    image = Operand("float32", (16, 16), itemsize=4)
+    stack = Signature("stack", (*[image] * 20, Operand("float32", (20, 16, 16), itemsize=4)), 20)
+    copy = Signature("array", (image, image), 1)
+    trace = function_of_calls([("array", copy)] * 7 + [("stack", stack)], "batches")
+    [finding] = found(sample_loader.NAME, trace)
+    assert finding.confidence == "medium"

@@ -113,16 +113,16 @@ def test_arrays_without_steps_are_let_be() -> None:
     assert found(strided.NAME, ops("exp:160@s.py:2:f", exp=column_sum(4))) == []
 
 
-def test_a_constant_is_named_from_the_third_time_on() -> None:
+def test_a_constant_is_named_from_the_tenth_time_on() -> None:
     eye = signature_of("eye", "->100x100:f4")
-    [finding] = found(constants.NAME, ops("eye:40@m.py:3:mask " * 4, eye=eye))
-    assert finding.ceiling_ns == 120_000
-    assert found(constants.NAME, ops("eye:40@m.py:3:mask " * 2, eye=eye)) == []
+    [finding] = found(constants.NAME, ops("eye:40@m.py:3:mask " * 10, eye=eye))
+    assert finding.ceiling_ns == 360_000
+    assert found(constants.NAME, ops("eye:40@m.py:3:mask " * 9, eye=eye)) == []
 
 
 def test_memory_that_is_made_to_be_written_is_no_constant() -> None:
     zeros = signature_of("zeros", "->100x100:f4")
-    assert found(constants.NAME, ops("zeros:40@m.py:3:mask " * 9, zeros=zeros)) == []
+    assert found(constants.NAME, ops("zeros:40@m.py:3:mask " * 20, zeros=zeros)) == []
 
 
 @pytest.mark.parametrize(("size", "named"), [(10_000_000, True), (1_000_000, False)])

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.analysis.findings.traces import sampled
 from tests.builders import traces
+from tests.peaks_by_hand import with_peaks
 from tinytrace.analysis.findings import RULES, findings
 from tinytrace.tracer.trace import Trace
 
@@ -23,9 +25,9 @@ def test_a_trace_of_nothing_has_no_findings() -> None:
     assert findings(Trace()) == ()
 
 
-@given(traces())
-def test_any_trace_gives_findings_that_can_be_shown(trace: Trace) -> None:
-    for finding in findings(trace, min_share=0):
+@given(traces(), st.booleans())
+def test_any_trace_gives_findings_that_can_be_shown(trace: Trace, has_roofs: bool) -> None:
+    for finding in findings(with_peaks(trace) if has_roofs else trace, min_share=0):
         assert finding.rule in RULES
         assert finding.title and finding.remedy and finding.code and finding.why_confidence
         assert finding.ceiling_ns is None or finding.ceiling_ns >= 0

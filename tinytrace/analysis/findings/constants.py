@@ -16,11 +16,11 @@ CONSTANTS = frozenset(
     ["arange", "linspace", "logspace", "geomspace", "eye", "identity", "tri", "indices", "tril_indices",
      "triu_indices", "hanning", "hamming", "blackman", "bartlett", "kaiser", "fft.fftfreq", "meshgrid"]
 )  # fmt: skip
-MIN_CALLS = 3
+MIN_CALLS = 10  # of a few, some that were held up by other programs would look slow
 
 
 def find(case: Case) -> Iterator[Finding]:
-    """Constants of one size made by one line several times; ceiling: all of these calls but one per size."""
+    """Constants of one size made by one line ten times and more; ceiling: all of these calls but one per size."""
     passed = case.where(_is_constant) & (case.parts.calls >= MIN_CALLS)
     for site in case.sites(passed):
         parts = case.parts

@@ -10,6 +10,7 @@ from tinytrace.analysis.findings.case import Case, Ints, Mask
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import array, listed, time
 from tinytrace.analysis.places import place
+from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Operand, Signature
 
 NAME = "float64 out of float32"
@@ -56,7 +57,7 @@ def find(case: Case) -> Iterator[Finding]:
 
 
 def _widens(signature: Signature) -> bool:
-    """Whether float32 arrays went in, nothing but that makes it wider than a float64 array, and one came out."""
+    """Whether a float32 array went in and a new float64 array came out, without anyone asking for it."""
     if signature.op in ASKED_FOR or "dtype=" in signature.attributes or not signature.outputs:
         return False
     out = signature.outputs[0]
@@ -99,8 +100,6 @@ def _last_ns(case: Case) -> Ints:
 
 
 def _folded_rows(case: Case) -> Ints:
-    from tinytrace.tracer.records import Kind
-
     return np.flatnonzero(case.trace.aggregates.kind == Kind.OP)
 
 
