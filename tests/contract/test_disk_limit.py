@@ -12,14 +12,14 @@ import pytest
 from tests.cores import CORES
 from tests.stores import process_folder, read, recording
 from tinytrace.errors import UsageError
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, on_disk
+from tinytrace.tracer.disk_limit import on_disk
 from tinytrace.tracer.options import Options
-from tinytrace.tracer.records import Kind
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES, Kind
 
 # Threads that each do spans of many names, and set a counter.
 PROGRAM = """
 import sys, threading
-from tinytrace.tracer.records import Kind
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES, Kind
 from tinytrace.tracer.session import load_core
 
 folder, limit, threads, spans = sys.argv[1], *map(int, sys.argv[2:])

@@ -22,9 +22,9 @@ from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.summary import summarise
 from tinytrace.exporters.registry import export
 from tinytrace.tracer import segments
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, on_disk
+from tinytrace.tracer.disk_limit import on_disk
 from tinytrace.tracer.options import Options
-from tinytrace.tracer.records import Flag, Kind
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES, Flag, Kind
 from tinytrace.tracer.session import Session
 from tinytrace.tracer.trace import Trace
 
@@ -142,7 +142,8 @@ def test_the_trace_of_a_folded_run_opens(folded: tuple[Path, Trace], tmp_path: P
 LONG_RUN = """
 import os, sys
 from tinytrace.tracer import segments
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, on_disk
+from tinytrace.tracer.disk_limit import on_disk
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES
 from tinytrace.tracer.records import Kind, Stream
 from tinytrace.tracer.session import load_core
 

@@ -15,7 +15,7 @@ from tests.cores import CORES
 from tests.perfetto_engine import check_trace_file
 from tests.stores import read
 from tinytrace.exporters.registry import export
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES
 from tinytrace.tracer.trace import Trace
 
 # Records round after round, each with three spans and a counter, and says by a pipe how many rounds are
@@ -24,7 +24,7 @@ from tinytrace.tracer.trace import Trace
 PROGRAM = """
 import os, sys
 from tinytrace.tracer import segments
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES
 from tinytrace.tracer.records import Kind, Stream
 from tinytrace.tracer.session import load_core
 

@@ -11,8 +11,13 @@ import pytest
 from tests.cores import CORES
 from tests.stores import NO_LIMIT, check_valid, names, process_folder, recording
 from tinytrace.tracer.assemble import read_run
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
-from tinytrace.tracer.records import RECORD_BYTES, SEGMENT_HEADER_BYTES, Flag, Kind
+from tinytrace.tracer.records import (
+    MIN_DISK_LIMIT_BYTES,
+    RECORD_BYTES,
+    SEGMENT_HEADER_BYTES,
+    Flag,
+    Kind,
+)
 
 THREADS, SPANS, MAIN = 300, 3, 100_000
 

@@ -45,12 +45,12 @@ def test_the_c_core_repeats_the_numbers() -> None:
     assert c["KINDS"] == len(Kind)
     for name in (
         "FORMAT_VERSION", "SEGMENT_HEADER_BYTES", "RECORD_BYTES", "RESERVE_BYTES", "NO_ALIAS",
-        "MAX_OPERANDS", "MAX_NDIM", "MAX_ATTRIBUTE_BYTES", "MAX_SUMS",
+        "MAX_OPERANDS", "MAX_NDIM", "MAX_ATTRIBUTE_BYTES", "MAX_SUMS", "MIN_DISK_LIMIT_BYTES",
     ):  # fmt: skip
         assert c[name] == getattr(records, name), name
     assert c["MAX_DEPTH"] == thread_writer.MAX_DEPTH
     for name in (
-        "MIN_DISK_LIMIT_BYTES", "DISK_SHARES", "MAX_TABLES_BYTES", "MAX_FOLD_BYTES", "BASE_BYTES",
+        "DISK_SHARES", "MAX_TABLES_BYTES", "MAX_FOLD_BYTES", "BASE_BYTES",
         "BLOCK_BYTES", "NAME_BYTES", "WHOLE_SEGMENTS",
     ):  # fmt: skip
         assert c[name] == getattr(disk_limit, name), name

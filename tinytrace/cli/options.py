@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tinytrace.errors import OutputError, UsageError
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1.0, 10_000.0
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

@@ -26,12 +26,9 @@ from itertools import pairwise
 
 from tinytrace.tracer import segments
 from tinytrace.tracer.folding import fold_into_sums, merge
-from tinytrace.tracer.records import RESERVE_BYTES, Stream
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES, RESERVE_BYTES, Stream
 from tinytrace.tracer.segments import segment_bytes, segment_name
 
-# Of a process with one thread: two shares of 0.5 MB; 0.2 MB; the segments that are never folded, open, or on
-# their way, 0.7 MB; sums of 0.5 MB. That leaves as much again to fold.
-MIN_DISK_LIMIT_BYTES = 4_000_000
 DISK_SHARES = 8
 MAX_TABLES_BYTES = 256_000_000
 MAX_FOLD_BYTES = 8_000_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinytrace.errors import UsageError
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES
+from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES
 
 SAMPLERS = ("thread", "py-spy", "none")
 MAX_RATE_HZ = 10_000

@@ -16,9 +16,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tinytrace.tracer.caps import CAPS, Caps
-from tinytrace.tracer.disk_limit import MIN_DISK_LIMIT_BYTES, Closed, DiskLimit, tables_room
+from tinytrace.tracer.disk_limit import Closed, DiskLimit, tables_room
 from tinytrace.tracer.interning import Interning
-from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream, cpu_halves
+from tinytrace.tracer.records import (
+    COUNTER,
+    MIN_DISK_LIMIT_BYTES,
+    SAMPLE,
+    Entry,
+    Flag,
+    Kind,
+    Stream,
+    cpu_halves,
+)
 from tinytrace.tracer.segments import (
     HEADER_WORDS,
     WORDS_PER_RECORD,

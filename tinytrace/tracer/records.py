@@ -26,6 +26,10 @@ FORMAT_VERSION = 1
 TABLES_NAME = "tables.tt"
 RESERVE_NAME = "reserve"  # space for the last entries of the tables, should the disk be full
 RESERVE_BYTES = 65536
+# What the files of a process may take, at least (`tracer.disk_limit`). Of a process with one thread: two shares
+# of 0.5 MB; 0.2 MB; the segments that are never folded, open, or on their way, 0.7 MB; sums of 0.5 MB. That
+# leaves as much again to fold.
+MIN_DISK_LIMIT_BYTES = 4_000_000
 TABLES_MAGIC = b"TTTABLE1"
 ENTRY = struct.Struct("<IHH")  # bytes in all (with this head), Entry, 0; then the payload
 

@@ -290,7 +290,8 @@ static void remember(const op_call *c, PyObject *result) {
         else if (i < n && PyLong_CheckExact(o) && !c->policy) x->ndim = AN_INT; /* else an int may be an attribute */
         else return;
     }
-    h->ordinary = (h->signature.key[0] & 0xFFFFFFFFu) == c->op; /* not where signatures ran out */
+    uint64_t with_operands = (uint64_t)c->op | (uint64_t)n << 32; /* op and inputs of the key: where signatures ran out it has no operands */
+    h->ordinary = (h->signature.key[0] & 0xFFFFFFFFFFull) == with_operands;
 }
 
 uint32_t operands_signature(const op_call *c, PyObject *result) {
