@@ -78,7 +78,7 @@ class DiskLimit:
         ValueError: the limit is less.
     """
 
-    def __init__(self, folder: str, limit_bytes: int) -> None:
+    def __init__(self, folder: str, limit_bytes: int = MIN_DISK_LIMIT_BYTES) -> None:
         """Begin with nothing on disk."""
         if limit_bytes < MIN_DISK_LIMIT_BYTES:
             text = (

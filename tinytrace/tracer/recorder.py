@@ -18,16 +18,7 @@ from typing import Protocol
 from tinytrace.tracer.caps import CAPS, Caps
 from tinytrace.tracer.disk_limit import Closed, DiskLimit, tables_room
 from tinytrace.tracer.interning import Interning
-from tinytrace.tracer.records import (
-    COUNTER,
-    MIN_DISK_LIMIT_BYTES,
-    SAMPLE,
-    Entry,
-    Flag,
-    Kind,
-    Stream,
-    cpu_halves,
-)
+from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream, cpu_halves
 from tinytrace.tracer.segments import (
     HEADER_WORDS,
     WORDS_PER_RECORD,
@@ -147,7 +138,7 @@ class PythonRecorder:
         self._by_ident: dict[int, ThreadWriter] = {}
         self._samples = RecordWriter(Stream.SAMPLES, SAMPLE)
         self._counters = RecordWriter(Stream.COUNTERS, COUNTER)
-        self._disk = DiskLimit("", MIN_DISK_LIMIT_BYTES)
+        self._disk = DiskLimit("")
         self._no_room_said = False
         self._error = self._dropped = 0
 
