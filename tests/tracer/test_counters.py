@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import threading
+import time
 from typing import ClassVar
 
 import psutil
 import pytest
 
 from tests.cores import CORES
+from tinytrace.tracer import counters
 from tinytrace.tracer.counters import ProcessCounters
 from tinytrace.tracer.session import load_core
 
@@ -64,6 +67,43 @@ def test_only_the_compiled_core_reads_resident_memory_and_as_psutil_does(name: s
     assert (resident is not None) == (name == "c")
     if resident:
         assert resident() == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
+
+
+def test_reading_resident_memory_does_not_give_up_the_interpreters_lock() -> None:
+    """Another thread that waits for the lock gets no turn while it is read a thousand times in a row."""
+    read = counters._resident_reader(Sink(), None)
+    assert read is not None
+    read()
+    turns, stop = [0], [False]
+
+    def other() -> None:
+        while not stop[0]:
+            turns[0] += 1
+            time.sleep(0)
+
+    before = sys.getswitchinterval()
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        sys.setswitchinterval(60)  # so that only giving up the lock lets the other one run
+        first = turns[0]
+        for _ in range(1000):
+            read()
+        assert turns[0] == first
+    finally:
+        sys.setswitchinterval(before)
+        stop[0] = True
+        thread.join()
+
+
+def test_where_there_is_no_proc_psutil_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "STATM", b"/nowhere/statm")
+    assert counters._statm_reader() is None
+    sink = Sink()
+    ProcessCounters(sink, clock=lambda: 1000).tick()
+    assert sink.of("rss_mb")[0][0] == pytest.approx(
+        psutil.Process().memory_info().rss / 1e6, rel=0.2
+    )
 
 
 def test_cpu_percent_is_cpu_time_over_elapsed_time_and_may_exceed_100() -> None:

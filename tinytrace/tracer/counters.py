@@ -1,16 +1,18 @@
 """Counters of the process: resident memory, CPU, array memory. Read by the sampling thread.
 
-The compiled core reads resident memory itself: psutil opens a file, which gives up the interpreter's lock,
-and what the program then does with the lock could not be sampled. Elsewhere psutil is imported when the
-first `ProcessCounters` is made, so that ``import tinytrace`` stays cheap.
+Resident memory is read with the interpreter's lock held, by the compiled core or through ctypes: psutil opens a
+file, which gives up the lock, and what the program then does with it could not be sampled. Where there is no
+``/proc``, psutil is imported when the first `ProcessCounters` is made.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+STATM = b"/proc/self/statm"
 BYTES_PER_MB = 1e6  # as everywhere in tinytrace: decimal units
 
 
@@ -100,8 +102,44 @@ def _resident_reader(recorder: Any, process: _Process | None) -> Callable[[], in
     own: Callable[[], int | None] | None = getattr(recorder, "resident_bytes", None)
     if process is None and own is not None:
         return own
+    if process is None and (statm := _statm_reader()) is not None:
+        return statm
     read = process or _this_process()
     return None if read is None else lambda: int(read.memory_info().rss)
+
+
+def _statm_reader() -> Callable[[], int | None] | None:
+    """What reads resident memory from /proc, and keeps the interpreter's lock meanwhile; None: no /proc.
+
+    Who gives up the lock, as all of Python's own files do, may get it back after the program's next long
+    call, when the stack no longer shows what that time went to. `native/memory.c` does the same.
+    """
+    try:
+        import ctypes
+
+        libc = ctypes.PyDLL(None)
+        room = ctypes.create_string_buffer(256)
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+    except (ImportError, OSError, TypeError, ValueError):
+        return None
+
+    def read() -> int | None:
+        file = libc.open(STATM, os.O_RDONLY | os.O_CLOEXEC)
+        if file < 0:
+            return None
+        count = libc.read(file, room, len(room))
+        libc.close(file)
+        words = room.raw[: max(0, count)].split()
+        return int(words[1]) * page_bytes if len(words) > 1 else None
+
+    return read if _is_number(read) else None
+
+
+def _is_number(read: Callable[[], int | None]) -> bool:
+    try:
+        return read() is not None
+    except (AttributeError, ValueError, OSError):  # no such functions, no such file
+        return False
 
 
 # Once imported: a forked child must import nothing, since a thread that is not there may hold a module's lock.
