@@ -142,8 +142,8 @@ static void close_segment(segment *s) {
 }
 
 /* The first write to a page of a file costs a microsecond: have the spare's pages written to before they are needed. */
-static void touch(segment *s) {
-    for (size_t at = 0; at < s->bytes; at += 4096) *(volatile char *)(s->map + at) = 0;
+static void touch(segment *s) { /* somebody may write to it already */
+    for (size_t at = 0; at < s->bytes; at += 4096) __atomic_fetch_or((char *)s->map + at, 0, __ATOMIC_RELAXED);
 }
 
 static void make_spares(const int *make, segment **made) {
@@ -154,13 +154,13 @@ static void make_spares(const int *make, segment **made) {
         pthread_mutex_unlock(&lock);
         if (!room) continue;
         made[i] = segment_make(SPARE_NAME[i], SPARE_SIZE[i]);
-        if (made[i]) touch(made[i]);
-        else account(-(int64_t)on_disk(SPARE_SIZE[i]), 0);
+        if (!made[i]) account(-(int64_t)on_disk(SPARE_SIZE[i]), 0);
     }
 }
 
-static void *keep(void *unused) {
+static void *keep(void *first_large) {
     pthread_setname_np(pthread_self(), "tinytrace-store");
+    if (first_large) touch(first_large);
     pthread_mutex_lock(&lock);
     while (!stopping || full) {
         if (!full && !asked && !want[SMALL] && !want[LARGE]) { pthread_cond_wait(&wake, &lock); continue; }
@@ -174,9 +174,10 @@ static void *keep(void *unused) {
         full_end = &full;
         pthread_mutex_unlock(&lock);
         make_spares(make, made);
+        for (int i = 0; i < SPARES; i++) if (made[i]) touch(made[i]);
         while (done) { segment *next = done->next; close_segment(done); done = next; }
         int bounded = bound_disk();
-        if (!asking) make_spares(make, made);
+        if (!asking) make_spares(make, made); /* those that there was no room for before */
         pthread_mutex_lock(&lock);
         for (int i = 0; i < SPARES; i++) {
             if (made[i]) spare[i] = made[i];
@@ -190,16 +191,20 @@ static void *keep(void *unused) {
     }
     pthread_cond_broadcast(&answered);
     pthread_mutex_unlock(&lock);
-    return unused;
+    return NULL;
 }
 
 int keeper_start(void) {
     sigset_t all, before;
-    stopping = want[LARGE] = 0;
-    want[SMALL] = 1; /* the first thread's: its pages are written to before its first op comes */
+    static const int make[SPARES] = {1, 1};
+    stopping = want[SMALL] = want[LARGE] = 0;
+    /* Made here and not by the keeper, which would have the descriptors of the files just when the program opens its own
+     * first one. The pages of the first thread's segment are written to before its first op comes. */
+    make_spares(make, spare);
+    if (spare[SMALL]) touch(spare[SMALL]);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* the program's signals go to the program's threads */
-    int error = pthread_create(&keeper, NULL, keep, NULL);
+    int error = pthread_create(&keeper, NULL, keep, spare[LARGE]);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     running = !error;
     if (error) errno = error;
@@ -244,8 +249,10 @@ segment *keeper_take_spare(int later, const char **name) {
     segment *s = spare[size];
     spare[size] = NULL;
     *name = SPARE_NAME[size];
-    want[size] = want[LARGE] = running;
-    pthread_cond_signal(&wake);
+    /* The first thread finds a large one ready: a small one is made again when there is more than that thread, or it goes on. */
+    want[LARGE] = running && !spare[LARGE];
+    want[SMALL] = running && !spare[SMALL] && (size == LARGE || !s);
+    if (want[LARGE] || want[SMALL]) pthread_cond_signal(&wake);
     pthread_mutex_unlock(&lock);
     return s;
 }
