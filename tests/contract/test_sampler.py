@@ -310,8 +310,9 @@ def test_cpu_time_beyond_32_bits_is_known(tmp_path: Path) -> None:
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-o", str(library), str(tmp_path / "faster.c")], check=True
     )
+    preloaded = f"{os.environ.get('LD_PRELOAD', '')} {library}".strip()  # a sanitizer comes first
     done = subprocess.run(
-        [sys.executable, "-c", BUSY, "c"], env={**os.environ, "LD_PRELOAD": str(library)},
+        [sys.executable, "-c", BUSY, "c"], env={**os.environ, "LD_PRELOAD": preloaded},
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert int(done.stdout) > 2**32
