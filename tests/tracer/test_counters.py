@@ -83,9 +83,9 @@ def test_reading_resident_memory_does_not_give_up_the_interpreters_lock() -> Non
 
     before = sys.getswitchinterval()
     thread = threading.Thread(target=other)
+    sys.setswitchinterval(60)  # so that only giving up the lock lets the other one run
     thread.start()
     try:
-        sys.setswitchinterval(60)  # so that only giving up the lock lets the other one run
         first = turns[0]
         for _ in range(1000):
             read()
