@@ -3,15 +3,14 @@
 NUMPY_1 = {
     "np.count_nonzero(x)": ("count_nonzero[4x3->](count_nonzero[4x3->])"),
     'np.einsum("ij,jk,kl->il", x, sq, sq, optimize=True)': (
-        "einsum[4x3,3x3,3x3=1->4x3:F](tensordot[3x3,3x3=0->3x3](multiply.reduce[->s:i8; "
-        "(3,)] multiply.reduce[->s:i8; (3,)] dot[3x3:F,3x3:F=0->3x3]) "
-        "c_einsum[3x3->3x3:F; lj->jl] tensordot[3x3:F,4x3->3x4](multiply.reduce[->s:i8; "
-        "(3,)] multiply.reduce[->s:i8; (4,)] dot[3x3,3x4:F->3x4]) c_einsum[3x4->4x3:F; "
-        "li->il])"
+        "einsum[4x3,3x3,3x3=1->4x3:F](tensordot[3x3,3x3=0->3x3](multiply.reduce[o1:i8->s:i8] "
+        "multiply.reduce[o1:i8->s:i8] dot[3x3:F,3x3:F=0->3x3]) "
+        "c_einsum[3x3->3x3:F; lj->jl] tensordot[3x3:F,4x3->3x4](multiply.reduce[o1:i8->s:i8] "
+        "multiply.reduce[o1:i8->s:i8] dot[3x3,3x4:F->3x4]) c_einsum[3x4->4x3:F; li->il])"
     ),
     "np.tensordot(x, sq, 1)": (
-        "tensordot[4x3,3x3->4x3](multiply.reduce[->s:i8; (4,)] multiply.reduce[->s:i8; "
-        "(3,)] dot[4x3,3x3->4x3])"
+        "tensordot[4x3,3x3->4x3](multiply.reduce[o1:i8->s:i8] "
+        "multiply.reduce[o1:i8->s:i8] dot[4x3,3x3->4x3])"
     ),
     'np.linalg.qr(x, mode="r")': (
         "linalg.qr[4x3->3x3](astype[4x3->4x3] qr_r_raw_n[4x3->3; signature=d->d] "
