@@ -252,27 +252,7 @@ class Run:
     lines: list[tuple[float, str]]
 
 
-# py-spy looks at the program that it has just started, which on a busy machine is not there yet: then it gives up.
-TOO_EARLY = "Failed to get process executable name"
-ATTEMPTS = 3
-
-
 def run(command: Sequence[str | Path], cwd: Path, **environment: str) -> Run:
-    """Run a process to its end, again where py-spy was too early.
-
-    Raises:
-        SystemExit: it failed; with what it wrote to stderr.
-    """
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return _run_once(command, cwd, **environment)
-        except SystemExit as failed:
-            if TOO_EARLY not in str(failed):
-                raise
-    return _run_once(command, cwd, **environment)
-
-
-def _run_once(command: Sequence[str | Path], cwd: Path, **environment: str) -> Run:
     """Run a process; it sees this tree, and its lines arrive as they are printed.
 
     Compiled modules are kept on disk, as they are for everybody who has not forbidden it: the warm-up

@@ -145,7 +145,7 @@ def measure_programs(rounds: int, quick: bool) -> list[Figure]:
     figures = []
     with tempfile.TemporaryDirectory() as name:
         for kind, full in TIMES_AS_PROGRAM.items():
-            times = full // 40 if quick else full
+            times = full // 4 if quick else full  # py-spy must find it still running
             sides = {
                 who: partial(as_program, command, kind, times, Path(name))
                 for who, command in ({"plain": [python]} | profilers).items()

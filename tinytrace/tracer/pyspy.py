@@ -119,6 +119,10 @@ class PySpySampler:
         """
         if self._process is None or os.getpid() != self._owner:
             return
+        self._note_ends()
+
+    def _note_ends(self) -> set[int]:
+        """Note the threads that have ended since the last time; return those that there are."""
         now_ns = time.monotonic_ns()
         tids = _threads_now()
         gone = self._tids - tids
@@ -128,6 +132,7 @@ class PySpySampler:
             self._note_threads()
         self._tids = tids
         self._previous_tick_ns = now_ns
+        return tids
 
     def stop(self) -> None:
         """Run the marker once more, end py-spy and wait for its file. Never raises; idempotent."""
@@ -144,7 +149,8 @@ class PySpySampler:
                     "py-spy ended before the program did "
                     f"(it is stopped after {LONGEST_S} s, as it keeps its samples in memory)"
                 )
-            self._note(stopped_ns=time.monotonic_ns(), alive=sorted(_threads_now()))
+            alive = self._note_ends()
+            self._note(stopped_ns=time.monotonic_ns(), alive=sorted(alive))
             if not process.wait(STOP_TIMEOUT_S):
                 process.kill()
                 self._warn(f"py-spy did not write its samples within {STOP_TIMEOUT_S:.0f} s")
