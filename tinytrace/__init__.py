@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from tinytrace.errors import TinytraceError
     from tinytrace.exporters.registry import export
     from tinytrace.library import trace
+    from tinytrace.toolkit.flops import count_flops, count_parameters
+    from tinytrace.toolkit.memory import MemoryTracker
+    from tinytrace.toolkit.profiler import Profiler, profile
+    from tinytrace.toolkit.timer import Timer
     from tinytrace.tracer.annotate import counter, instant, op, span, step
     from tinytrace.tracer.trace import Trace
 
@@ -31,13 +35,19 @@ del TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = [
+    "MemoryTracker",
+    "Profiler",
+    "Timer",
     "TinytraceError",
     "Trace",
+    "count_flops",
+    "count_parameters",
     "counter",
     "export",
     "instant",
     "load",
     "op",
+    "profile",
     "span",
     "step",
     "trace",
@@ -45,10 +55,16 @@ __all__ = [
 
 # Loaded when first used: `import tinytrace` imports neither NumPy nor anything heavy.
 _HOME = {
+    "MemoryTracker": "tinytrace.toolkit.memory",
+    "Profiler": "tinytrace.toolkit.profiler",
+    "Timer": "tinytrace.toolkit.timer",
     "TinytraceError": "tinytrace.errors",
     "Trace": "tinytrace.tracer.trace",
+    "count_flops": "tinytrace.toolkit.flops",
+    "count_parameters": "tinytrace.toolkit.flops",
     "export": "tinytrace.exporters.registry",
     "load": "tinytrace.analysis.reader",
+    "profile": "tinytrace.toolkit.profiler",
     "trace": "tinytrace.library",
     **dict.fromkeys(("counter", "instant", "op", "span", "step"), "tinytrace.tracer.annotate"),
 }

@@ -71,7 +71,7 @@ def test_only_the_compiled_core_reads_resident_memory_and_as_psutil_does(name: s
 
 def test_reading_resident_memory_does_not_give_up_the_interpreters_lock() -> None:
     """Another thread that waits for the lock gets no turn while it is read a thousand times in a row."""
-    read = counters._resident_reader(Sink(), None)
+    read = counters.resident_reader(Sink())
     assert read is not None
     read()
     turns, stop = [0], [False]

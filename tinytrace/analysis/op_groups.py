@@ -1,4 +1,4 @@
-"""Tables of ops: what was spent by op, by call site, by layer, by step or by thread."""
+"""Tables of ops: what was spent by op, by kind of op, by call site, by layer, by step or by thread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import TraceCounts, count_trace
 from tinytrace.analysis.op_parts import NOT_KNOWN, OpParts, op_parts
+from tinytrace.analysis.op_words import words_for
 from tinytrace.analysis.places import site
 from tinytrace.analysis.traffic import footprint_bytes
-from tinytrace.tracer.groups import first_rows, group_ids, sums
+from tinytrace.tracer.groups import distinct, first_rows, group_ids, sums
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Column, Trace
 from tinytrace.tracer.trees import inherited
 
-By = Literal["op", "callsite", "layer", "step", "thread"]
+By = Literal["op", "kind", "callsite", "layer", "step", "thread"]
 WAYS: tuple[By, ...] = get_args(By)
 LAYERS = (Kind.SPAN, Kind.LAYER, Kind.FORWARD, Kind.BACKWARD, Kind.OPTIMIZER, Kind.DATA)
 
@@ -33,8 +34,8 @@ class OpGroup:
     """Calls of ops that belong together: all of one op, all from one place…
 
     Attributes:
-        label: what they have in common: the op, the call site, the name of the nearest span around them, the
-            number of the step, the name of the thread; None: not known, or in none.
+        label: what they have in common: the op, what people call it (`op_words`), the call site, the name of the
+            nearest span around them, the number of the step, the name of the thread; None: not known, or in none.
         op: the op in which most of the time was spent; with ``by="op"`` the label.
         n_ops: how many different ops.
         callsite: the place at which most of the time was spent, ``train.py:42 forward``; None: not known.
@@ -154,8 +155,9 @@ def grouped(counts: TraceCounts, by: By, step: Column | None = None) -> Grouping
     elif by == "step":
         extra = trace.spans.step if step is None else step
     parts = op_parts(counts, extra)
+    words, kind = _kinds(trace, parts.name_id) if by == "kind" else ([], parts.name_id)
     column = {
-        "op": parts.name_id, "callsite": parts.callsite_id, "thread": parts.thread,
+        "op": parts.name_id, "kind": kind, "callsite": parts.callsite_id, "thread": parts.thread,
         "layer": parts.extra, "step": parts.extra,
     }[by]  # fmt: skip
     ids, count = group_ids([column])
@@ -166,11 +168,22 @@ def grouped(counts: TraceCounts, by: By, step: Column | None = None) -> Grouping
             return site(trace, value)
         if value == NOT_KNOWN:
             return None
+        if by == "kind":
+            return words[value]
         if by == "step":
             return str(value)
         return trace.strings[trace.threads.name_id[value] if by == "thread" else value]
 
     return Grouping(parts, ids, count, label)
+
+
+def _kinds(trace: Trace, name_id: Column) -> tuple[list[str], Ints]:
+    """Return what people call the ops (`words_for`), and per part which of these it is."""
+    names = distinct(name_id)
+    words = [words_for(trace.strings[i]) for i in names.tolist()]
+    kinds = sorted(set(words))
+    kind_of_name = np.array([kinds.index(word) for word in words], "i8")
+    return kinds, kind_of_name[np.searchsorted(names, name_id)]
 
 
 def layer_of(trace: Trace) -> Ints:

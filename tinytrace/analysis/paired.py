@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,29 @@ def ratio_interval(above: Sequence[float], below: Sequence[float], alpha: float)
     return Interval(math.exp(found.estimate), math.exp(found.low), math.exp(found.high))
 
 
-def _critical(n: int, alpha: float) -> int:
-    """The largest k with P(T ≤ k) ≤ α/2: each of the ranks 1…n is in the sum or not, with equal chances."""
+def signed_rank_distribution(n: int) -> NDArray[np.float64]:
+    """Return P(T = t) for t = 0…n(n+1)/2: each of the ranks 1…n is in the sum T or not, with equal chances.
+
+    Args:
+        n: number of values.
+
+    Example:
+        >>> signed_rank_distribution(2).tolist()
+        [0.25, 0.25, 0.25, 0.25]
+    """
     ways = np.ones(1)
     for rank in range(1, n + 1):
         longer = np.zeros(len(ways) + rank)
         longer[: len(ways)] += ways / 2
         longer[rank:] += ways / 2
         ways = longer
-    k = int(np.searchsorted(np.cumsum(ways), alpha / 2, side="right")) - 1
+    return ways
+
+
+def _critical(n: int, alpha: float) -> int:
+    """The largest k with P(T ≤ k) ≤ α/2."""
+    below = np.cumsum(signed_rank_distribution(n))
+    k = int(np.searchsorted(below, alpha / 2, side="right")) - 1
     if k < 0:
         raise ValueError(f"{n} values are too few for an interval that misses in {alpha:g}")
     return k

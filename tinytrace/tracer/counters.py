@@ -53,7 +53,7 @@ class ProcessCounters:
         cpu_clock: Callable[[], int] = time.process_time_ns,
     ) -> None:
         self._recorder = recorder
-        self._resident = _resident_reader(recorder, process)
+        self._resident = resident_reader(recorder, process)
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._memory: Callable[[], tuple[int, int, int]] | None = getattr(recorder, "memory", None)
@@ -97,8 +97,10 @@ class ProcessCounters:
         self._recorder.counter(series, value, now_ns)
 
 
-def _resident_reader(recorder: Any, process: _Process | None) -> Callable[[], int | None] | None:
-    """What reads resident memory in bytes; None: nothing does."""
+def resident_reader(
+    recorder: Any, process: _Process | None = None
+) -> Callable[[], int | None] | None:
+    """Return what reads resident memory in bytes; None: nothing does."""
     own: Callable[[], int | None] | None = getattr(recorder, "resident_bytes", None)
     if process is None and own is not None:
         return own

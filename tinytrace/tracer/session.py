@@ -20,6 +20,7 @@ from tinytrace.tracer.audit import LEFT_OUT, left_out, self_audit
 from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.machine import machine, numerics
+from tinytrace.tracer.muting import muted
 from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
 from tinytrace.tracer.store import create_run, join_run, process_folder, prove_life, remove_run
@@ -373,6 +374,10 @@ class Session:
         from tinytrace.tracer.assemble import read_run, span_limit_for
 
         return read_run(self.run_folder, span_limit_for(self.options.budget_bytes))
+
+    def muted(self) -> contextlib.AbstractContextManager[None]:
+        """Record no operation of this thread meanwhile: for what tinytrace computes itself."""
+        return muted(self._recorder)
 
     def discard(self) -> None:
         """Remove the run folder, when its trace has been written. Not for those who joined."""

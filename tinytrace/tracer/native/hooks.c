@@ -390,6 +390,16 @@ static PyObject *op_cost(PyObject *module, PyObject *args) {
     return PyLong_FromUnsignedLongLong(hooked > plain ? (hooked - plain) / CALLS : 0);
 }
 
+/* What tinytrace computes itself is no op of the program's. */
+static PyObject *opaque(PyObject *module, PyObject *flag) {
+    long on = PyLong_AsLong(flag);
+    if (on == -1 && PyErr_Occurred()) return NULL;
+    thread_state *t = rec.active ? thread_current() : NULL;
+    long before = t ? (long)t->opaque : 0;
+    if (t) t->opaque = on != 0;
+    return PyLong_FromLong(before);
+}
+
 PyMethodDef tt_hook_methods[] = {
     {"attach", attach, METH_O, "attach(ufunc_type): take hold of NumPy's C interface; NumPy must have been imported."},
     {"install_call", install_call, METH_VARARGS, "install_call(object, op, n_in, policy)"},
@@ -397,6 +407,10 @@ PyMethodDef tt_hook_methods[] = {
     {"install_indexing", install_indexing, METH_VARARGS, "install_indexing(array_type, get_op, set_op)"},
     {"install_memory", memory_on, METH_NOARGS, "Count array memory."},
     {"memory", memory_read, METH_NOARGS, "memory() -> (live bytes, peak since the last call, allocations)"},
+    {"memory_watch", memory_watch, METH_NOARGS, "Begin to watch array memory; returns a number for it."},
+    {"memory_watched", memory_watched, METH_O, "memory_watched(number) -> (bytes, peak, allocations) since its beginning"},
+    {"memory_unwatch", memory_unwatch, METH_O, "End it."},
     {"uninstall", uninstall, METH_NOARGS, "Undo every hook; returns what could not be undone, as sentences."},
+    {"opaque", opaque, METH_O, "opaque(flag) -> what it was: whether ops of this thread are left out."},
     {"op_cost", op_cost, METH_VARARGS, "op_cost(ufunc, *operands) -> ns that recording a call of it takes"},
     {NULL, NULL, 0, NULL}};

@@ -38,5 +38,8 @@ PyObject *tt_record_op(PyObject *name); /* module.c: the id of an op's name */
 
 PyObject *memory_on(PyObject *module, PyObject *unused);
 PyObject *memory_read(PyObject *module, PyObject *unused);
+PyObject *memory_watch(PyObject *module, PyObject *unused);
+PyObject *memory_watched(PyObject *module, PyObject *number);
+PyObject *memory_unwatch(PyObject *module, PyObject *number);
 int memory_off(void); /* 1 = someone else's handler was found and left */
 #endif
