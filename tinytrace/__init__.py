@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from tinytrace.errors import TinytraceError
     from tinytrace.exporters.registry import export
     from tinytrace.library import trace
-    from tinytrace.toolkit.flops import count_flops, count_parameters
+    from tinytrace.toolkit.comparing import compare
+    from tinytrace.toolkit.flops import count_flops
     from tinytrace.toolkit.memory import MemoryTracker
+    from tinytrace.toolkit.parameters import count_parameters
+    from tinytrace.toolkit.performance import measure_performance
     from tinytrace.toolkit.profiler import Profiler, profile
     from tinytrace.toolkit.timer import Timer
     from tinytrace.tracer.annotate import counter, instant, op, span, step
@@ -40,12 +43,14 @@ __all__ = [
     "Timer",
     "TinytraceError",
     "Trace",
+    "compare",
     "count_flops",
     "count_parameters",
     "counter",
     "export",
     "instant",
     "load",
+    "measure_performance",
     "op",
     "profile",
     "span",
@@ -60,10 +65,12 @@ _HOME = {
     "Timer": "tinytrace.toolkit.timer",
     "TinytraceError": "tinytrace.errors",
     "Trace": "tinytrace.tracer.trace",
+    "compare": "tinytrace.toolkit.comparing",
     "count_flops": "tinytrace.toolkit.flops",
-    "count_parameters": "tinytrace.toolkit.flops",
+    "count_parameters": "tinytrace.toolkit.parameters",
     "export": "tinytrace.exporters.registry",
     "load": "tinytrace.analysis.reader",
+    "measure_performance": "tinytrace.toolkit.performance",
     "profile": "tinytrace.toolkit.profiler",
     "trace": "tinytrace.library",
     **dict.fromkeys(("counter", "instant", "op", "span", "step"), "tinytrace.tracer.annotate"),

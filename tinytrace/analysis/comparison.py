@@ -139,7 +139,7 @@ def speedup(
         verdict, reason = Verdict.INVALID, drifted
     needed = None
     if verdict is Verdict.INCONCLUSIVE:
-        needed = _rounds_needed(ratio, wide, n)
+        needed = _rounds_needed(ratio, floor, margin, n)
         more = "more rounds than anybody runs" if needed is None else f"about {needed:,} rounds"
         reason = f"{reason}; {more} would decide"
     return Speedup(
@@ -184,15 +184,17 @@ def _drift(logs: NDArray[np.float64]) -> str | None:
     )
 
 
-def _rounds_needed(ratio: Interval, margin: float, rounds: int) -> int | None:
-    """The half width of the interval shrinks with the root of the rounds: when does it leave the margin's edge?"""
-    size = abs(math.log(ratio.estimate))
+def _rounds_needed(ratio: Interval, floor: float | None, margin: float, rounds: int) -> int | None:
+    """The half width of the interval, and the floor, shrink with the root of the rounds: when is it decided?"""
+    size, edge = abs(math.log(ratio.estimate)), math.log1p(margin)
     half_width = (math.log(ratio.high) - math.log(ratio.low)) / 2
-    room = abs(size - math.log1p(margin))
-    if room == 0:
+    if size > edge:
+        shrunk = (size - edge) / (half_width + math.log1p(floor or 0.0))
+    else:
+        shrunk = (edge - size) / half_width
+    if shrunk * shrunk * MOST_ROUNDS < rounds:
         return None
-    needed = math.ceil(rounds * (half_width / room) ** 2)
-    return max(needed, rounds + 1) if needed <= MOST_ROUNDS else None
+    return max(rounds + 1, math.ceil(rounds / shrunk**2))
 
 
 def _p_faster(logs: NDArray[np.float64]) -> float:

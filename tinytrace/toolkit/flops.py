@@ -1,13 +1,11 @@
-"""What a model computes, counted by running it once: `count_flops`; and what it has learnt: `count_parameters`."""
+"""What a model computes, counted by running it once: `count_flops`."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from tinytrace.analysis.counting import TraceCounts, count_trace
 from tinytrace.analysis.op_groups import layer_of
 from tinytrace.analysis.spans import self_ns
 from tinytrace.errors import UsageError
+from tinytrace.toolkit.calling import as_callable
 from tinytrace.tracer.annotate import span
 from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import Kind
@@ -132,20 +131,6 @@ def count_flops(model: Callable[..., Any], *inputs: Any, **keywords: Any) -> Flo
         return _counted(session.trace())
 
 
-def as_callable(model: Any) -> Callable[..., Any]:
-    """Return what runs a model: itself, or its ``forward``.
-
-    Raises:
-        UsageError: neither can be called.
-    """
-    found: Callable[..., Any] | None = model if callable(model) else getattr(model, "forward", None)
-    if not callable(found):
-        raise UsageError(
-            f"{type(model).__name__} cannot be called and has no forward(): give a function, or a model with one"
-        )
-    return found
-
-
 def _counted(trace: Trace) -> FlopCount:
     """Count what ran inside the last mark: below it, and in threads that began meanwhile."""
     counts = count_trace(trace)
@@ -212,80 +197,3 @@ def _by(trace: Trace, ids: NDArray[np.int64], flops: NDArray[np.int64]) -> dict[
         if total:
             sums[trace.strings[i] if i >= 0 else ""] = total
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
-
-
-# Parameters -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One array that a model has learnt.
-
-    Attributes:
-        name: the path of attributes that leads to it, ``layers.0.weight``.
-        array: it.
-    """
-
-    name: str
-    array: NDArray[Any]
-
-
-def count_parameters(model: Any) -> int:
-    """Return how many numbers a model has as parameters, each array once however often it is shared.
-
-    They are what ``model.parameters()`` returns (a method or an attribute; a list or a dict), where there is such;
-    else all arrays that are reached from its attributes, lists and dicts.
-
-    Args:
-        model: any object; an array, a list or a dict of such too.
-
-    Example:
-        >>> class Linear:
-        ...     def __init__(self):
-        ...         self.weight, self.bias = np.ones((4, 3)), np.ones(3)
-        >>> count_parameters(Linear())
-        15
-    """
-    return sum(parameter.array.size for parameter in parameters_of(model))
-
-
-def parameters_of(model: Any) -> list[Parameter]:
-    """Return the parameters of a model, see `count_parameters`.
-
-    Args:
-        model: any object.
-
-    Example:
-        >>> [p.name for p in parameters_of({"w": np.ones(3), "name": "linear"})]
-        ['w']
-    """
-    declared = getattr(model, "parameters", None)
-    root = declared() if callable(declared) else declared
-    if root is None:
-        root = model
-    elif isinstance(root, Iterator):
-        root = list(root)
-    return list(_arrays(root, "", set()))
-
-
-def _arrays(thing: Any, name: str, seen: set[int]) -> Iterator[Parameter]:
-    """Yield the arrays below a thing: an array, what has one as ``data``, a container, an object with attributes."""
-    if id(thing) in seen or isinstance(thing, (str, bytes, type, ModuleType)) or thing is None:
-        return
-    seen.add(id(thing))
-    data = thing if isinstance(thing, np.ndarray) else getattr(thing, "data", None)
-    if isinstance(data, np.ndarray):
-        if data is thing or id(data) not in seen:
-            seen.add(id(data))
-            yield Parameter(name, data)
-        return
-    if isinstance(thing, dict):
-        inside = [(str(key), value) for key, value in thing.items()]
-    elif isinstance(thing, (list, tuple, set, frozenset)):
-        inside = [(str(i), value) for i, value in enumerate(thing)]
-    elif callable(thing) and not hasattr(type(thing), "forward") and not hasattr(thing, "__dict__"):
-        return
-    else:
-        inside = [*getattr(thing, "__dict__", {}).items()]
-    for key, value in inside:
-        yield from _arrays(value, f"{name}.{key}" if name else key, seen)
