@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from tinytrace.toolkit.memory import MemoryTracker
     from tinytrace.toolkit.parameters import count_parameters
     from tinytrace.toolkit.performance import measure_performance
+    from tinytrace.toolkit.plots import plot_performance_comparison
     from tinytrace.toolkit.profiler import Profiler, profile
+    from tinytrace.toolkit.suite import benchmark_suite
     from tinytrace.toolkit.timer import Timer
     from tinytrace.tracer.annotate import counter, instant, op, span, step
     from tinytrace.tracer.trace import Trace
@@ -43,6 +45,7 @@ __all__ = [
     "Timer",
     "TinytraceError",
     "Trace",
+    "benchmark_suite",
     "compare",
     "count_flops",
     "count_parameters",
@@ -52,6 +55,7 @@ __all__ = [
     "load",
     "measure_performance",
     "op",
+    "plot_performance_comparison",
     "profile",
     "span",
     "step",
@@ -65,12 +69,14 @@ _HOME = {
     "Timer": "tinytrace.toolkit.timer",
     "TinytraceError": "tinytrace.errors",
     "Trace": "tinytrace.tracer.trace",
+    "benchmark_suite": "tinytrace.toolkit.suite",
     "compare": "tinytrace.toolkit.comparing",
     "count_flops": "tinytrace.toolkit.flops",
     "count_parameters": "tinytrace.toolkit.parameters",
     "export": "tinytrace.exporters.registry",
     "load": "tinytrace.analysis.reader",
     "measure_performance": "tinytrace.toolkit.performance",
+    "plot_performance_comparison": "tinytrace.toolkit.plots",
     "profile": "tinytrace.toolkit.profiler",
     "trace": "tinytrace.library",
     **dict.fromkeys(("counter", "instant", "op", "span", "step"), "tinytrace.tracer.annotate"),

@@ -188,10 +188,8 @@ def _rounds_needed(ratio: Interval, floor: float | None, margin: float, rounds: 
     """The half width of the interval, and the floor, shrink with the root of the rounds: when is it decided?"""
     size, edge = abs(math.log(ratio.estimate)), math.log1p(margin)
     half_width = (math.log(ratio.high) - math.log(ratio.low)) / 2
-    if size > edge:
-        shrunk = (size - edge) / (half_width + math.log1p(floor or 0.0))
-    else:
-        shrunk = (edge - size) / half_width
+    unknown = half_width + (math.log1p(floor or 0.0) if size > edge else 0.0)
+    shrunk = abs(size - edge) / unknown
     if shrunk * shrunk * MOST_ROUNDS < rounds:
         return None
     return max(rounds + 1, math.ceil(rounds / shrunk**2))

@@ -36,17 +36,18 @@ def in_turns(
     rounds: int,
     clock: Clock,
     progress: Progress = lambda share: None,
+    times: list[list[float]] | None = None,
 ) -> list[list[float]]:
     """Return per form its ms per call in each round.
 
-    A round runs each form as often as the fastest one needs for 1 ms, the same number for all: the loop itself takes
-    the same of each. Garbage is collected between the forms and not inside.
+    A round runs each form as often as it takes to fill 1 ms. Garbage is collected between the forms and not inside.
 
     Args:
         calls: the forms.
         rounds: how many are returned; three more are run before them.
         clock: tells ns.
         progress: is told the share that is done, 0…1.
+        times: a list per form, to which its times are added as they come; None: new ones.
 
     Raises:
         UsageError: one call takes longer than a minute.
@@ -57,18 +58,18 @@ def in_turns(
         >>> in_turns([int], 2, lambda: next(ticks))
         [[10.0, 10.0]]
     """
-    times: list[list[float]] = [[] for _ in calls]
-    loop = max(_loops(call, rounds, clock) for call in calls)
+    found: list[list[float]] = [[] for _ in calls] if times is None else times
+    loops = [_loops(call, rounds, clock) for call in calls]
     order = random.Random(SEED)  # a schedule, nothing secret
     places = list(range(len(calls)))
     for number in range(WARM_UP + rounds):
         order.shuffle(places)
         for place in places:
-            took_ns = _block_ns(calls[place], loop, clock)
+            took_ns = _block_ns(calls[place], loops[place], clock)
             if number >= WARM_UP:
-                times[place].append(max(took_ns, 1) / loop / NS_PER_MS)
+                found[place].append(max(took_ns, 1) / loops[place] / NS_PER_MS)
         progress((number + 1) / (WARM_UP + rounds))
-    return times
+    return found
 
 
 def _loops(call: Callable[[], Any], rounds: int, clock: Clock) -> int:

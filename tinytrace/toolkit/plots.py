@@ -1,0 +1,123 @@
+"""Pictures of suites: `plot_performance_comparison`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinytrace.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from tinytrace.toolkit.suite import Suite, SuiteRow
+
+SIZE_IN = (13.0, 4.4)
+COLOURS = {"faster": "#1a7f37", "slower": "#cf222e", "equivalent": "#57606a"}
+PLAIN, BASE = "#8c959f", "#0969da"
+
+
+def plot_performance_comparison(results: Suite, path: str | Path | None = None) -> Any:
+    """Draw a suite: times with intervals, time against memory with the Pareto front, times of all rounds.
+
+    Args:
+        results: what `benchmark_suite` returned.
+        path: where to write it (``.png``, ``.svg``, ``.pdf``); None: it is only returned.
+
+    Returns:
+        The `matplotlib.figure.Figure`: a notebook shows it.
+
+    Raises:
+        UsageError: matplotlib is not installed, or nothing was measured.
+        OutputError: it cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError("pictures need matplotlib: pip install 'tinytrace[plot]'") from None
+    rows = [row for row in results.rows if row.performance is not None]
+    if not rows:
+        raise UsageError("nothing was measured: there is nothing to draw")
+    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    bars, scatter, spread = figure.subplots(1, 3)
+    _bars(bars, rows)
+    _scatter(scatter, rows)
+    _spread(spread, rows)
+    figure.suptitle(
+        f"{results.rounds} rounds in turns, in {results.where}; speedup against {results.baseline}",
+        fontsize="medium",
+    )
+    if path is not None:
+        try:
+            figure.savefig(path, dpi=150)
+        except (OSError, ValueError) as problem:
+            raise OutputError(f"{path}: cannot be written: {problem}") from None
+    return figure
+
+
+def _colour(row: SuiteRow) -> str:
+    return BASE if row.speedup is None else COLOURS.get(row.speedup.verdict.value, PLAIN)
+
+
+def _bars(axes: Any, rows: list[SuiteRow]) -> None:
+    performances = [row.performance for row in rows if row.performance is not None]
+    times = [p.time for p in performances]
+    below = [max(0.0, p.time - p.time_interval.low) for p in performances]
+    above = [max(0.0, p.time_interval.high - p.time) for p in performances]
+    places = range(len(rows))
+    axes.barh(
+        places, times, xerr=[below, above], color=[_colour(row) for row in rows], capsize=3,
+        error_kw={"ecolor": "#24292f", "elinewidth": 1},
+    )  # fmt: skip
+    axes.set_yticks(places, [row.name for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("time of a call, ms (bars: 95 % interval)")
+    for place, row in zip(places, rows, strict=True):
+        text = (
+            "baseline"
+            if row.speedup is None
+            else f"{row.speedup.ratio.estimate:.3g}x {row.speedup.verdict.value}"
+        )
+        axes.annotate(
+            text, (times[place] + above[place], place), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize="small",
+        )  # fmt: skip
+    axes.set_xlim(0, 1.45 * max(t + a for t, a in zip(times, above, strict=True)))
+    axes.set_title("Time", fontsize="medium")
+
+
+def _scatter(axes: Any, rows: list[SuiteRow]) -> None:
+    for row in rows:
+        p = row.performance
+        assert p is not None
+        axes.scatter(p.memory, p.time, color=_colour(row), s=40, zorder=3)
+        label = row.name if math.isnan(p.accuracy) else f"{row.name} ({p.accuracy:.1%})"
+        axes.annotate(
+            label, (p.memory, p.time), xytext=(5, 5), textcoords="offset points", fontsize="small"
+        )
+    front = sorted(
+        (row.performance.memory, row.performance.time)
+        for row in rows
+        if row.on_front and row.performance
+    )
+    axes.plot(
+        *zip(*front, strict=True), color=PLAIN, linestyle="--", linewidth=1, label="Pareto front"
+    )
+    axes.set_xlabel("memory, MB")
+    axes.set_ylabel("time of a call, ms")
+    axes.margins(0.25)
+    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]) if axes.get_xlim()[0] < 0 else None)
+    axes.legend(fontsize="small")
+    axes.set_title("Time and memory", fontsize="medium")
+
+
+def _spread(axes: Any, rows: list[SuiteRow]) -> None:
+    columns = [row.performance.times_ms for row in rows if row.performance is not None]
+    boxes = axes.boxplot(columns, orientation="horizontal", showfliers=True, patch_artist=True)
+    for box, row in zip(boxes["boxes"], rows, strict=True):
+        box.set_facecolor(_colour(row))
+        box.set_alpha(0.5)
+    axes.set_yticks(range(1, len(rows) + 1), [row.name for row in rows])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("time of a call in each round, ms")
+    axes.set_title("Rounds", fontsize="medium")

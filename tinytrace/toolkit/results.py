@@ -1,0 +1,161 @@
+"""Results of suites in files: JSON, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinytrace.errors import InputError, OutputError
+from tinytrace.tracer.machine import machine, numerics
+
+if TYPE_CHECKING:
+    from tinytrace.toolkit.suite import Suite
+
+FORMAT = "tinytrace-suite"
+VERSION = 1
+AGAIN = "\0again"  # the baseline once more; no name of a model
+LARGEST_BYTES = 100_000_000
+
+
+def save_times(path: str | Path, times: Mapping[str, Sequence[float]]) -> None:
+    """Write the times of rounds, and where they were measured.
+
+    Args:
+        path: where to.
+        times: ms per round of each model and of `AGAIN`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_whole(path, _document(times, machine() | numerics()))
+
+
+def save_suite(suite: Suite, path: str | Path) -> None:
+    """Write a suite: the times of its rounds, and what they show.
+
+    Args:
+        suite: what was measured.
+        path: where to.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    document = _document(suite.times, suite.machine) | {
+        "baseline": suite.baseline,
+        "seed": suite.seed,
+        "where": suite.where,
+        "finished": suite.finished,
+        "rows": [_plain(row) for row in suite.rows],
+    }
+    write_whole(path, document)
+
+
+def kept_times(path: str | Path, names: Sequence[str]) -> dict[str, list[float]]:
+    """Return the times in a file, if it has those of the same models; else none.
+
+    Args:
+        path: of a file that may not be there.
+        names: of the models and `AGAIN`.
+
+    Raises:
+        InputError: it is there and no file of results, or it was measured on another machine.
+    """
+    if not Path(path).exists():
+        return {}
+    document = read_results(path)
+    times = document["times_ms"]
+    if set(times) != set(names):
+        have = ", ".join(name for name in times if name != AGAIN)
+        raise InputError(f"{path}: has results of other models ({have}): give another file")
+    here = machine() | numerics()
+    if any(document["machine"].get(key) != here.get(key) for key in ("cpu", "numpy")):
+        raise InputError(
+            f"{path}: was measured on another machine, or with another NumPy: give another file"
+        )
+    return {name: [float(t) for t in column] for name, column in times.items()}
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Read a file of results.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InputError: it cannot be read, or is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(LARGEST_BYTES + 1)
+        document = json.loads(text)
+        times = document["times_ms"]
+        fits = (
+            len(text) <= LARGEST_BYTES
+            and document["format"] == FORMAT
+            and document["version"] <= VERSION
+            and isinstance(document["machine"], dict)
+            and len({len(column) for column in times.values()}) == 1
+            and all(t > 0 and math.isfinite(t) for column in times.values() for t in column)
+        )
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be read: {problem.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        fits, document = False, {}
+    if not fits:
+        raise InputError(f"{path}: is no file of results that tinytrace wrote")
+    found: dict[str, Any] = document
+    return found
+
+
+def _document(times: Mapping[str, Sequence[float]], where: dict[str, Any]) -> dict[str, Any]:
+    columns = {name: list(column) for name, column in times.items()}
+    return {"format": FORMAT, "version": VERSION, "machine": where, "times_ms": columns}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; what is no number is null."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            key: _plain(getattr(value, key))
+            for key in value.__dataclass_fields__
+            if key not in {"model", "data", "correct", "times_ms"}
+        }
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def write_whole(path: str | Path, document: dict[str, Any]) -> None:
+    """Write JSON; an earlier file there is replaced by a complete one or stays.
+
+    Args:
+        path: where to.
+        document: JSON-ready.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
+        temporary.replace(target)
+    except OSError as problem:
+        raise OutputError(f"{path}: cannot be written: {problem.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
