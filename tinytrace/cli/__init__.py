@@ -19,6 +19,7 @@ from tinytrace.tracer import signals
 # name → module with ``main(argv) -> int``; the first line of its docstring is its help.
 COMMANDS = {
     "run": "tinytrace.cli.run",
+    "bench": "tinytrace.cli.bench",
     "calibrate": "tinytrace.cli.calibrate",
     "diff": "tinytrace.cli.diff",
     "export": "tinytrace.cli.export",

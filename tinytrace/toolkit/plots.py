@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from tinytrace.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from tinytrace.toolkit.performance import Performance
     from tinytrace.toolkit.suite import Suite, SuiteRow
 
 SIZE_IN = (13.0, 4.4)
 COLOURS = {"faster": "#1a7f37", "slower": "#cf222e", "equivalent": "#57606a"}
+FAR_APART = 30  # ratio of values beyond which a linear axis would hide the small ones
+LINE = 0.055  # height of a line of text, of the axes
 PLAIN, BASE = "#8c959f", "#0969da"
 
 
@@ -81,33 +84,54 @@ def _bars(axes: Any, rows: list[SuiteRow]) -> None:
             text, (times[place] + above[place], place), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize="small",
         )  # fmt: skip
-    axes.set_xlim(0, 1.45 * max(t + a for t, a in zip(times, above, strict=True)))
+    axes.set_xlim(0, 1.8 * max(t + a for t, a in zip(times, above, strict=True)))
     axes.set_title("Time", fontsize="medium")
 
 
 def _scatter(axes: Any, rows: list[SuiteRow]) -> None:
-    for row in rows:
-        p = row.performance
-        assert p is not None
+    performances = [row.performance for row in rows if row.performance is not None]
+    for row, p in zip(rows, performances, strict=True):
         axes.scatter(p.memory, p.time, color=_colour(row), s=40, zorder=3)
-        label = row.name if math.isnan(p.accuracy) else f"{row.name} ({p.accuracy:.1%})"
-        axes.annotate(
-            label, (p.memory, p.time), xytext=(5, 5), textcoords="offset points", fontsize="small"
-        )
     front = sorted(
-        (row.performance.memory, row.performance.time)
-        for row in rows
-        if row.on_front and row.performance
+        (p.memory, p.time) for row, p in zip(rows, performances, strict=True) if row.on_front
     )
     axes.plot(
         *zip(*front, strict=True), color=PLAIN, linestyle="--", linewidth=1, label="Pareto front"
     )
     axes.set_xlabel("memory, MB")
     axes.set_ylabel("time of a call, ms")
-    axes.margins(0.25)
-    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]) if axes.get_xlim()[0] < 0 else None)
+    _scale(axes.set_xscale, axes.set_xlim, [p.memory for p in performances])
+    _scale(axes.set_yscale, axes.set_ylim, [p.time for p in performances])
+    _labels(axes, rows, performances)
     axes.legend(fontsize="small")
     axes.set_title("Time and memory", fontsize="medium")
+
+
+def _scale(set_scale: Any, set_limits: Any, values: list[float]) -> None:
+    """Begin the axis at 0, or make it logarithmic where the values are far apart."""
+    low, high = min(values), max(values)
+    if low > 0 and high / low > FAR_APART:
+        set_scale("log")
+        set_limits(low / 3, high * 3)
+    else:
+        set_limits(0, 1.25 * high or 1.0)
+
+
+def _labels(axes: Any, rows: list[SuiteRow], performances: list[Performance]) -> None:
+    """Write the names beside the points: on the side where there is room, and none over another."""
+    taken: list[tuple[bool, float]] = []
+    to_axes = axes.transData + axes.transAxes.inverted()
+    for row, p in sorted(zip(rows, performances, strict=True), key=lambda pair: pair[1].time):
+        x, y = to_axes.transform((p.memory, p.time))
+        left, away = x > 0.5, LINE if y < 0.5 else -LINE
+        while any(side == left and abs(y - other) < LINE for side, other in taken):
+            y += away
+        taken.append((left, y))
+        text = row.name if math.isnan(p.accuracy) else f"{row.name} ({p.accuracy:.1%})"
+        axes.annotate(
+            text, (p.memory, p.time), xytext=(x + (-0.03 if left else 0.03), y),
+            textcoords="axes fraction", ha="right" if left else "left", va="center", fontsize="small",
+        )  # fmt: skip
 
 
 def _spread(axes: Any, rows: list[SuiteRow]) -> None:

@@ -17,6 +17,7 @@ from tinytrace.errors import InputError, OutputError
 from tinytrace.tracer.machine import machine, numerics
 
 if TYPE_CHECKING:
+    from tinytrace.toolkit.commands import Bench
     from tinytrace.toolkit.suite import Suite
 
 FORMAT = "tinytrace-suite"
@@ -56,6 +57,16 @@ def save_suite(suite: Suite, path: str | Path) -> None:
         "rows": [_plain(row) for row in suite.rows],
     }
     write_whole(path, document)
+
+
+def bench_document(found: Bench) -> dict[str, Any]:
+    """Return what a bench measured, JSON-ready: times of rounds, and what they show.
+
+    Args:
+        found: any.
+    """
+    rows = {"rows": [_plain(row) for row in found.rows], "where": "fresh processes"}
+    return _document(found.times_ms, found.machine) | rows
 
 
 def kept_times(path: str | Path, names: Sequence[str]) -> dict[str, list[float]]:
