@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "tinytrace.cli.run",
     "bench": "tinytrace.cli.bench",
     "calibrate": "tinytrace.cli.calibrate",
+    "check": "tinytrace.cli.check",
     "diff": "tinytrace.cli.diff",
     "export": "tinytrace.cli.export",
     "recover": "tinytrace.cli.recover",
