@@ -206,6 +206,7 @@ def test_every_public_thing_says_what_it_is(path: Path) -> None:
         for node in [tree, *tree.body]
         if isinstance(node, documented)
         and not getattr(node, "name", "").startswith("_")
+        and not any(ast.unparse(d) == "overload" for d in getattr(node, "decorator_list", []))
         and not ast.get_docstring(node)
     ]
     assert silent == []

@@ -91,8 +91,9 @@ def batch_of(data: Any) -> int | None:
 
 
 def _in_words(value: Any) -> str:
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    return type(value).__name__ if shape is None else f"{dtype} {tuple(shape)}"
+    shape = getattr(value, "shape", None)
+    name = getattr(value, "dtype", None) or type(value).__name__
+    return str(name) if shape is None else f"{name} {tuple(shape)}"
 
 
 def _takes_nothing(function: Callable[..., Any]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +86,7 @@ def _with_prefix(value: int) -> str:
     return f"{value} FLOPs"
 
 
-def count_flops(model: Callable[..., Any], *inputs: Any, **keywords: Any) -> FlopCount:
+def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
     """Run a model once and count what it computed.
 
     Right for whatever runs on NumPy, since nothing is known about layers: the operations that ran are counted, by

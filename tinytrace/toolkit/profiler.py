@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, overload
 
 from tinytrace.errors import UsageError
 from tinytrace.library import trace
@@ -149,6 +150,12 @@ class Profiler:
         export(self.trace, path)
 
 
+@overload
+def profile(function: F, /) -> F: ...
+@overload
+def profile(
+    *, calls: int | None = 1, quiet: bool = False, output: str | Path | None = None, **options: Any
+) -> Callable[[F], F]: ...
 def profile(
     function: Any = None,
     /,
@@ -239,6 +246,7 @@ class ProfiledFunction(Profiler):
                 return span(self._name)
             if not self._begun:
                 self._recording.start()
+                atexit.register(self._finish)  # before that of the recording, which began first
                 self._begun = True
             if self._left is not None:
                 self._left -= 1
@@ -250,11 +258,16 @@ class ProfiledFunction(Profiler):
             self._open -= 1
             if self._left != 0 or self._open:
                 return
-        self._recording.__exit__(*sys.exc_info())
-        if not self._quiet and self._recording.result is not None:
-            from tinytrace.cli.saving import summarise
+        self._finish()
 
-            summarise(self._recording.result, self._output)
+    def _finish(self) -> None:
+        """End the recording and print the summary: after the last call, or when the program ends."""
+        atexit.unregister(self._finish)
+        self._recording.__exit__(*sys.exc_info())
+        if not self._quiet and self._recording.result is not None and sys.stderr is not None:
+            from tinytrace.cli.render import print_summary
+
+            print_summary(self._recording.result, self._output, file=sys.stderr)
 
 
 class _Call(step):
