@@ -83,6 +83,13 @@ _HOME = {
 }
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics of notebooks: ``%load_ext tinytrace``."""
+    from tinytrace.cli.notebook import load_ipython_extension as load_magics
+
+    load_magics(shell)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
