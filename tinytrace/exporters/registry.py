@@ -130,7 +130,7 @@ def export(
     write_file(path, lambda out: writer.write(trace, out, progress))
 
 
-def write_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+def write_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Write a file, whole or not at all: see `export`.
 
     Args:
@@ -174,7 +174,7 @@ def _remove_left_ones(folder: Path) -> None:
                     path.unlink()
 
 
-def _write_and_rename(write: Callable[[BinaryIO], None], temporary: Path, target: Path) -> None:
+def _write_and_rename(write: Callable[[BinaryIO], object], temporary: Path, target: Path) -> None:
     if target.exists() and not target.is_file():  # /dev/stdout, a pipe: nothing to replace
         with open(target, "wb") as out:
             write(out)
