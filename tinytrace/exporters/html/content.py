@@ -46,7 +46,8 @@ def content_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 1
 
     Args:
         trace: any trace.
-        by, sort: of the table of ops, see `report_of`.
+        by: what makes a row of the table of ops, see `report_of`.
+        sort: which of its rows come first.
         top: rows of each table at most.
 
     Example:

@@ -36,18 +36,12 @@ def coverage(report: Report) -> Markup:
         tag(
             "li",
             tag("b", percent(share)),
+            None if share is None else _meter(share),
             tag("span", name),
-            tag(
-                "i",
-                tag("i", style=f"width:{min(share, 100.0):.2f}%"),
-                class_="meter",
-                aria_hidden="true",
-            )
-            if share is not None
-            else None,
         )
         for name, share in shares
     ]
+    skipped = NOT_KNOWN if audit.skipped_elements is None else f"{audit.skipped_elements:,}"
     rate = NOT_KNOWN if audit.achieved_hz is None else f"{audit.achieved_hz:,.0f} Hz"
     asked = "" if audit.asked_hz is None else f" of {audit.asked_hz:,.0f} asked"
     overhead = percent(audit.own_overhead_percent, 2)
@@ -61,7 +55,7 @@ def coverage(report: Report) -> Markup:
         ("aggregated", f"{audit.spans - audit.kept_spans:,} spans, {audit.folded_samples:,} samples, "
             f"{audit.folded_counters:,} counter values"),
         ("dropped", NOT_KNOWN if audit.dropped is None else f"{audit.dropped:,} spans"),
-        ("element accesses not recorded", NOT_KNOWN if audit.skipped_elements is None else f"{audit.skipped_elements:,}"),
+        ("element accesses not recorded", skipped),
         ("ops without a formula", _names(audit.uncounted_ops)),
         ("cost of recording", overhead),
         ("recorder", CORES.get(audit.core or "", "not known")),
@@ -79,6 +73,11 @@ def coverage(report: Report) -> Markup:
             else []
         ),
     )
+
+
+def _meter(share: float) -> Markup:
+    filled = tag("i", style=f"width:{min(share, 100.0):.2f}%")
+    return tag("i", filled, class_="meter", aria_hidden="true")
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -133,25 +132,25 @@ def _roofs(peaks: Peaks | None) -> Markup:
         *(_roof("a call on tiny operands", name, peak, "ns") for name, peak in peaks.floor_ns.items()),
     ]  # fmt: skip
     quick = ", in about a second: they may be a little low" if peaks.quick else ""
-    heads = ("roof", "of", "best", "spread", "unit")
+    heads = [
+        tag("th", head, scope="col", class_=None if head in ("best", "spread") else "words")
+        for head in ("roof", "of", "best", "spread", "unit")
+    ]
+    table = tag(
+        "table",
+        tag("caption", "Roofs of the machine", class_="unseen"),
+        tag("thead", tag("tr", *heads)),
+        tag("tbody", *rows),
+        class_="figures narrow",
+    )
+    measured = f"Measured {peaks.measured_at}, {peaks.threads:,} BLAS threads{quick}."
     return join(
         tag(
-            "div",
-            tag(
-                "table",
-                tag("caption", "Roofs of the machine", class_="unseen"),
-                tag("thead", tag("tr", *(tag("th", head, scope="col") for head in heads))),
-                tag("tbody", *rows),
-                class_="figures narrow",
-            ),
-            class_="scroll",
+            "details",
+            tag("summary", f"All {len(rows)} of them"),
+            tag("div", table, class_="scroll"),
         ),
-        tag(
-            "p",
-            f"Measured {peaks.measured_at}, {peaks.threads:,} BLAS threads{quick}.",
-            class_="note",
-        ),
-        *(tag("p", note, class_="note") for note in peaks.notes),
+        *(tag("p", note, class_="note") for note in (measured, *peaks.notes)),
     )
 
 

@@ -105,12 +105,12 @@
     // At the right end of each roof, apart from one another; returns the boxes they take.
     const labelCeilings = (svg, place, right) => {
       const boxes = [];
-      let above = -Infinity;
-      for (const ceiling of ceilings) {
+      let below = Infinity;
+      for (const ceiling of [...ceilings].reverse()) { // the lowest first
         const sort = ceiling.sort === "matrix" ? "matrix products" : "additions";
         const text = `${ceiling.dtype} ${sort}: ${figure(ceiling.gflops)} GFLOP/s`;
-        const at = Math.max(place.y(ceiling.gflops) - 5, above + 14);
-        above = at;
+        const at = Math.min(place.y(ceiling.gflops) - 5, below - 14);
+        below = at;
         write(svg, place.x(right), at, text, "end");
         boxes.push([place.x(right) - 6.2 * text.length, at - 11, place.x(right), at + 3]);
       }

@@ -2,8 +2,9 @@
 "use strict";
 {
   const { element, time, data: { flame } } = tinytrace;
-  const HEIGHT = 20, NARROWEST = 0.0006; // of the width: what is narrower cannot be seen
-  const place = document.getElementById("flame"), said = document.getElementById("flame-details");
+  const HEIGHT = 20, NARROWEST_PX = 1.5; // what is narrower cannot be seen
+  const place = element("div"), said = document.getElementById("flame-details");
+  document.getElementById("flame").append(place);
   const reset = document.getElementById("flame-reset");
   const search = document.getElementById("flame-search"), found = document.getElementById("flame-found");
 
@@ -24,6 +25,7 @@
       reset.disabled = root === n;
       place.replaceChildren();
       frames = new Map();
+      const wide = place.clientWidth;
       const around = [];
       if (root < n) for (let up = flame.parent[root]; up >= 0; up = flame.parent[up]) around.unshift(up);
       around.forEach((call, depth) => add(call, 0, 1, depth, true));
@@ -31,7 +33,7 @@
       const level = (calls, left, width, whole, depth) => {
         for (const call of calls) {
           const part = width * flame.totalNs[call] / whole;
-          if (part >= NARROWEST) {
+          if (part * wide >= NARROWEST_PX) {
             add(call, left, part, depth, false);
             rows = Math.max(rows, depth + 1);
             stack.push([children[call], left, part, flame.totalNs[call], depth + 1]);
@@ -120,5 +122,8 @@
     said.textContent = "Point at a call, or move to it by the arrow keys; click it to see it alone.";
     return () => show(root);
   })();
-  if (draw) draw();
+  if (draw) {
+    tinytrace.redraw.push(draw);
+    draw();
+  }
 }
