@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tinytrace.analysis.hot_lines import HotLine, HotLines
 from tinytrace.analysis.source_text import Source
+from tinytrace.exporters.html.content import CONTEXT
 from tinytrace.exporters.html.markup import (
     NOT_KNOWN,
     Markup,
@@ -18,7 +19,7 @@ LEAST_PERCENT = 0.1  # of the run: what is shorter is not hot
 LEAST = 5  # lines that are shown however short they are
 HEAT_PERCENT = 26  # of colour behind the hottest line: its text must still be read
 KINDS = (("ops", "op_ns"), ("python", "python_ns"), ("waiting", "waiting_ns"))
-NAMES = {"ops": "in ops", "python": "in Python", "waiting": "waiting"}
+NAMES = {"ops": "ops", "python": "Python", "waiting": "waiting"}
 
 
 def hot_source(hot: HotLines, sources: dict[str, Source], *, sampled: bool) -> Markup:
@@ -34,7 +35,7 @@ def hot_source(hot: HotLines, sources: dict[str, Source], *, sampled: bool) -> M
         by_file.setdefault(line.file, []).append(line)
     most_ns = max(line.spent_ns for line in lines)
     legend = [tag("span", tag("i", class_=f"swatch h-{kind}"), NAMES[kind]) for kind, _ in KINDS]
-    note = "In ops: exact. In Python and waiting: between ops, from samples"
+    note = "Ops: exact. Python and waiting: between ops, from samples"
     note += "." if sampled else ", of which there are none."
     if hot.n_lines > len(lines):
         note += f" {hot.n_lines - len(lines):,} lines with less time are left out."
@@ -48,7 +49,7 @@ def hot_source(hot: HotLines, sources: dict[str, Source], *, sampled: bool) -> M
 def _file(file: str | None, rows: list[HotLine], source: Source | None, most_ns: int) -> Markup:
     hot = {row.line: row for row in rows if row.line is not None}
     text = {} if source is None else dict(source.lines)
-    shown = sorted({*hot, *(n for n in text if any(abs(n - line) <= 2 for line in hot))})
+    shown = _shown(hot, text)
     body, before = [], None
     for number in shown:
         if before is not None and number > before + 1:
@@ -81,12 +82,21 @@ def _file(file: str | None, rows: list[HotLine], source: Source | None, most_ns:
     )  # fmt: skip
 
 
+def _shown(hot: dict[int, HotLine], text: dict[int, str]) -> list[int]:
+    """The hot lines and those around them, but for empty ones at the edges."""
+    around = {n for n in text if any(abs(n - line) <= CONTEXT for line in hot)} - set(hot)
+    shown = {*hot, *around}
+    for _ in range(CONTEXT):
+        shown -= {n for n in shown & around if not text[n].strip() and not {n - 1, n + 1} <= shown}
+    return sorted(shown)
+
+
 def _line(number: int | None, row: HotLine | None, text: str | None, most_ns: int) -> Markup:
     shown = str(number) if number is not None else NOT_KNOWN
     if row is None:
         return tag("tr", tag("td", shown, class_="number"), tag("td"), tag("td"),
                    tag("td", tag("code", text or "")))  # fmt: skip
-    told = ", ".join(
+    told = " · ".join(
         f"{NAMES[kind]} {time(getattr(row, column))}"
         for kind, column in KINDS
         if getattr(row, column)

@@ -41,11 +41,8 @@ def ops_table(report: Report) -> Markup:
         return tag("p", "No NumPy operation was recorded.", class_="missing")
     first = FIRST[report.by] or report.by
     heads = [_head(first, None, numeric=False)]
+    heads += [_head("verdict", "What bounds it", numeric=False)]
     heads += [_head(name, meaning, numeric=True) for name, meaning in HEADS]
-    heads += [
-        _head("verdict", "What bounds it", numeric=False),
-        _head("call site", None, numeric=False),
-    ]
     groups = GROUPS[report.by]
     caption = f"Top {groups} by {report.sort}: {len(report.ops):,} of {report.n_ops:,}"
     return join(

@@ -172,4 +172,5 @@ def _table(roofline: Roofline) -> Markup:
             ),
             class_="scroll tall", tabindex="0", role="region", aria_label="Groups of calls",
         ),
+        class_="bulky",
     )  # fmt: skip

@@ -25,7 +25,11 @@ HOW = {
     "optimizer": "found: the loop in which an optimizer runs",
     "pattern": "found: the loop that the ops are made of",
 }
-LINES = {"rss_mb": "resident", "array_mb": "NumPy arrays", "array_peak_mb": "NumPy arrays, peak"}
+LINES = {
+    "rss_mb": "resident",
+    "array_mb": "NumPy arrays",
+    "array_peak_mb": "arrays since the reading before",
+}
 
 
 def steps_data(found: StepReport) -> dict[str, Any] | None:
@@ -103,7 +107,7 @@ def memory_data(lines: tuple[CounterLine, ...]) -> list[dict[str, Any]]:
                     "mb": np.round(line.mb, 6).tolist(),
                 }
                 for line in lines
-                if line.process == process and line.name != "array_peak_mb"
+                if line.process == process
             ],
         }
         for process in processes

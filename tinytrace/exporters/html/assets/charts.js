@@ -102,18 +102,19 @@
     const write = (svg, x, y, text, anchor) => d3.select(svg).append("text").attr("class", "name").attr("x", x).attr("y", y)
       .attr("text-anchor", anchor).attr("aria-hidden", "true").text(text);
 
-    // At the right end of each roof, apart from one another; returns the boxes they take.
+    // At the right end of each roof, above or below it, where no other roof is; returns the boxes they take.
     const labelCeilings = (svg, place, right) => {
-      const boxes = [];
-      let below = Infinity;
-      for (const ceiling of [...ceilings].reverse()) { // the lowest first
+      const boxes = [], roofs = ceilings.map((ceiling) => place.y(ceiling.gflops));
+      ceilings.forEach((ceiling, number) => {
         const sort = ceiling.sort === "matrix" ? "matrix products" : "additions";
         const text = `${ceiling.dtype} ${sort}: ${figure(ceiling.gflops)} GFLOP/s`;
-        const at = Math.min(place.y(ceiling.gflops) - 5, below - 14);
-        below = at;
+        const free = (at) => boxes.every((box) => at < box[1] || at - 11 > box[3])
+          && roofs.every((y, other) => other === number || y < at - 11 || y > at + 3);
+        const at = [roofs[number] - 5, roofs[number] + 13].find(free);
+        if (at === undefined) return; // its figure is in the table of roofs
         write(svg, place.x(right), at, text, "end");
         boxes.push([place.x(right) - 6.2 * text.length, at - 11, place.x(right), at + 3]);
-      }
+      });
       return boxes;
     };
 
@@ -216,7 +217,8 @@
 
   // --- memory -----------------------------------------------------------------------------------
   if (data.memory.length) {
-    const COLOURS = { resident: "var(--memory)", "NumPy arrays": "var(--balanced)" };
+    const COLOURS = { resident: "var(--memory)", "NumPy arrays": "var(--balanced)", "arrays since the reading before": "var(--overhead)" };
+    const FAINT = "arrays since the reading before"; // behind the others: the most that was alive between two readings
     chart("memory-chart", (width) => data.memory.flatMap(({ pid, lines }) => {
       const rows = lines.flatMap(({ name, s, mb }) => s.map((t, n) => ({ name, t, mb: mb[n] })));
       if (!rows.length) return [];
@@ -232,14 +234,16 @@
         x: { label: "seconds", labelAnchor: "center", labelArrow: "none", ticks: width / 90 },
         y: { domain: [Math.min(0, ...rows.map((row) => row.mb)) / divisor, (most || 1) * 1.06 / divisor], label: unit, labelArrow: "none", grid: true, ticks: 5 },
         marks: [
-          ...lines.map(({ name }) => Plot.line(rows.filter((row) => row.name === name), { x: "t", y: (row) => row.mb / divisor, stroke: COLOURS[name], strokeWidth: 1.6 })),
+          ...[...lines].sort((a, b) => (b.name === FAINT) - (a.name === FAINT)).map(({ name }) => Plot.line(rows.filter((row) => row.name === name), {
+            x: "t", y: (row) => row.mb / divisor, stroke: COLOURS[name], strokeWidth: name === FAINT ? 1 : 1.6, strokeOpacity: name === FAINT ? 0.6 : 1,
+          })),
           Plot.dot(peaks, { x: "t", y: (row) => row.mb / divisor, fill: (row) => COLOURS[row.name], r: 3.5, stroke: "var(--card)" }),
           Plot.tip(rows, Plot.pointerX({ x: "t", y: (row) => row.mb / divisor, title: (row) => `${row.name}\n${figure(row.mb)} MB at ${figure(row.t)} s` })),
         ],
         color: { type: "identity" },
       });
       svg.setAttribute("role", "img");
-      const entries = peaks.map((peak) => ["stroke", COLOURS[peak.name], `${peak.name}: at most ${figure(peak.mb)} MB read`]);
+      const entries = peaks.map((peak) => ["stroke", COLOURS[peak.name], `${peak.name === FAINT ? "arrays, most since the reading before" : peak.name}: at most ${figure(peak.mb)} MB`]);
       return [...(data.memory.length > 1 ? [element("h3", {}, `Process ${pid}`)] : []), legend(entries), svg];
     }));
   }

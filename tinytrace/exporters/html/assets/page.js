@@ -108,11 +108,11 @@ const tinytrace = {
   }
 }
 
-// On paper nothing can be opened.
+// On paper nothing can be opened: what is short is open, long tables stay away.
 {
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
+    opened = [...document.querySelectorAll("details:not([open], .bulky)")];
     opened.forEach((part) => { part.open = true; });
   });
   addEventListener("afterprint", () => opened.forEach((part) => { part.open = false; }));
