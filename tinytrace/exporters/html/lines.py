@@ -13,6 +13,7 @@ from tinytrace.exporters.html.markup import (
     tag,
     time,
 )
+from tinytrace.exporters.html.tables import table
 
 MOST = 40  # lines
 LEAST_PERCENT = 0.1  # of the run: what is shorter is not hot
@@ -62,22 +63,11 @@ def _file(file: str | None, rows: list[HotLine], source: Source | None, most_ns:
         None if source is None or source.reason is None else f"Source not shown: {source.reason}."
     )
     share = sum(row.percent for row in rows)
-    heads = [tag("th", head, scope="col") for head in ("line", "time", "% of the run", "source")]
     return tag(
         "div",
         tag("h3", tag("code", name, title=file), tag("span", f"{percent(share)} of the run")),
         None if why_not is None else tag("p", why_not, class_="note"),
-        tag(
-            "div",
-            tag(
-                "table",
-                tag("caption", f"Hot lines of {name}", class_="unseen"),
-                tag("thead", tag("tr", *heads), class_="unseen"),
-                tag("tbody", *body),
-                class_="source",
-            ),
-            class_="scroll", tabindex="0", role="region", aria_label=f"Hot lines of {name}",
-        ),
+        table(f"Hot lines of {name}", ("line", "time", "% of the run", "source"), body, class_="source"),
         class_="file",
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from tinytrace.exporters.html.markup import (
     tag,
     time,
 )
+from tinytrace.exporters.html.tables import table
 
 GROUPS = {
     "op": "ops", "callsite": "call sites", "layer": "layers", "step": "steps", "thread": "threads",
@@ -53,17 +54,9 @@ def ops_table(report: Report) -> Markup:
             tag("output", caption, id="ops-shown", for_="ops-filter", aria_live="polite"),
             class_="tools",
         ),
-        tag(
-            "div",
-            tag(
-                "table",
-                tag("caption", caption, class_="unseen"),
-                tag("thead", tag("tr", *heads)),
-                tag("tbody", *(_row(report, row) for row in report.ops)),
-                class_="figures sortable",
-                id="ops-table",
-            ),
-            class_="scroll tall", tabindex="0", role="region", aria_label=caption,
+        table(
+            caption, heads, [_row(report, row) for row in report.ops], class_="figures sortable",
+            tall=True, id_="ops-table",
         ),
         *_notes(report),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from tinytrace.exporters.html.markup import (
     tag,
     time,
 )
+from tinytrace.exporters.html.tables import table
 
 LAST_YEAR_S = 253_402_300_799  # of what a date can tell: the end of the year 9999
 # A part of a bar that is narrower has no room for its own figure.
@@ -162,11 +163,7 @@ def _bar(name: str, one: Account) -> Markup:
 
 
 def _account_table(run: Account, step: Account | None, shown: list[Where]) -> Markup:
-    heads = [tag("th", "where", scope="col")]
-    heads += (
-        [] if step is None else [tag("th", "% step", scope="col"), tag("th", "a step", scope="col")]
-    )
-    heads += [tag("th", "% run", scope="col"), tag("th", "the run", scope="col")]
+    heads = ["where", *([] if step is None else ["% step", "a step"]), "% run", "the run"]
     rows = []
     for where in shown:
         cells = [
@@ -184,14 +181,4 @@ def _account_table(run: Account, step: Account | None, shown: list[Where]) -> Ma
                     tag("td", time(one.spent_ns(where))),
                 ]
         rows.append(tag("tr", *cells))
-    return tag(
-        "div",
-        tag(
-            "table",
-            tag("caption", f"Where the time of {run.thread} went", class_="unseen"),
-            tag("thead", tag("tr", *heads)),
-            tag("tbody", *rows),
-            class_="figures",
-        ),
-        class_="scroll",
-    )
+    return table(f"Where the time of {run.thread} went", heads, rows)

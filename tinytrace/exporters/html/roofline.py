@@ -17,6 +17,7 @@ from tinytrace.exporters.html.markup import (
     time,
 )
 from tinytrace.exporters.html.ops import gflops, rate, verdict_badge
+from tinytrace.exporters.html.tables import table
 from tinytrace.tracer.trace import Operand, Signature
 
 LONGEST_NAME = 120
@@ -140,9 +141,12 @@ def _table(roofline: Roofline) -> Markup:
     for point in roofline.points:
         group = point.group
         figures = (
-            time(group.self_ns), rate(group, group.flops_per_byte), gflops(group), rate(group, group.gbps),
+            time(group.self_ns),
+            rate(group, group.flops_per_byte),
+            gflops(group),
+            rate(group, group.gbps),
             percent(point.judgement.roof_percent, 0),
-        )  # fmt: skip
+        )
         shapes = NOT_KNOWN if point.signature is None else signature_words(point.signature)
         rows.append(
             tag(
@@ -161,16 +165,8 @@ def _table(roofline: Roofline) -> Markup:
     return tag(
         "details",
         tag("summary", f"All groups of calls as a table ({count})"),
-        tag(
-            "div",
-            tag(
-                "table",
-                tag("caption", "Groups of calls", class_="unseen"),
-                tag("thead", tag("tr", *(tag("th", head, scope="col") for head in heads))),
-                tag("tbody", *rows),
-                class_="figures",
-            ),
-            class_="scroll tall", tabindex="0", role="region", aria_label="Groups of calls",
+        table(
+            "Groups of calls", heads, rows, words=("dtype", "fits", "verdict", "shapes"), tall=True
         ),
         class_="bulky",
-    )  # fmt: skip
+    )

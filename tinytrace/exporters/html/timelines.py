@@ -14,6 +14,7 @@ from tinytrace.analysis.memory_report import Growth, MemoryReport, ProcessMemory
 from tinytrace.analysis.op_results import ResultSource
 from tinytrace.analysis.step_report import StepReport
 from tinytrace.exporters.html.markup import NOT_KNOWN, Markup, join, percent, size, tag, time
+from tinytrace.exporters.html.tables import pairs, table
 
 MOST_BARS = 600  # steps that are drawn one by one; a picture is about 1,000 pixels wide
 MOST_PROCESSES = 4
@@ -66,7 +67,7 @@ def steps_words(found: StepReport) -> Markup:
         warmup = f"{found.warmup:,} steps, which took {time(found.warmup_excess_ns)} more"
     else:
         warmup = "none"
-    pairs = [
+    figures = [
         ("steps", f"{len(steps):,}, {HOW[steps.how]}; confidence: {steps.confidence}"),
         ("median", time(found.p50_ns)),
         ("90 % take at most", time(found.p90_ns)),
@@ -75,7 +76,7 @@ def steps_words(found: StepReport) -> Markup:
         ("warm-up", warmup),
     ]
     if steps.missing:
-        pairs.append(("not drawn", f"{steps.missing:,} further steps, known as sums only"))
+        figures.append(("not drawn", f"{steps.missing:,} further steps, known as sums only"))
     slowest = found.slowest
     told = None
     if slowest is not None:
@@ -89,9 +90,7 @@ def steps_words(found: StepReport) -> Markup:
                 for d in longer
             )) if longer else None,
         )  # fmt: skip
-    return join(
-        tag("dl", *(tag("div", tag("dt", k), tag("dd", v)) for k, v in pairs), class_="pairs"), told
-    )
+    return join(pairs(figures), told)
 
 
 def memory_data(lines: tuple[CounterLine, ...]) -> list[dict[str, Any]]:
@@ -128,7 +127,7 @@ def memory_words(found: MemoryReport) -> Markup:
 
 def _process(found: ProcessMemory, *, many: bool) -> Markup:
     per_step = found.allocations_per_step
-    pairs = [
+    figures = [
         ("resident, peak", size(found.resident.bytes if found.resident else None)),
         ("NumPy arrays, peak", size(found.arrays.bytes if found.arrays else None)),
         ("allocations a step", NOT_KNOWN if per_step is None else f"{per_step:,.0f}"),
@@ -137,7 +136,7 @@ def _process(found: ProcessMemory, *, many: bool) -> Markup:
     ]
     return join(
         tag("h3", f"Process {found.pid}") if many else None,
-        tag("dl", *(tag("div", tag("dt", k), tag("dd", v)) for k, v in pairs), class_="pairs"),
+        pairs(figures),
         _sources("May have been alive at the peak, at most", found.modelled_holders),
         _sources("New arrays in the steps, most by", found.modelled_temporaries),
     )
@@ -217,16 +216,6 @@ def flame_words(flame: FlameGraph, hot: HotLines) -> Markup:
         tag(
             "details",
             tag("summary", f"Hot functions as a table ({len(rows):,} of {hot.n_functions:,})"),
-            tag(
-                "div",
-                tag(
-                    "table",
-                    tag("caption", "Hot functions: time in themselves and in ops that they call", class_="unseen"),
-                    tag("thead", tag("tr", *(tag("th", head, scope="col") for head in heads))),
-                    tag("tbody", *rows),
-                    class_="figures",
-                ),
-                class_="scroll", tabindex="0", role="region", aria_label="Hot functions",
-            ),
+            table("Hot functions: time in themselves and in ops that they call", heads, rows, words=("file",)),
         ) if rows else None,
     )  # fmt: skip

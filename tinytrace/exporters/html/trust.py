@@ -8,18 +8,11 @@ from tinytrace.analysis.figures import format_rate
 from tinytrace.analysis.peaks import Level, Peak, Peaks
 from tinytrace.analysis.report import Report
 from tinytrace.exporters.html.markup import NOT_KNOWN, Markup, join, percent, size, tag, time
+from tinytrace.exporters.html.tables import pairs, table
 
 MOST_NAMES = 12
 MOST_FACTS = 40  # of what a trace tells of itself, which may be anything
 CORES = {"c": "compiled", "python": "pure Python"}
-
-
-def _pairs(pairs: list[tuple[str, str]]) -> Markup:
-    return tag(
-        "dl",
-        *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs),
-        class_="pairs",
-    )
 
 
 def coverage(report: Report) -> Markup:
@@ -47,7 +40,7 @@ def coverage(report: Report) -> Markup:
     overhead = percent(audit.own_overhead_percent, 2)
     if audit.overhead_ns_per_op is not None:
         overhead += f", {audit.overhead_ns_per_op:,.0f} ns per op (estimates)"
-    pairs = [
+    figures = [
         ("samples", f"{audit.samples:,}" if audit.samples else "none"),
         ("sampling rate", f"{rate}{asked}" if audit.samples or audit.asked_hz else "not sampled"),
         ("longest time without a sample", time(audit.largest_gap_ns)),
@@ -63,7 +56,7 @@ def coverage(report: Report) -> Markup:
     return join(
         tag("ul", *meters, class_="meters"),
         tag("h3", "Self-audit"),
-        _pairs(pairs),
+        pairs(figures),
         *(
             [
                 tag("h3", "Warnings"),
@@ -90,11 +83,11 @@ def machine(report: Report, meta: dict[str, Any]) -> Markup:
     told = _facts(meta.get("machine")) + _facts(meta.get("numerics")) + _facts(meta.get("options"))
     conventions = _facts(meta.get("conventions"))
     return join(
-        _pairs(told) if told else tag("p", "The trace does not say which machine it was.", class_="missing"),
+        pairs(told) if told else tag("p", "The trace does not say which machine it was.", class_="missing"),
         tag("h3", "Its roofs, as measured"),
         _roofs(report.peaks),
         tag("h3", "How work is counted"),
-        tag("details", tag("summary", "The conventions, as the trace tells them"), _pairs(conventions))
+        tag("details", tag("summary", "The conventions, as the trace tells them"), pairs(conventions))
         if conventions
         else tag("p", "The trace names no conventions.", class_="missing"),
         tag(
@@ -132,23 +125,16 @@ def _roofs(peaks: Peaks | None) -> Markup:
         *(_roof("a call on tiny operands", name, peak, "ns") for name, peak in peaks.floor_ns.items()),
     ]  # fmt: skip
     quick = ", in about a second: they may be a little low" if peaks.quick else ""
-    heads = [
-        tag("th", head, scope="col", class_=None if head in ("best", "spread") else "words")
-        for head in ("roof", "of", "best", "spread", "unit")
-    ]
-    table = tag(
-        "table",
-        tag("caption", "Roofs of the machine", class_="unseen"),
-        tag("thead", tag("tr", *heads)),
-        tag("tbody", *rows),
-        class_="figures narrow",
+    heads = ("roof", "of", "best", "spread", "unit")
+    roofs = table(
+        "Roofs of the machine", heads, rows, words=("of", "unit"), class_="figures narrow"
     )
     measured = f"Measured {peaks.measured_at}, {peaks.threads:,} BLAS threads{quick}."
     return join(
         tag(
             "details",
             tag("summary", f"All {len(rows)} of them"),
-            tag("div", table, class_="scroll"),
+            roofs,
         ),
         *(tag("p", note, class_="note") for note in (measured, *peaks.notes)),
     )

@@ -24,6 +24,14 @@
   };
   const short = (value) => (value >= 1000 ? `${value / 1000}k` : `${Number(value.toPrecision(3))}`);
 
+  // What Plot calls the groups of its marks is of no use to those who listen to the page.
+  const silence = (svg) => svg.querySelectorAll("g[aria-label]").forEach((group) => group.removeAttribute("aria-label"));
+  const picture = (svg) => {
+    silence(svg);
+    svg.setAttribute("role", "img");
+    return svg;
+  };
+
   // --- roofline ---------------------------------------------------------------------------------
   const roofline = data.roofline;
   if (roofline.points.length || roofline.ceilings.length) {
@@ -147,6 +155,7 @@
       svg.setAttribute("role", "group");
       const group = svg.querySelector('g[aria-label="dot"]');
       const marks = group ? [...group.children] : [];
+      silence(svg);
       const choose = (number) => {
         chosen = number;
         marks.forEach((mark, n) => {
@@ -206,12 +215,11 @@
           Plot.tip(rows, Plot.pointerX({ x: "step", y: (row) => scaled(row.middle), title })),
         ],
       });
-      svg.setAttribute("role", "img");
       const entries = [["stroke dashed", "var(--ink)", `median ${shown(steps.median)}`]];
       if (steps.warmup) entries.push(["", "color-mix(in srgb, var(--latency) 30%, var(--card))", `warm-up: ${steps.warmup.toLocaleString("en")} steps, in no figure`]);
       if (slowest) entries.push(["", "var(--bad)", `slowest: ${shown(steps.slowest[1])}`]);
       if (steps.perBar > 1) entries.push(["", "var(--compute)", `each stroke: ${steps.perBar} steps, least, median, most`]);
-      return [legend(entries), svg];
+      return [legend(entries), picture(svg)];
     });
   }
 
@@ -242,9 +250,8 @@
         ],
         color: { type: "identity" },
       });
-      svg.setAttribute("role", "img");
       const entries = peaks.map((peak) => ["stroke", COLOURS[peak.name], `${peak.name === FAINT ? "arrays, most since the reading before" : peak.name}: at most ${figure(peak.mb)} MB`]);
-      return [...(data.memory.length > 1 ? [element("h3", {}, `Process ${pid}`)] : []), legend(entries), svg];
+      return [...(data.memory.length > 1 ? [element("h3", {}, `Process ${pid}`)] : []), legend(entries), picture(svg)];
     }));
   }
 }
