@@ -82,7 +82,11 @@ def _write_page(source: str, target: Path, arguments: argparse.Namespace) -> int
 
     check_writable(target)
     content = content_of(
-        load(source), by=arguments.by, sort=arguments.sort, top=arguments.top or TOP_OF_PAGE
+        load(source),
+        Path(source).name,
+        by=arguments.by,
+        sort=arguments.sort,
+        top=arguments.top or TOP_OF_PAGE,
     )
     write_file(target, lambda out: out.write(html_page(content)))
     print(f"{clean(str(target))} written: it opens in any browser, and asks for nothing else.")

@@ -23,6 +23,7 @@ class PageContent:
     """All that is on the page.
 
     Attributes:
+        name: what was recorded, in a few words.
         headline: the verdict in one sentence.
         report: with as many rows as the page is to have.
         roofline: of the same trace.
@@ -32,6 +33,7 @@ class PageContent:
         meta: of the trace, as it tells it: nothing in it can be relied on.
     """
 
+    name: str
     headline: str
     report: Report
     roofline: Roofline
@@ -41,22 +43,26 @@ class PageContent:
     meta: dict[str, Any]
 
 
-def content_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 100) -> PageContent:
+def content_of(
+    trace: Trace, name: str, *, by: By = "op", sort: Sort = "self", top: int = 100
+) -> PageContent:
     """Return what the page shows of a trace; reads the files of its hot lines.
 
     Args:
         trace: any trace.
+        name: of its file, for a trace that does not tell what was run.
         by: what makes a row of the table of ops, see `report_of`.
         sort: which of its rows come first.
         top: rows of each table at most.
 
     Example:
-        >>> content_of(Trace()).memory
+        >>> content_of(Trace(), "trace.json").memory
         ()
     """
     report = report_of(trace, by=by, sort=sort, top=top)
     roofline = roofline_of(trace, MOST_POINTS)
     return PageContent(
+        name=roofline.command or name,
         headline=headline(report),
         report=report,
         roofline=roofline,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from tinytrace.analysis.findings import Finding
+from tinytrace.analysis.report import Report
 from tinytrace.exporters.html.markup import Markup, join, percent, tag, time
 
 MOST = 20
 
 
-def cards(found: tuple[Finding, ...]) -> Markup:
+def cards(report: Report) -> Markup:
     """Return a card for each finding, those first by which most could be won."""
+    found = report.findings
+    if not report.ops and not report.audit.samples:
+        return tag(
+            "p", "Nothing to look at: the trace has neither ops nor samples.", class_="missing"
+        )
     if not found:
         return tag("p", "Nothing is wrong that a rule knows.", class_="missing")
     notes = ["Ceilings are bounds, and do not add up: two findings may be about the same time."]

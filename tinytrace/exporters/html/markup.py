@@ -123,3 +123,12 @@ def percent(value: float | None, digits: int = 1) -> str:
     least = 10.0**-digits
     few = 0 < value < least / 2
     return f"{'<' + NARROW_SPACE if few else ''}{least if few else value:.{digits}f}{NARROW_SPACE}%"
+
+
+def counted(count: int, what: str) -> str:
+    """Return how many there are of something.
+
+    >>> counted(1, "step"), counted(1200, "step")
+    ('1 step', '1,200 steps')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -10,6 +10,7 @@ from tinytrace.exporters.html.content import PageContent
 from tinytrace.exporters.html.markup import (
     NOT_KNOWN,
     Markup,
+    counted,
     join,
     percent,
     size,
@@ -39,11 +40,6 @@ EXPLAINED = {
 }
 
 
-def program(content: PageContent) -> str:
-    """Return what ran, in a few words."""
-    return content.roofline.command or "a program that is not known"
-
-
 def recorded_at(content: PageContent) -> str | None:
     """Return when recording began; None: not known."""
     seconds = (content.roofline.start_unix_ns or 0) // 10**9
@@ -63,7 +59,7 @@ def hero(content: PageContent) -> Markup:
     return tag(
         "section",
         tag("p", "Performance report", class_="kicker"),
-        tag("h1", program(content)),
+        tag("h1", content.name),
         tag("p", " · ".join(fact for fact in facts if fact), class_="facts"),
         tag("p", content.headline, class_="verdict"),
         tag("dl", *_tiles(report), class_="tiles"),
@@ -83,7 +79,7 @@ def _tiles(report: Report) -> list[Markup]:
     if bound is not None:
         at_roofs = (time(bound.at_roof_ns), f"instead of {time(bound.wall_ns)}: a bound")
     tiles = [
-        ("recorded", time(report.wall_ns), _of_steps(report)),
+        ("recorded", time(report.wall_ns or None), _of_steps(report)),
         ("median step", time(steps.p50_ns), p99),
         (f"{what} at the roofs", *at_roofs),
         (
@@ -105,7 +101,7 @@ def _of_steps(report: Report) -> str:
     steps = report.steps
     if not len(steps.steps):
         return "no steps"
-    return f"{len(steps.steps):,} steps, {'found' if steps.steps.how in ('optimizer', 'pattern') else 'marked'}"
+    return f"{counted(len(steps.steps), 'step')}, {'found' if steps.steps.how in ('optimizer', 'pattern') else 'marked'}"
 
 
 def account(report: Report) -> Markup:
@@ -123,7 +119,7 @@ def account(report: Report) -> Markup:
     notes = []
     if step is not None:
         notes.append(
-            f"A step: the mean of the {step.n_windows:,} steps whose duration is in the middle half."
+            f"A step: the mean of the {counted(step.n_windows, 'step')} whose duration is in the middle half."
         )
     if run.scaled:
         notes.append(

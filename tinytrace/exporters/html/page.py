@@ -12,7 +12,7 @@ from tinytrace.exporters.html.findings import cards
 from tinytrace.exporters.html.lines import hot_source
 from tinytrace.exporters.html.markup import Child, Markup, data_block, join, tag
 from tinytrace.exporters.html.ops import ops_table
-from tinytrace.exporters.html.overview import account, hero, program
+from tinytrace.exporters.html.overview import account, hero
 from tinytrace.exporters.html.roofline import roofline_data, roofline_words
 from tinytrace.exporters.html.timelines import (
     flame_data,
@@ -38,7 +38,7 @@ def html_page(content: PageContent) -> bytes:
     Example:
         >>> from tinytrace.exporters.html.content import content_of
         >>> from tinytrace.tracer.trace import Trace
-        >>> html_page(content_of(Trace()))[:15]
+        >>> html_page(content_of(Trace(), "trace.json"))[:15]
         b'<!doctype html>'
     """
     scripts = [script_text(name) for name in SCRIPTS]
@@ -57,7 +57,7 @@ def html_page(content: PageContent) -> bytes:
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("link", rel="icon", href="data:,"),
-        tag("title", f"{program(content)} – tinytrace"),
+        tag("title", f"{content.name} – tinytrace"),
         Markup(f"<style>{_asset('page.css')}</style>"),
     )
     body = tag(
@@ -90,7 +90,7 @@ def _sections(content: PageContent) -> list[tuple[str, str, str, Child]]:
         aria_live="polite"), class_="tools", id="flame-tools", hidden=True)  # fmt: skip
     return [
         ("time", "Time", "Where the time went", account(report)),
-        ("findings", "Findings", "Findings", cards(report.findings)),
+        ("findings", "Findings", "Findings", cards(report)),
         (
             "roofline",
             "Roofline",

@@ -105,10 +105,13 @@ def roofline_words(roofline: Roofline) -> Markup:
         return tag("p", "No NumPy operation was recorded.", class_="missing")
     placed = 100 * roofline.placed_ns / roofline.op_ns if roofline.op_ns else 0.0
     notes = [] if roofline.peaks is not None else [NO_ROOFS]
-    notes.append(
-        f"In the picture: {percent(placed)} of op time. A point: the calls of one op in one dtype whose operands fit "
-        "one level of memory; its area: their time; squares: matrix products."
-    )
+    drawn = f"In the picture: {percent(placed)} of op time."
+    if roofline.placed_ns:
+        drawn += (
+            " A point: the calls of one op in one dtype whose operands fit one level of memory; its area: their time; "
+            "squares: matrix products."
+        )
+    notes.append(drawn)
     if roofline.point_ns > roofline.placed_ns:
         rest = 100 * (roofline.point_ns - roofline.placed_ns) / roofline.op_ns
         notes.append(
