@@ -80,7 +80,7 @@ def _write_page(source: str, target: Path, arguments: argparse.Namespace) -> int
     from tinytrace.exporters.html import content_of, html_page
     from tinytrace.exporters.registry import write_file
 
-    check_writable(target)
+    check_writable(target, "--html")
     content = content_of(
         load(source),
         Path(source).name,

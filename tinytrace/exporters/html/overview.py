@@ -101,7 +101,8 @@ def _of_steps(report: Report) -> str:
     steps = report.steps
     if not len(steps.steps):
         return "no steps"
-    return f"{counted(len(steps.steps), 'step')}, {'found' if steps.steps.how in ('optimizer', 'pattern') else 'marked'}"
+    how = "found" if steps.steps.how in ("optimizer", "pattern") else "marked"
+    return f"{counted(len(steps.steps), 'step')}, {how}"
 
 
 def account(report: Report) -> Markup:
