@@ -7,6 +7,7 @@ from tinytrace.analysis.report import Report
 from tinytrace.exporters.html.markup import Markup, join, percent, tag, time
 
 MOST = 20
+OPEN = 5  # of them are read without a click
 
 
 def cards(report: Report) -> Markup:
@@ -21,8 +22,12 @@ def cards(report: Report) -> Markup:
     notes = ["Ceilings are bounds, and do not add up: two findings may be about the same time."]
     if len(found) > MOST:
         notes.append(f"{len(found) - MOST:,} more are left out here: report --json has them all.")
+    all_cards = [_card(number, finding) for number, finding in enumerate(found[:MOST], 1)]
+    first, rest = all_cards[:OPEN], all_cards[OPEN:]
+    more = tag("summary", f"{len(rest)} more, by which less could be won")
     return join(
-        tag("div", *(_card(n, one) for n, one in enumerate(found[:MOST], 1)), class_="cards"),
+        tag("div", *first, class_="cards"),
+        tag("details", more, tag("div", *rest, class_="cards")) if rest else None,
         tag("p", " ".join(notes), class_="note"),
     )
 

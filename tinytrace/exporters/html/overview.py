@@ -22,6 +22,7 @@ from tinytrace.exporters.html.tables import table
 LAST_YEAR_S = 253_402_300_799  # of what a date can tell: the end of the year 9999
 # A part of a bar that is narrower has no room for its own figure.
 NARROWEST_PERCENT = 7.0
+NAMED_PERCENT = 25.0  # and this wide, for its name as well
 EXPLAINED = {
     Where.COMPUTE: "at 60 % or more of a roof of arithmetic",
     Where.MEMORY: "at 60 % or more of the bandwidth of a level of memory",
@@ -140,6 +141,9 @@ def _bar(name: str, one: Account) -> Markup:
     parts = [
         tag(
             "span",
+            tag("span", entry.where.value, class_="name")
+            if entry.percent >= NAMED_PERCENT
+            else None,
             f"{entry.percent:.0f}%" if entry.percent >= NARROWEST_PERCENT else None,
             class_=f"part w-{entry.where.name.lower()}",
             style=f"width:{entry.percent:.4f}%",

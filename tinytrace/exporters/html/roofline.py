@@ -121,6 +121,12 @@ def roofline_words(roofline: Roofline) -> Markup:
         level.gbps and not level.resolvable for level in roofline.peaks.levels
     ):
         notes.append("Dashed: at least so much, no roof: the cost of calling NumPy hides the rest.")
+    if any(
+        point.place and point.judgement.verdict is Verdict.VIOLATION for point in roofline.points
+    ):
+        notes.append(
+            "Hollow and red: faster than the roofs allow, so that roof or count is wrong: no result."
+        )
     notes.append(
         "Times and roofs are measured; FLOPs and bytes are counted from shapes, levels are modelled."
     )
