@@ -8,6 +8,7 @@ from tinytrace.analysis.account import Account, Where
 from tinytrace.analysis.report import Report
 from tinytrace.exporters.html.content import PageContent
 from tinytrace.exporters.html.markup import (
+    NARROW_SPACE,
     NOT_KNOWN,
     Markup,
     counted,
@@ -62,7 +63,7 @@ def hero(content: PageContent) -> Markup:
         tag("p", "Performance report", class_="kicker"),
         tag("h1", content.name),
         tag("p", " · ".join(fact for fact in facts if fact), class_="facts"),
-        tag("p", content.headline, class_="verdict"),
+        tag("p", content.headline.replace(" %", f"{NARROW_SPACE}%"), class_="verdict"),
         tag("dl", *_tiles(report), class_="tiles"),
         class_="hero",
         id="top",

@@ -94,8 +94,8 @@
         ],
       });
       const place = { x: svg.scale("x").apply, y: svg.scale("y").apply };
-      const taken = labelCeilings(svg, place, x[1]);
-      labelPoints(svg, place, taken, radius, width);
+      const circles = around(place, radius);
+      labelPoints(svg, place, labelCeilings(svg, place, circles, x[1]), circles, radius, width);
       makePoints(svg);
       return [
         legend([
@@ -110,38 +110,41 @@
     const write = (svg, x, y, text, anchor) => d3.select(svg).append("text").attr("class", "name").attr("x", x).attr("y", y)
       .attr("text-anchor", anchor).attr("aria-hidden", "true").text(text);
 
-    // At the right end of each roof, above or below it, where no other roof is; returns the boxes they take.
-    const labelCeilings = (svg, place, right) => {
+    const apart = (one, other) => one[2] < other[0] || other[2] < one[0] || one[3] < other[1] || other[3] < one[1];
+    const around = (place, radius) => points.map((point) => {
+      const r = radius(point), x = place.x(point.x), y = place.y(point.y);
+      return [x - r, y - r, x + r, y + r];
+    });
+
+    // On each roof, near its right end, where no other roof is and, if there is such a place, no point; returns the
+    // boxes they take.
+    const labelCeilings = (svg, place, circles, right) => {
       const boxes = [], roofs = ceilings.map((ceiling) => place.y(ceiling.gflops));
+      const end = place.x(right), ends = [0, 0.12, 0.24, 0.36].map((share) => end - share * (end - 46));
       ceilings.forEach((ceiling, number) => {
         const sort = ceiling.sort === "matrix" ? "matrix products" : "additions";
         const text = `${ceiling.dtype} ${sort}: ${figure(ceiling.gflops)} GFLOP/s`;
-        const free = (at) => boxes.every((box) => at < box[1] || at - 11 > box[3])
-          && roofs.every((y, other) => other === number || y < at - 11 || y > at + 3);
-        const at = [roofs[number] - 5, roofs[number] + 13].find(free);
-        if (at === undefined) return; // its figure is in the table of roofs
-        write(svg, place.x(right), at, text, "end");
-        boxes.push([place.x(right) - 6.2 * text.length, at - 11, place.x(right), at + 3]);
+        const spots = ends.flatMap((x) => [roofs[number] - 5, roofs[number] + 13].map((y) => [x - 6.2 * text.length, y - 11, x, y + 3]))
+          .filter((box) => boxes.every((other) => apart(box, other))
+            && roofs.every((y, other) => other === number || y < box[1] || y > box[3]));
+        const box = spots.find((spot) => circles.every((circle) => apart(spot, circle))) || spots[0];
+        if (!box) return; // its figure is in the table of roofs
+        write(svg, box[2], box[3] - 3, text, "end");
+        boxes.push(box);
       });
       return boxes;
     };
 
     // Names of the points with most time, where nothing is yet.
-    const labelPoints = (svg, place, boxes, radius, width) => {
-      const most = width < 500 ? 4 : 9;
-      const circles = points.map((point) => {
-        const r = radius(point), cx = place.x(point.x), cy = place.y(point.y);
-        return [cx - r, cy - r, cx + r, cy + r];
-      });
-      for (const point of points.slice(0, most)) {
+    const labelPoints = (svg, place, boxes, circles, radius, width) => {
+      for (const point of points.slice(0, width < 500 ? 4 : 9)) {
         const r = radius(point), cx = place.x(point.x), cy = place.y(point.y), long = 6.3 * point.name.length;
         const spots = [[cx + r + 4, cy + 4, "start"], [cx - r - 4, cy + 4, "end"], [cx, cy - r - 5, "middle"], [cx, cy + r + 13, "middle"]];
         for (const [x, y, anchor] of spots) {
           const left = anchor === "start" ? x : anchor === "end" ? x - long : x - long / 2;
           const box = [left, y - 10, left + long, y + 3];
-          const free = [...boxes, ...circles.filter((_, n) => n !== point.number)]
-            .every((other) => box[2] < other[0] || other[2] < box[0] || box[3] < other[1] || other[3] < box[1]);
-          if (box[0] > 48 && box[2] < width - 10 && free) {
+          const others = [...boxes, ...circles.filter((_, number) => number !== point.number)];
+          if (box[0] > 48 && box[2] < width - 10 && others.every((other) => apart(box, other))) {
             write(svg, x, y, point.name, anchor);
             boxes.push(box);
             break;
