@@ -86,6 +86,48 @@ def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
     assert len(source_of(file, frozenset({1}), LATER_NS).lines[1]) == LONGEST_LINE
 
 
+PROGRAM = b"""import numpy as np
+
+class Adam:
+    @np.vectorize
+    def step(self):
+        return [x for x in self]
+
+async def main():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("functions", "shown"),
+    [
+        ({4: "Adam.step", 6: "Adam.step.<locals>.<listcomp>", 8: "main", 1: "<module>"}, True),
+        ({8: "Adam.step"}, False),
+        ({4: "forward"}, False),
+        ({3: "Adam"}, True),
+        ({99: "<module>"}, False),
+    ],
+)
+def test_a_line_must_be_in_the_function_that_it_was_seen_in(
+    tmp_path: Path, functions: dict[int, str], shown: bool
+) -> None:
+    file = written(tmp_path / "train.py", PROGRAM)
+    source = source_of(file, frozenset(functions), LATER_NS, functions)
+    assert bool(source.lines) is shown
+    assert source.reason == (None if shown else "the lines of the file are not those that ran")
+
+
+def test_a_file_that_is_not_python_any_more_is_not_shown(tmp_path: Path) -> None:
+    for content in (b"def f(:\n", b"x = 1\0\n", b"(" * 10_000):
+        file = written(tmp_path / "train.py", content)
+        assert not source_of(file, frozenset({1}), LATER_NS).lines
+
+
+def test_warnings_about_the_style_of_a_program_are_not_given_again(tmp_path: Path) -> None:
+    file = written(tmp_path / "train.py", b"x = '\\d' is 1\n")
+    assert source_of(file, frozenset({1}), LATER_NS).lines == {1: "x = '\\d' is 1"}
+
+
 def test_the_encoding_that_the_file_declares_is_its_encoding(tmp_path: Path) -> None:
     file = written(tmp_path / "train.py", "# coding: latin-1\ngröße = 1\n".encode("latin-1"))
     assert source_of(file, frozenset({2}), LATER_NS).lines[2] == "größe = 1"

@@ -75,10 +75,13 @@ def content_of(
 
 def _sources(report: Report, recorded_unix_ns: int | None) -> dict[str, Source]:
     wanted: dict[str, set[int]] = {}
+    functions: dict[str, dict[int, str]] = {}
     for row in report.hot.lines:
         if row.file is not None and row.line is not None:
             around = range(row.line - CONTEXT, row.line + CONTEXT + 1)
             wanted.setdefault(row.file, set()).update(around)
+            functions.setdefault(row.file, {})[row.line] = row.function or "<not known>"
     return {
-        file: source_of(file, frozenset(lines), recorded_unix_ns) for file, lines in wanted.items()
+        file: source_of(file, frozenset(lines), recorded_unix_ns, functions[file])
+        for file, lines in wanted.items()
     }

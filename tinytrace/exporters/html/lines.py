@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinytrace.analysis.hot_lines import HotLine, HotLines
+from tinytrace.analysis.places import file_and_line
 from tinytrace.analysis.source_text import Source
 from tinytrace.exporters.html.content import CONTEXT
 from tinytrace.exporters.html.markup import (
@@ -58,7 +59,7 @@ def _file(file: str | None, rows: list[HotLine], source: Source | None, most_ns:
         body.append(_line(number, hot.get(number), text.get(number), most_ns))
         before = number
     body += [_line(None, row, None, most_ns) for row in rows if row.line is None]
-    name = (file or "file not known").replace("\\", "/").rpartition("/")[2]
+    name = file_and_line(file, 0) or "file not known"
     why_not = (
         None if source is None or source.reason is None else f"Source not shown: {source.reason}."
     )

@@ -144,6 +144,7 @@ def _notes(report: Report) -> list[Markup]:
         notes.append(
             "model violation: faster than the roofs allow, so that roof or count is wrong here: no result."
         )
+    notes += _bounds(report)
     found = [tag("p", " ".join(notes), class_="note")]
     slow = [row for row in report.ops if row.reasons]
     if slow:
@@ -168,3 +169,17 @@ def _notes(report: Report) -> list[Markup]:
             )
         )
     return found
+
+
+def _bounds(report: Report) -> list[str]:
+    """What a step, and the run, would take at least."""
+    told = [
+        f"{what} would take at least {time(bound.at_roof_ns)} instead of {time(bound.wall_ns)}"
+        for what, bound in (("a step", report.step_what_if), ("the run", report.what_if))
+        if bound is not None
+    ]
+    if not told:
+        return ["What could be won is not known: no op was judged."]
+    return [
+        f"If every op that was judged ran at its roof, and all else stayed, {', '.join(told)}: bounds."
+    ]
