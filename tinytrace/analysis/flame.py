@@ -1,4 +1,4 @@
-"""The flame graph of a trace: time by call stack, from the samples, lines of one function taken together."""
+"""The calls of all threads that took longest: as much of a flame graph as a screen can show."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.flame_tree import FlameTree, flame_trees
 from tinytrace.analysis.stack_times import LIBRARIES
-from tinytrace.tracer.groups import first_rows, group_ids, sums
+from tinytrace.tracer.groups import group_ids
 from tinytrace.tracer.trace import Trace
 
 Ints = NDArray[np.int64]
@@ -60,7 +61,7 @@ class FlameGraph:
 
 
 def flame_graph(trace: Trace, most: int = MOST_CALLS) -> FlameGraph:
-    """Return the time by call stack.
+    """Return the time by call stack, all threads together.
 
     Args:
         trace: any trace.
@@ -71,118 +72,61 @@ def flame_graph(trace: Trace, most: int = MOST_CALLS) -> FlameGraph:
         >>> len(flame_graph(Trace()))
         0
     """
-    samples, frames = trace.samples, trace.frames
-    has_stack = samples.stack_id >= 0
-    weight_ns = samples.weight_ns[has_stack]
-    known, which = np.unique(samples.thread[has_stack], return_inverse=True)
-    of_frame, n_functions = group_ids([frames.name_id, frames.file_id])
-    calls = _Calls(trace, of_frame)
-    merged = [
-        calls.of(
-            samples.stack_id[has_stack][which == row], weight_ns[which == row], n_functions + row
-        )
-        for row in range(len(known))
-    ]
-    offsets = np.cumsum([0, *(len(one.function) for one in merged)])
-    columns = {
-        name: np.concatenate([np.empty(0, "i8"), *(getattr(one, name) for one in merged)])
-        for name in ("function", "parent", "depth", "self_ns", "total_ns")
-    }
-    inside = columns["parent"] >= 0
-    columns["parent"][inside] += np.repeat(offsets[:-1], np.diff(offsets))[inside]
+    trees = [tree for tree in flame_trees(trace) if len(tree)]
+    of_frame, n_functions = group_ids([trace.frames.name_id, trace.frames.file_id])
+    columns = zip(*_joined(trees, of_frame, n_functions), strict=True)
+    function, parent, depth, self_ns, total_ns = (np.concatenate(column) for column in columns)
     # No call takes longer than the one around it, so that among the longest its caller is there too.
-    order = np.lexsort((columns["depth"], -columns["total_ns"]))
+    order = np.lexsort((depth, -total_ns))
     kept = order[:most]
     new = np.full(len(order) + 1, NO_PARENT)
     new[kept] = np.arange(len(kept))
-    functions = _functions(trace, of_frame, n_functions) + [
-        FlameFunction(trace.strings[int(trace.threads.name_id[row])], None, False) for row in known
-    ]
     return FlameGraph(
-        functions=tuple(functions),
-        function=columns["function"][kept],
-        parent=new[columns["parent"][kept]],
-        self_ns=columns["self_ns"][kept],
-        total_ns=columns["total_ns"][kept],
-        whole_ns=int(weight_ns.sum()),
-        unknown_ns=int(samples.weight_ns[~has_stack].sum()),
+        functions=_functions(trace, trees, of_frame, n_functions),
+        function=function[kept],
+        parent=new[parent[kept]],
+        self_ns=self_ns[kept],
+        total_ns=total_ns[kept],
+        whole_ns=int(self_ns.sum()),
+        unknown_ns=int(trace.samples.weight_ns[trace.samples.stack_id < 0].sum()),
         left_out=len(order) - len(kept),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Merged:
-    """Calls of one thread, callers before those that they call; the first is the thread itself."""
-
-    function: Ints
-    parent: Ints
-    depth: Ints
-    self_ns: Ints
-    total_ns: Ints
-
-
-class _Calls:
-    """The stacks of a trace, one level of calls after the other."""
-
-    def __init__(self, trace: Trace, of_frame: Ints) -> None:
-        stacks = trace.stacks
-        self._n = len(stacks)
-        self._function = of_frame[stacks.frame_id]
-        self._parent = stacks.parent.astype("i8")
-        self._depth = _depths(self._parent)
-
-    def of(self, stack_id: Ints, weight_ns: Ints, root: int) -> _Merged:
-        """Merge the stacks of one thread, whose function is ``root``, by function."""
-        own_ns = sums(stack_id.astype("i8"), self._n, weight_ns)
-        taken = np.zeros(self._n, "?")
-        rows = np.unique(stack_id).astype("i8")
-        while len(rows):
-            taken[rows] = True
-            up = self._parent[rows]
-            rows = np.unique(up[up >= 0])
-            rows = rows[~taken[rows]]
-        call = np.zeros(self._n + 1, "i8")  # the last row stands for "no parent": the thread
-        function, parent, depth = [np.array([root])], [np.array([NO_PARENT])], [np.array([0])]
-        made = 1
-        for level in range(int(self._depth[taken].max(initial=-1)) + 1):
-            rows = np.flatnonzero(taken & (self._depth == level))
-            above = call[self._parent[rows]]
-            ids, count = group_ids([above, self._function[rows]])
-            call[rows] = made + ids
-            first = first_rows(ids, count)
-            function.append(self._function[rows][first])
-            parent.append(above[first])
-            depth.append(np.full(count, level + 1))
-            made += count
-        self_ns = sums(call[:-1][taken], made, own_ns[taken])
-        parents, total_ns, depths = np.concatenate(parent), self_ns.copy(), np.concatenate(depth)
-        for level in range(int(depths.max()), 0, -1):
-            rows = np.flatnonzero(depths == level)
-            np.add.at(total_ns, parents[rows], total_ns[rows])
-        return _Merged(np.concatenate(function), parents, depths, self_ns, total_ns)
+def _joined(trees: list[FlameTree], of_frame: Ints, n_functions: int) -> list[tuple[Ints, ...]]:
+    """Per thread: function, caller, depth, self and total time of its calls, the thread itself first."""
+    found: list[tuple[Ints, ...]] = [(np.empty(0, "i8"),) * 5]
+    made = 0
+    for row, tree in enumerate(trees):
+        whole_ns = int(tree.self_ns_of.sum())
+        found.append(
+            (
+                np.append(n_functions + row, of_frame[tree.frame_id]),
+                np.append(NO_PARENT, tree.parent + made + 1),
+                np.append(0, tree.depth + 1),
+                np.append(0, tree.self_ns_of),
+                np.append(whole_ns, tree.total_ns_of),
+            )
+        )
+        made += len(tree) + 1
+    return found
 
 
-def _depths(parent: Ints) -> Ints:
-    """Per stack, how many are around it."""
-    depth = np.zeros(len(parent), "i8")
-    rows, up = np.arange(len(parent)), parent
-    while len(rows):
-        inside = up >= 0
-        rows, up = rows[inside], up[inside]
-        depth[rows] += 1
-        up = parent[up]
-    return depth
-
-
-def _functions(trace: Trace, of_frame: Ints, count: int) -> list[FlameFunction]:
+def _functions(
+    trace: Trace, trees: list[FlameTree], of_frame: Ints, count: int
+) -> tuple[FlameFunction, ...]:
+    """The functions of frames, then the threads."""
     frames = trace.frames
+    example = np.zeros(count, "i8")
+    example[of_frame] = np.arange(len(of_frame))
     found = []
-    for frame in first_rows(of_frame, count).tolist():
+    for frame in example.tolist():
         name_id, file_id = int(frames.name_id[frame]), int(frames.file_id[frame])
         name = trace.strings[name_id] if name_id >= 0 else "?"
         file = trace.strings[file_id] if file_id >= 0 else None
         found.append(FlameFunction(name, file, file is not None and _is_library(file)))
-    return found
+    threads = (trace.strings[int(trace.threads.name_id[tree.thread])] for tree in trees)
+    return (*found, *(FlameFunction(name, None, False) for name in threads))
 
 
 def _is_library(file: str) -> bool:

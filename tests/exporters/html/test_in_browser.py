@@ -164,7 +164,7 @@ def test_the_table_of_ops_is_filtered_by_words(opened: Page) -> None:
     assert rows(opened) == ["exp"]
     assert opened.js("return document.getElementById('ops-shown').value") == "1 of 3 rows"
     box.clear()
-    box.send_keys("nothing is called that")
+    box.send_keys("exp copy")  # each of the words is in a row, but in no row both
     assert rows(opened) == []
 
 
@@ -183,6 +183,13 @@ def test_the_flame_graph_zooms_and_searches(opened: Page) -> None:
     share = opened.js("return document.querySelector(`#flame .hit`).getAttribute('aria-label')")
     found = opened.js("return document.getElementById('flame-found').value")
     assert found.removeprefix("found in ").partition(" of")[0] in share
+
+
+def test_what_was_found_inside_of_what_was_found_counts_once(opened: Page) -> None:
+    opened.driver.find_element(By.ID, "flame-search").send_keys("train.py")
+    assert opened.js("return document.querySelectorAll('#flame .hit').length") == 3
+    found = opened.js("return document.getElementById('flame-found').value")
+    assert found == "found in 100.0\u202f% of the samples"
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(opened: Page) -> None:
