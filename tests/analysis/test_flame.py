@@ -93,6 +93,17 @@ def test_each_thread_has_calls_of_its_own() -> None:
     ]
 
 
+def test_of_several_processes_a_thread_tells_which() -> None:
+    builder = builder_with_thread()
+    builder.process(8)
+    builder.thread(1, 8)
+    frame = builder.frame("run", "/a/b.py", 1)
+    builder.sample(0, START_NS + 10, 10, [frame])
+    builder.sample(1, START_NS + 5, 5, [frame])
+    outer = [name for name, caller, _, _ in told(flame_graph(builder.build())) if caller is None]
+    assert outer == ["MainThread (process 7)", "MainThread (process 8)"]
+
+
 def test_the_shortest_calls_are_left_out_and_counted_but_stay_in_the_times() -> None:
     trace = sampled((90, [("main", 1), ("long", 1)]), (10, [("main", 1), ("short", 1)]))
     flame = flame_graph(trace, most=3)

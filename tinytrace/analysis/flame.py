@@ -125,8 +125,16 @@ def _functions(
         name = trace.strings[name_id] if name_id >= 0 else "?"
         file = trace.strings[file_id] if file_id >= 0 else None
         found.append(FlameFunction(name, file, file is not None and _is_library(file)))
-    threads = (trace.strings[int(trace.threads.name_id[tree.thread])] for tree in trees)
-    return (*found, *(FlameFunction(name, None, False) for name in threads))
+    return (*found, *(FlameFunction(_thread(trace, tree.thread), None, False) for tree in trees))
+
+
+def _thread(trace: Trace, row: int) -> str:
+    """Its name; of several processes, the number of its own as well."""
+    name = trace.strings[int(trace.threads.name_id[row])]
+    process = int(trace.threads.process[row])
+    if len(trace.processes) < 2 or process < 0:
+        return name
+    return f"{name} (process {trace.processes.pid[process]})"
 
 
 def _is_library(file: str) -> bool:

@@ -46,7 +46,7 @@ def html_page(content: PageContent) -> bytes:
         "roofline": roofline_data(content.roofline),
         "flame": flame_data(content.flame),
         "steps": steps_data(content.report.steps),
-        "memory": memory_data(content.memory),
+        "memory": memory_data(content.memory, content.report.memory),
     }
     sections = _sections(content)
     head = tag(

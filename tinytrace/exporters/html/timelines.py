@@ -13,7 +13,16 @@ from tinytrace.analysis.hot_lines import HotLines
 from tinytrace.analysis.memory_report import Growth, MemoryReport, ProcessMemory
 from tinytrace.analysis.op_results import ResultSource
 from tinytrace.analysis.step_report import StepReport
-from tinytrace.exporters.html.markup import NOT_KNOWN, Markup, join, percent, size, tag, time
+from tinytrace.exporters.html.markup import (
+    NOT_KNOWN,
+    Markup,
+    counted,
+    join,
+    percent,
+    size,
+    tag,
+    time,
+)
 from tinytrace.exporters.html.tables import pairs, table
 
 MOST_BARS = 600  # steps that are drawn one by one; a picture is about 1,000 pixels wide
@@ -64,7 +73,7 @@ def steps_words(found: StepReport) -> Markup:
     if found.warmup is None:
         warmup = "too few steps to tell"
     elif found.warmup:
-        warmup = f"{found.warmup:,} steps, which took {time(found.warmup_excess_ns)} more"
+        warmup = f"{counted(found.warmup, 'step')}, which took {time(found.warmup_excess_ns)} more"
     else:
         warmup = "none"
     figures = [
@@ -93,9 +102,10 @@ def steps_words(found: StepReport) -> Markup:
     return join(pairs(figures), told)
 
 
-def memory_data(lines: tuple[CounterLine, ...]) -> list[dict[str, Any]]:
-    """Return readings (s, MB) by process, of the first few processes."""
-    processes = list(dict.fromkeys(line.process for line in lines))[:MOST_PROCESSES]
+def memory_data(lines: tuple[CounterLine, ...], found: MemoryReport) -> list[dict[str, Any]]:
+    """Return readings (s, MB) by process, of the first few processes, in the order of the report."""
+    known = {line.process for line in lines}
+    processes = [one.process for one in found.processes if one.process in known][:MOST_PROCESSES]
     return [
         {
             "pid": next(line.pid for line in lines if line.process == process),

@@ -219,7 +219,7 @@
         ],
       });
       const entries = [["stroke dashed", "var(--ink)", `median ${shown(steps.median)}`]];
-      if (steps.warmup) entries.push(["", "color-mix(in srgb, var(--latency) 30%, var(--card))", `warm-up: ${steps.warmup.toLocaleString("en")} steps, in no figure`]);
+      if (steps.warmup) entries.push(["", "color-mix(in srgb, var(--latency) 30%, var(--card))", `warm-up: ${steps.warmup.toLocaleString("en")} ${steps.warmup === 1 ? "step" : "steps"}, in no figure`]);
       if (slowest) entries.push(["", "var(--bad)", `slowest: ${shown(steps.slowest[1])}`]);
       if (steps.perBar > 1) entries.push(["", "var(--compute)", `each stroke: ${steps.perBar} steps, least, median, most`]);
       return [legend(entries), picture(svg)];
@@ -230,6 +230,7 @@
   if (data.memory.length) {
     const COLOURS = { resident: "var(--memory)", "NumPy arrays": "var(--balanced)", "arrays since the reading before": "var(--overhead)" };
     const FAINT = "arrays since the reading before"; // behind the others: the most that was alive between two readings
+    const lasting = Math.max(1e-9, ...data.memory.flatMap(({ lines }) => lines.flatMap(({ s }) => s)));
     chart("memory-chart", (width) => data.memory.flatMap(({ pid, lines }) => {
       const rows = lines.flatMap(({ name, s, mb }) => s.map((t, n) => ({ name, t, mb: mb[n] })));
       if (!rows.length) return [];
@@ -242,7 +243,7 @@
       const svg = Plot.plot({
         width, height: 240, style: STYLE, marginLeft: 52, marginRight: 14, marginTop: 26, marginBottom: 36,
         ariaLabel: `Memory over time: ${peaks.map((peak) => `${peak.name} at most ${figure(peak.mb)} MB`).join(", ")}.`,
-        x: { label: "seconds", labelAnchor: "center", labelArrow: "none", ticks: width / 90 },
+        x: { domain: [0, lasting], label: "seconds", labelAnchor: "center", labelArrow: "none", ticks: width / 90 },
         y: { domain: [Math.min(0, ...rows.map((row) => row.mb)) / divisor, (most || 1) * 1.06 / divisor], label: unit, labelArrow: "none", grid: true, ticks: 5 },
         marks: [
           ...[...lines].sort((a, b) => (b.name === FAINT) - (a.name === FAINT)).map(({ name }) => Plot.line(rows.filter((row) => row.name === name), {
