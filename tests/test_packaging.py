@@ -98,6 +98,12 @@ def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
     assert "tinytrace/py.typed" in names_in(wheel)
 
 
+def test_wheel_holds_all_that_a_page_of_the_report_is_made_of(wheel: Path) -> None:
+    assets = {p.relative_to(ROOT).as_posix() for p in (PACKAGE / "exporters/html/assets").iterdir()}
+    assert len(assets) > 5
+    assert assets <= names_in(wheel)
+
+
 def test_every_folder_with_modules_is_a_package() -> None:
     folders = {p.parent for p in PACKAGE.rglob("*.py")}
     assert [f for f in folders if not (f / "__init__.py").is_file()] == []
@@ -107,7 +113,7 @@ def test_wheel_holds_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names_in(wheel)}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"tinytrace", CHILD_PTH}
     suffixes = {Path(name).suffix for name in names_in(wheel) if name.startswith("tinytrace/")}
-    assert suffixes <= {".py", ".pyi", ".typed", ".so"}
+    assert suffixes <= {".py", ".pyi", ".typed", ".so", ".css", ".js", ".LICENSE"}
 
 
 def run_from(wheel: Path, folder: Path, statement: str) -> subprocess.CompletedProcess[str]:
@@ -163,7 +169,19 @@ def test_source_distribution_holds_everything_and_makes_the_same_wheel(
     (tree,) = tmp_path.iterdir()
     for folder in ("tinytrace", "tests", "samples", "benchmarks", "docs"):
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".py", ".pyi", ".c", ".h", ".md", ".npz", ".pth", ".typed"}:
+            if path.suffix in {
+                ".py",
+                ".pyi",
+                ".c",
+                ".h",
+                ".md",
+                ".npz",
+                ".pth",
+                ".typed",
+                ".css",
+                ".js",
+                ".LICENSE",
+            }:
                 assert (tree / path.relative_to(ROOT)).is_file()
     top = ["pyproject.toml", "setup.py", "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
     for name in [*top, "Makefile", "noxfile.py", ".ci/run"]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.builders import START_NS, TraceBuilder, random_trace, signature_of, trace_of
 from tests.cli.terminal import printed_on_terminal
-from tinytrace.cli.figures import clean, format_mb, format_ns, format_rate
+from tinytrace.analysis.figures import clean, format_mb, format_ns, format_rate
 from tinytrace.cli.layout import cells
 from tinytrace.cli.render import print_summary
 from tinytrace.tracer.trace import Trace

@@ -20,8 +20,8 @@ from tinytrace.analysis.op_parts import op_parts
 from tinytrace.analysis.peaks import LEVEL_NAMES, Level, LevelName, Peak, Peaks
 from tinytrace.analysis.roofline import Judgement, PartRoofs
 from tinytrace.analysis.signature_roofs import NO_LEVEL, arithmetic_dtype, uses_matrices
-from tinytrace.tracer.groups import first_rows, group_ids
-from tinytrace.tracer.trace import Trace
+from tinytrace.tracer.groups import first_rows, group_ids, sums
+from tinytrace.tracer.trace import Signature, Trace
 
 Ints = NDArray[np.int64]
 NO_DTYPE = -1
@@ -67,6 +67,7 @@ class RooflinePoint:
         level: of the memory hierarchy that their operands fit, modelled from footprints; None: not known, or
             they move nothing.
         matrix: they are matrix products, or are made of such: their ceiling is that of matrix products.
+        signature: of the calls that took most time; None: not known.
     """
 
     group: OpGroup
@@ -74,6 +75,7 @@ class RooflinePoint:
     dtype: str | None
     level: LevelName | None
     matrix: bool
+    signature: Signature | None = None
 
     @property
     def place(self) -> tuple[float, float] | None:
@@ -139,6 +141,7 @@ def roofline_of(trace: Trace, top: int | None = None) -> Roofline:
             dtype=dtypes[group],
             level=levels[group],
             matrix=uses_matrices(row.op),
+            signature=_signature(grouping, group),
         )
         for group, row in zip(chosen.tolist(), grouping.rows(chosen), strict=True)
     )
@@ -176,6 +179,16 @@ def _grouped(
     levels = [None if n == NO_LEVEL else LEVEL_NAMES[n] for n in level[first].tolist()]
     grouping = Grouping(parts, ids, count, lambda part: trace.strings[parts.name_id[part]])
     return grouping, dtypes, levels, roofs
+
+
+def _signature(grouping: Grouping, group: int) -> Signature | None:
+    parts, mine = grouping.parts, grouping.parts_of(group)
+    known = mine[parts.signature_id[mine] >= 0]
+    if not len(known):
+        return None
+    ids, count = group_ids([parts.signature_id[known]])
+    longest = int(np.argmax(sums(ids, count, parts.self_ns[known])))
+    return parts.trace.signatures[int(parts.signature_id[known][first_rows(ids, count)[longest]])]
 
 
 def _ceilings(peaks: Peaks | None, points: Sequence[RooflinePoint]) -> tuple[Ceiling, ...]:

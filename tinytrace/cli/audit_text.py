@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinytrace.analysis.figures import format_ns, format_rate
 from tinytrace.analysis.self_audit import Audit
-from tinytrace.cli.figures import format_ns, format_rate
 
 MOST_NAMES = 5
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinytrace.cli.figures import clean, format_binary, format_ns, format_rate
+from tinytrace.analysis.figures import clean, format_binary, format_ns, format_rate
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.cli.messages import say, stderr
 from tinytrace.cli.options import Parser

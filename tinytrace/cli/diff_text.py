@@ -17,7 +17,7 @@ from tinytrace.analysis.diff_values import (
     Verdict,
     Work,
 )
-from tinytrace.cli.figures import clean, format_mb, format_ns, format_rate
+from tinytrace.analysis.figures import clean, format_mb, format_ns, format_rate
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.cli.sheet import LONGEST_NAME, LONGEST_TEXT, UNKNOWN, encoding_of
 

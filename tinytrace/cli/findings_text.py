@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tinytrace.analysis.figures import format_ns
 from tinytrace.analysis.findings import Finding
-from tinytrace.cli.figures import format_ns
 from tinytrace.cli.sheet import LONGEST_TEXT, Sheet
 
 MOST = 5  # in the text; the JSON has them all

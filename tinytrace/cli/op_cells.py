@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinytrace.analysis.figures import format_rate
 from tinytrace.analysis.op_groups import OpGroup
-from tinytrace.cli.figures import format_rate
 from tinytrace.cli.sheet import UNKNOWN
 
 

@@ -110,22 +110,26 @@ def disk_limit_bytes(text: str) -> int:
     return size
 
 
-def check_writable(output: Path) -> None:
+def check_writable(output: Path, option: str = "-o") -> None:
     """Find out now that a file cannot be written, and not when there is something to write.
+
+    Args:
+        output: where it is to go.
+        option: that names it.
 
     Raises:
         OutputError: it cannot.
     """
     if output.is_dir():
-        raise OutputError(f"{output}: is a folder: give the name of a file with -o")
+        raise OutputError(f"{output}: is a folder: give the name of a file with {option}")
     if output.exists() and not output.is_file():
-        raise OutputError(f"{output}: is no regular file: give the name of a file with -o")
+        raise OutputError(f"{output}: is no regular file: give the name of a file with {option}")
     try:
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
         raise OutputError(
-            f"{output}: cannot be written: {error.strerror or error}: give another name with -o"
+            f"{output}: cannot be written: {error.strerror or error}: give another name with {option}"
         ) from error
 
 

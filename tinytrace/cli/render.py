@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
+from tinytrace.analysis.figures import format_mb, format_ns
 from tinytrace.analysis.summary import LineRow, MemoryPeak, Summary, summarise
 from tinytrace.cli.audit_text import audit_text
-from tinytrace.cli.figures import format_mb, format_ns
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.tracer.trace import Trace

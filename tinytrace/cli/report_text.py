@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TextIO
 
 from tinytrace.analysis.account import Account, Entry, Where
+from tinytrace.analysis.figures import format_mb, format_ns
 from tinytrace.analysis.hot_lines import HotLine
 from tinytrace.analysis.report import Report, ReportOp
 from tinytrace.analysis.roofline import Verdict
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
-from tinytrace.cli.figures import format_mb, format_ns
 from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet

@@ -6,7 +6,7 @@ import math
 import string
 from typing import TYPE_CHECKING
 
-from tinytrace.cli.figures import format_rate
+from tinytrace.analysis.figures import format_rate
 
 if TYPE_CHECKING:
     from tinytrace.analysis.roofline_points import Roofline

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinytrace.analysis.figures import clean, format_ns
 from tinytrace.analysis.roofline import Verdict
-from tinytrace.cli.figures import clean, format_ns
 from tinytrace.cli.pictures import new_figure, write_figure
 from tinytrace.cli.roofline_words import (
     drawn_words,

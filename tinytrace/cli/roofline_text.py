@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
+from tinytrace.analysis.figures import format_binary, format_ns, format_rate
 from tinytrace.analysis.roofline import Verdict
-from tinytrace.cli.figures import format_binary, format_ns, format_rate
 from tinytrace.cli.layout import Page
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.roofline_chart import chart, letters

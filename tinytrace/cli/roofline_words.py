@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from tinytrace.analysis.figures import clean
 from tinytrace.analysis.roofline import Verdict
-from tinytrace.cli.figures import clean
 
 if TYPE_CHECKING:
     from tinytrace.analysis.roofline import Judgement

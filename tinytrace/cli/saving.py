@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from tinytrace.cli.figures import clean
+from tinytrace.analysis.figures import clean
 from tinytrace.cli.messages import say, stderr
 from tinytrace.exporters.registry import export
 

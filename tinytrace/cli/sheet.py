@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from tinytrace.cli.figures import clean
+from tinytrace.analysis.figures import clean
 from tinytrace.cli.layout import Page, paragraph, table
 
 UNKNOWN = "?"

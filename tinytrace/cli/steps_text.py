@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tinytrace.analysis.figures import format_mb, format_ns
 from tinytrace.analysis.memory_report import Growth, MemoryReport, ProcessMemory
 from tinytrace.analysis.op_results import ResultSource
 from tinytrace.analysis.slowest_step import OpDifference, SlowestStep
 from tinytrace.analysis.step_report import StepReport
-from tinytrace.cli.figures import format_mb, format_ns
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 
 HOW = {

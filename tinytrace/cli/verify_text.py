@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TextIO
 
+from tinytrace.analysis.figures import format_ns
 from tinytrace.analysis.in_turns import Verdict
-from tinytrace.cli.figures import format_ns
 from tinytrace.cli.op_cells import site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, Sheet
 

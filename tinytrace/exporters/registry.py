@@ -127,6 +127,24 @@ def export(
         >>> export(Trace(), tempfile.mkdtemp() + "/trace.json.gz")
     """
     writer = exporter(format) if format is not None else exporter_for(path)
+    write_file(path, lambda out: writer.write(trace, out, progress))
+
+
+def write_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Write a file, whole or not at all: see `export`.
+
+    Args:
+        path: where to.
+        write: writes what is to be in it.
+
+    Raises:
+        OutputError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> write_file(tempfile.mkdtemp() + "/hello", lambda out: print(out.write(b"hello")))
+        5
+    """
     target = Path(path)
     if target.is_dir():
         raise OutputError(f"{target}: is a folder: give the name of a file")
@@ -137,7 +155,7 @@ def export(
     )
     _remove_left_ones(target.parent)
     try:
-        _write_and_rename(writer, trace, temporary, target, progress)
+        _write_and_rename(write, temporary, target)
     except OSError as e:
         reason = e.strerror or str(e)
         raise OutputError(f"{os.fspath(path)}: cannot be written: {reason}") from e
@@ -156,17 +174,15 @@ def _remove_left_ones(folder: Path) -> None:
                     path.unlink()
 
 
-def _write_and_rename(
-    writer: Exporter, trace: Trace, temporary: Path, target: Path, progress: Progress | None
-) -> None:
+def _write_and_rename(write: Callable[[BinaryIO], object], temporary: Path, target: Path) -> None:
     if target.exists() and not target.is_file():  # /dev/stdout, a pipe: nothing to replace
         with open(target, "wb") as out:
-            writer.write(trace, out, progress)
+            write(out)
         return
     with open(temporary, "xb") as out:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(out, fcntl.LOCK_EX)
-        writer.write(trace, out, progress)
+        write(out)
         out.flush()
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o7777)

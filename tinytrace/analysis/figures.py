@@ -11,7 +11,7 @@ def format_ns(t_ns: float) -> str:
     """
     for unit, ns in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if abs(t_ns) >= 0.9995 * ns:
-            return f"{_digits(t_ns / ns)} {unit}"
+            return f"{digits(t_ns / ns)} {unit}"
     return f"{t_ns:.0f} ns"
 
 
@@ -23,8 +23,8 @@ def format_mb(mb: float) -> str:
     """
     for unit, size_mb in (("TB", 1e6), ("GB", 1e3), ("MB", 1.0)):
         if abs(mb) >= 0.9995 * size_mb:
-            return f"{_digits(mb / size_mb)} {unit}"
-    return f"{_digits(mb * 1e3)} kB"
+            return f"{digits(mb / size_mb)} {unit}"
+    return f"{digits(mb * 1e3)} kB"
 
 
 def format_rate(value: float) -> str:
@@ -37,7 +37,7 @@ def format_rate(value: float) -> str:
         return "0"
     if abs(value) < 0.001:
         return f"{value:.1e}"
-    return f"{value:#.3g}" if abs(value) < 1 else _digits(value)
+    return f"{value:#.3g}" if abs(value) < 1 else digits(value)
 
 
 def format_binary(size_bytes: int) -> str:
@@ -50,7 +50,7 @@ def format_binary(size_bytes: int) -> str:
     return f"{size_bytes / size:g} {unit}"
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three significant digits, but no fewer than the integer part has."""
     magnitude = abs(value)
     if magnitude >= 99.95:
