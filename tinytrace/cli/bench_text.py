@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from tinytrace.cli.figures import format_mb, format_ns
+from tinytrace.analysis.figures import format_mb, format_ns
 from tinytrace.cli.sheet import UNKNOWN, Sheet
 from tinytrace.toolkit.results import AGAIN
 

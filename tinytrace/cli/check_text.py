@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from tinytrace.analysis.figures import clean
 from tinytrace.analysis.gate import FIGURES, ExactRow, Gate, Result, TimedRow
-from tinytrace.cli.figures import clean
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 
 MARKS = {

@@ -8,7 +8,7 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from tinytrace.cli.figures import clean, format_mb, format_ns
+from tinytrace.analysis.figures import clean, format_mb, format_ns
 
 if TYPE_CHECKING:
     from tinytrace.toolkit.suite import Suite, SuiteRow

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
+from tinytrace.analysis.figures import clean
 from tinytrace.analysis.op_groups import OpGroup
-from tinytrace.cli.figures import clean
 from tinytrace.tracer.trace import Trace
 
 
