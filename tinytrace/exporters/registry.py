@@ -29,8 +29,13 @@ ENTRY_POINT_GROUP = "tinytrace.exporters"
 BUILT_IN = {
     "chrome": "tinytrace.exporters.chrome:ChromeExporter",
     "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
+    "perfetto": "tinytrace.exporters.perfetto:PerfettoExporter",
 }
-BUILT_IN_SUFFIXES = (".json", ".json.gz")  # for `check_suffix`; a test holds them together
+BUILT_IN_SUFFIXES = (
+    ".json",
+    ".json.gz",
+    ".pftrace",
+)  # for `check_suffix`; a test holds them together
 
 
 class Exporter(Protocol):
