@@ -23,6 +23,7 @@ class Slice:
         start_ns: when it began.
         frame_id: the frame that it began in.
         first_line, last_line: between which lines it was seen.
+        depth: how many slices lie around it.
     """
 
     function: tuple[int, int]
@@ -30,6 +31,7 @@ class Slice:
     frame_id: int
     first_line: int
     last_line: int
+    depth: int
 
 
 class Change(NamedTuple):
@@ -98,8 +100,8 @@ class _Chart:
                 same += 1
         yield self.close(same)
         opened = [
-            Slice(function, start_ns, frame_id, line, line)
-            for function, line, frame_id in path[same:]
+            Slice(function, start_ns, frame_id, line, line, depth)
+            for depth, (function, line, frame_id) in enumerate(path[same:], same)
         ]
         self.open += opened
         yield Change(start_ns, [], opened)

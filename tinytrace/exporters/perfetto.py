@@ -25,12 +25,20 @@ class PerfettoExporter:
 
     name = "perfetto"
     suffix = ".pftrace"
-    help = "Perfetto protobuf: ui.perfetto.dev and its SQL; about half the size of the JSON"
+    help = "Perfetto protobuf: ui.perfetto.dev; half as large as the JSON; tinytrace does not read it back"
 
     def write(self, trace: Trace, out: BinaryIO, progress: Progress | None = None) -> None:
         """Write the trace; see `tinytrace.exporters.registry.Exporter`."""
         for piece in pieces(trace, progress):
             out.write(piece)
+
+
+class PerfettoTraceExporter(PerfettoExporter):
+    """The same under the longer of its two usual endings."""
+
+    name = "perfetto-trace"
+    suffix = ".perfetto-trace"
+    help = "the same"
 
 
 def pieces(trace: Trace, progress: Progress | None = None) -> Iterator[bytes]:

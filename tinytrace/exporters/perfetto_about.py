@@ -37,20 +37,21 @@ class _Events:
     def __len__(self) -> int:
         return len(self._packets)
 
-    def add(
-        self, kind: EventType, t_ns: int, name: str = "", arguments: dict[str, Any] | None = None
-    ) -> None:
-        """Add an event; one that has no name ends a slice."""
-        sequence, content = self._sequence, field(TrackEvent.TYPE, kind)
-        if name:
-            number = sequence.intern(InternedData.EVENT_CATEGORIES, self._category)
-            content += field(TrackEvent.CATEGORY_IIDS, number)
-            number = sequence.intern(InternedData.EVENT_NAMES, name)
-            content += field(TrackEvent.NAME_IID, number)
-        for key, value in (arguments or {}).items():
+    def add(self, start_ns: int, end_ns: int, name: str, arguments: dict[str, Any]) -> None:
+        """Add a slice, or a mark that ends as it begins."""
+        sequence = self._sequence
+        category = sequence.intern(InternedData.EVENT_CATEGORIES, self._category)
+        content = field(TrackEvent.CATEGORY_IIDS, category)
+        content += field(TrackEvent.NAME_IID, sequence.intern(InternedData.EVENT_NAMES, name))
+        for key, value in arguments.items():
             content += field(TrackEvent.DEBUG_ANNOTATIONS, sequence.annotation(key, value))
+        self._event(EventType.SLICE_BEGIN, start_ns, content)
+        self._event(EventType.SLICE_END, end_ns, b"")
+
+    def _event(self, kind: EventType, t_ns: int, content: bytes) -> None:
         at = field(TracePacket.TIMESTAMP, max(0, t_ns - self._epoch_ns))
-        self._packets.append(packet(at + sequence.head + field(TracePacket.TRACK_EVENT, content)))
+        event = field(TracePacket.TRACK_EVENT, field(TrackEvent.TYPE, kind) + content)
+        self._packets.append(packet(at + self._sequence.head + event))
 
     def take(self) -> bytes:
         """Return what was added."""
@@ -67,9 +68,10 @@ def about_packets(trace: Trace, numbering: Numbering, tracks: FileTracks) -> Ite
     uuid, description = tracks.under(None, "tinytrace: about this trace")
     events = _Events(numbering, uuid, ABOUT)
     facts = {**_facts(trace, tracks), **shown_value(trace.meta)}
-    events.add(EventType.INSTANT, numbering.epoch_ns, "about this trace", facts)
+    at_ns = numbering.epoch_ns
+    events.add(at_ns, at_ns, "about this trace", facts)
     for warning in trace.warnings:
-        events.add(EventType.INSTANT, numbering.epoch_ns, "warning", {"text": shown(warning)})
+        events.add(at_ns, at_ns, "warning", {"text": shown(warning)})
     yield description + events.take()
     yield _steps(trace, numbering, tracks)
     yield from _aggregates(trace, numbering, tracks)
@@ -127,8 +129,7 @@ def _steps(trace: Trace, numbering: Numbering, tracks: FileTracks) -> bytes:
     rows = zip(steps.number.tolist(), steps.start_ns.tolist(), steps.end_ns.tolist(), strict=True)
     for number, start_ns, end_ns in rows:
         arguments = {"how": steps.how, "confidence": steps.confidence}
-        events.add(EventType.SLICE_BEGIN, start_ns, f"step {number}", arguments)
-        events.add(EventType.SLICE_END, end_ns)
+        events.add(start_ns, end_ns, f"step {number}", arguments)
     return description + events.take()
 
 
@@ -146,7 +147,7 @@ def _aggregates(trace: Trace, numbering: Numbering, tracks: FileTracks) -> Itera
             events[thread] = _Events(numbering, uuid, SUMMED_UP)
         name = trace.strings[folded.name_id[row]]
         at_ns = int(folded.start_ns[row])
-        events[thread].add(EventType.INSTANT, at_ns, name or "?", _sums(trace, row))
+        events[thread].add(at_ns, at_ns, name, _sums(trace, row))
         if len(events[thread]) >= EVENTS_PER_PIECE:
             yield events[thread].take()
     for remaining in events.values():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinytrace.exporters.chrome_text import UNKNOWN, shown
 from tinytrace.exporters.flame_chart import Slice, changes, name_of, place_of
 from tinytrace.exporters.perfetto_sequence import Numbering, Sequence, packet
-from tinytrace.exporters.perfetto_tracks import FileTracks
+from tinytrace.exporters.perfetto_tracks import LEVELS, FileTracks
 from tinytrace.exporters.perfetto_wire import (
     INTERPRETED_FRAME,
     NUMBER_WIDTH,
@@ -181,19 +181,42 @@ def _chart(
 ) -> Iterator[bytes]:
     uuid, description = tracks.samples(thread)
     sequence = Sequence.of_track(numbering, uuid)
-    out = [description]
+    out, deeper = [description], _Deeper(tracks, thread)
     for change in changes(trace, samples, 0):
         at = field(TracePacket.TIMESTAMP, max(0, change.t_ns - numbering.epoch_ns))
         for one in reversed(change.closed):
-            out.append(_event(sequence, at, _end(trace, sequence, one)))
+            out.append(_event(sequence, at, deeper.track(one) + _end(trace, sequence, one)))
         for one in change.opened:
-            out.append(_event(sequence, at, _begin(trace, sequence, one)))
+            out.append(deeper.description(one))
+            out.append(_event(sequence, at, deeper.track(one) + _begin(trace, sequence, one)))
         if len(out) >= SLICES_PER_PIECE:
             yield sequence.take() + b"".join(out)
             out.clear()
             if sequence.full:
                 sequence.forget()
     yield sequence.take() + b"".join(out)
+
+
+class _Deeper:
+    """Tracks for slices that are too deep for that of the flame chart."""
+
+    def __init__(self, tracks: FileTracks, thread: int) -> None:
+        self._tracks = tracks
+        self._thread = thread
+        self._fields: dict[int, bytes] = {0: b""}
+
+    def description(self, one: Slice) -> bytes:
+        """Return what describes the track of a slice, if it is new."""
+        level = one.depth // LEVELS
+        if level in self._fields:
+            return b""
+        uuid, description = self._tracks.deeper(self._thread, level)
+        self._fields[level] = field(TrackEvent.TRACK_UUID, uuid)
+        return description
+
+    def track(self, one: Slice) -> bytes:
+        """Return the field that names the track of a slice, if it is not the usual one."""
+        return self._fields[one.depth // LEVELS]
 
 
 def _event(sequence: Sequence, at: bytes, fields: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Spans as Perfetto's track events, a range of rows at a time.
 
-Nearly all are plain: a packet that begins the slice, from a template of their key, and one that ends it. The
-others are instants; spans that do not nest, on tracks of their own; and ends of arrows.
+Nearly all are plain: a packet that begins the slice, from a template of their key, and one that ends it. So are
+instants, which end as they begin: the importer would put what begins at the same time into an event of the type
+made for them. The others are spans that do not nest or lie too deep, on tracks of their own, and ends of arrows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tinytrace.analysis import chrome_lines
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
 from tinytrace.exporters.chrome_text import CATEGORIES
 from tinytrace.exporters.perfetto_sequence import Numbering, Sequence
-from tinytrace.exporters.perfetto_tracks import FileTracks
+from tinytrace.exporters.perfetto_tracks import LEVELS, FileTracks
 from tinytrace.exporters.perfetto_wire import (
     NUMBER_WIDTH,
     DebugAnnotation,
@@ -73,6 +74,7 @@ class _Shared:
         self.key_columns = [getattr(trace.spans, name) for name in KEY_DTYPES]
         self.key_columns.append(self.figures.state)
         self.flows = _flow_fields(trace, numbering)
+        self.flow_rows = np.array(sorted(self.flows), "i8")
 
 
 def _flow_fields(trace: Trace, numbering: Numbering) -> dict[int, bytes]:
@@ -107,6 +109,7 @@ class _Nesting(NamedTuple):
         rows: of the table of spans.
         fits: whether it is shown on the thread's track.
         instant: whether it has no extent.
+        depth: how many spans lie around it.
         opens, closes: places of its two events in the order of all events.
         still_open: the rows that are open when the next span begins, outermost first.
     """
@@ -114,6 +117,7 @@ class _Nesting(NamedTuple):
     rows: Ints
     fits: Mask
     instant: Mask
+    depth: Ints
     opens: Ints
     closes: Ints
     still_open: Ints
@@ -130,6 +134,7 @@ class _ThreadSpans:
         self._open = np.empty(0, "i8")
         self._bodies: dict[tuple[int, ...], _Body] = {}
         self._end = self._template(EventType.SLICE_END)
+        self._deeper: dict[int, int] = {}  # tracks of spans too deep for the thread's
         self._lanes: list[tuple[int, int]] = []  # tracks of spans that do not nest: free from, uuid
 
     def chunk(self, begin: int, stop: int, *, is_last: bool) -> bytes:
@@ -145,18 +150,17 @@ class _ThreadSpans:
         closing = np.zeros(len(nesting.rows), "i8")
         described = []
         for at in self._special(nesting, known).tolist():
-            track = b""
-            if not nesting.fits[at] and not nesting.instant[at]:
-                uuid, description = self._lane(int(nesting.rows[at]))
-                described.append(description)
-                track = field(TrackEvent.TRACK_UUID, uuid)
-                closing[at] = len(templates)
-                templates.append(self._template(EventType.SLICE_END, track))
-            opening[at] = len(templates)
-            body = bodies[index[at - known]]
-            templates.append(self._opening(int(nesting.rows[at]), body, track))
+            uuid, description = self._track(nesting, at)
+            described.append(description)
+            track = field(TrackEvent.TRACK_UUID, uuid) if uuid else b""
+            closing[at] = len(templates)
+            templates.append(self._template(EventType.SLICE_END, track))
+            if at >= known:
+                opening[at] = len(templates)
+                body = bodies[index[at - known]]
+                templates.append(self._opening(int(nesting.rows[at]), body, track))
         self._open = nesting.still_open[:0] if is_last else nesting.still_open
-        closed = ~nesting.instant
+        closed = np.ones(len(nesting.rows), "?")
         closed[np.searchsorted(nesting.rows, self._open)] = False
         packets = self._fill(
             templates, nesting, known,
@@ -177,7 +181,7 @@ class _ThreadSpans:
         rows = nesting.rows
         order = np.argsort(np.append(nesting.opens[known:], nesting.closes[closed]))
         start_ns = self._spans.start_ns[rows]
-        end_ns = start_ns[closed] + self._spans.dur_ns[rows[closed]]
+        end_ns = (start_ns + np.where(nesting.instant, 0, self._spans.dur_ns[rows]))[closed]
         steps = np.append(self._spans.step[rows[known:]].astype("i8"), np.zeros(len(closed), "i8"))
         return fill(
             templates,
@@ -201,15 +205,16 @@ class _ThreadSpans:
         chain = [at] if fits[at] else []
         while (at := int(parent[at])) >= 0:
             chain.append(at)
-        return _Nesting(rows, fits, instant, opens, 2 * last + 1 - depth, rows[chain[::-1]])
+        return _Nesting(rows, fits, instant, depth, opens, 2 * last + 1 - depth, rows[chain[::-1]])
 
     def _special(self, nesting: _Nesting, known: int) -> Ints:
-        """Spans that begin with a packet of their own."""
-        special = ~nesting.fits
-        special[:known] = False
-        flows = self._shared.flows
-        if flows:
-            special[known:] |= [row in flows for row in nesting.rows[known:].tolist()]
+        """Spans that have packets of their own."""
+        odd_instant = nesting.instant & (self._spans.dur_ns[nesting.rows] != 0)
+        special = (~nesting.fits & ~nesting.instant) | odd_instant | (nesting.depth >= LEVELS)
+        begin = int(nesting.rows[known])
+        with_flows = self._shared.flow_rows
+        first, end = np.searchsorted(with_flows, [begin, begin + len(special) - known])
+        special[with_flows[first:end] - begin + known] = True
         return np.flatnonzero(special)
 
     def _bodies_of(self, rows: slice) -> tuple[list[_Body], Ints]:
@@ -260,11 +265,10 @@ class _ThreadSpans:
         """Return the template of a single span."""
         fields = track + body.fields + self._shared.flows.get(row, b"")
         spans = self._spans
-        if spans.kind[row] == Kind.INSTANT or spans.dur_ns[row] < 0:
-            if dur_ns := int(spans.dur_ns[row]):
-                argument = self._sequence.annotation("dur_ns", dur_ns)
-                fields += field(TrackEvent.DEBUG_ANNOTATIONS, argument)
-            return self._template(EventType.INSTANT, fields, body.step)
+        dur_ns = int(spans.dur_ns[row])
+        if dur_ns and (spans.kind[row] == Kind.INSTANT or dur_ns < 0):
+            argument = self._sequence.annotation("dur_ns", dur_ns)
+            fields += field(TrackEvent.DEBUG_ANNOTATIONS, argument)
         return self._template(EventType.SLICE_BEGIN, fields, body.step)
 
     def _template(self, kind: EventType, fields: bytes = b"", step: bytes = b"") -> Template:
@@ -273,6 +277,16 @@ class _ThreadSpans:
             field(TrackEvent.TYPE, kind) + fields,
             number=step, number_width=NUMBER_WIDTH if step else 0,
         )  # fmt: skip
+
+    def _track(self, nesting: _Nesting, at: int) -> tuple[int, bytes]:
+        """Find the track of a span; its number, 0 for that of the thread, and what describes it if it is new."""
+        if not nesting.fits[at] and not nesting.instant[at]:
+            return self._lane(int(nesting.rows[at]))
+        level = int(nesting.depth[at]) // LEVELS
+        if not level or level in self._deeper:
+            return self._deeper.get(level, 0), b""
+        self._deeper[level], description = self._shared.tracks.deeper(self._thread, level)
+        return self._deeper[level], description
 
     def _lane(self, row: int) -> tuple[int, bytes]:
         """Find a track that is free for a span; its number, and what describes it if it is new."""

@@ -17,6 +17,8 @@ from tinytrace.exporters.perfetto_wire import (
 from tinytrace.exporters.tracks import tracks
 from tinytrace.tracer.trace import Trace
 
+LEVELS = 512  # that a track can show: the importer closes other slices at the ends of deeper ones
+
 
 class FileTracks:
     """Numbers and descriptions of tracks.
@@ -63,6 +65,16 @@ class FileTracks:
     def overlapping(self, thread: int) -> tuple[int, bytes]:
         """Return the number and the description of a track for spans of a thread that do not nest."""
         return self.under(self.threads[thread], f"{self.thread_name(thread)} (overlapping)")
+
+    def deeper(self, thread: int, level: int) -> tuple[int, bytes]:
+        """Return the number and the description of a track for what lies deeper than a track can show.
+
+        Args:
+            thread: whose.
+            level: 1 for the first such track, 2 for what is too deep for that…
+        """
+        name = f"{self.thread_name(thread)} (from level {level * LEVELS} on)"
+        return self.under(self.threads[thread], name)
 
     def samples(self, thread: int) -> tuple[int, bytes]:
         """Return the number and the description of the flame chart of a thread."""

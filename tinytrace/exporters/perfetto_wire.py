@@ -240,7 +240,6 @@ class EventType(IntEnum):
 
     SLICE_BEGIN = 1
     SLICE_END = 2
-    INSTANT = 3
     COUNTER = 4
 
 
@@ -275,7 +274,8 @@ def field(number: int, value: float | str | bytes) -> bytes:
         return varint(number << 3) + varint(value)
     if isinstance(value, float):
         return varint(number << 3 | 1) + struct.pack("<d", value)
-    content = value.encode() if isinstance(value, str) else value
+    # Perfetto cuts texts off where there is a NUL: its picture stands for it.
+    content = value.replace("\0", "\u2400").encode() if isinstance(value, str) else value
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
