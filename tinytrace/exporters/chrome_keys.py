@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
+from tinytrace.analysis.counting import count_trace
 from tinytrace.exporters.chrome_text import CATEGORIES, shown
 from tinytrace.exporters.span_keys import MAX_CACHED, Figures, distinct_rows
 from tinytrace.exporters.tracks import Tracks
@@ -43,8 +44,8 @@ class Keys:
     def __init__(self, trace: Trace, tracks: Tracks) -> None:
         self._trace = trace
         self._tracks = tracks
-        self._figures = Figures.of(trace)
-        self._columns = [getattr(trace.spans, name) for name in KEY_DTYPES] + [self._figures.state]
+        self._counts = count_trace(trace)
+        self._columns = [getattr(trace.spans, name) for name in KEY_DTYPES]
         self._numbers: dict[tuple[int, ...], int] = {}
         self._lines: dict[int, Line] = {}
 
@@ -55,7 +56,8 @@ class Keys:
             The piece of the table of keys that is new (None: nothing is), the numbers of the keys that occur,
             and per span its index in them.
         """
-        columns = [column[rows] for column in self._columns]
+        figures = Figures.of(self._counts, rows)
+        columns = [*(column[rows] for column in self._columns), figures.state]
         first_rows, index = distinct_rows(columns)
         found = [tuple(int(c[row]) for c in columns) for row in first_rows.tolist()]
         first_new = len(self._numbers)
@@ -65,7 +67,7 @@ class Keys:
             self._lines.clear()
         for row, k in zip(first_rows.tolist(), numbers, strict=True):
             if k not in self._lines:
-                self._lines[k] = self._line(k, rows.start + row)
+                self._lines[k] = self._line(k, rows.start + row, figures)
         part = {
             "name": "keys",
             "first": first_new,
@@ -77,11 +79,11 @@ class Keys:
         """Return the text of a key that `of_rows` has just found."""
         return self._lines[k]
 
-    def _line(self, k: int, row: int) -> Line:
+    def _line(self, k: int, row: int, figures: Figures) -> Line:
         """Render the text of a key, of which this span is one."""
         trace, spans = self._trace, self._trace.spans
         kind, thread = int(spans.kind[row]), int(spans.thread[row])
-        given, own = self._figures.span_arguments(row)
+        given, own = figures.span_arguments(row)
         tail = {
             "cat": CATEGORIES[Kind(kind)],
             "name": shown(trace.strings[spans.name_id[row]]),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis import chrome_lines
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
+from tinytrace.analysis.counting import count_trace
 from tinytrace.exporters.chrome_text import CATEGORIES
 from tinytrace.exporters.perfetto_sequence import Numbering, Sequence
 from tinytrace.exporters.perfetto_tracks import LEVELS, FileTracks
@@ -70,9 +71,8 @@ class _Shared:
         self.trace = trace
         self.numbering = numbering
         self.tracks = tracks
-        self.figures = Figures.of(trace)
+        self.counts = count_trace(trace)
         self.key_columns = [getattr(trace.spans, name) for name in KEY_DTYPES]
-        self.key_columns.append(self.figures.state)
         self.flows = _flow_fields(trace, numbering)
         self.flow_rows = np.array(sorted(self.flows), "i8")
 
@@ -219,22 +219,23 @@ class _ThreadSpans:
 
     def _bodies_of(self, rows: slice) -> tuple[list[_Body], Ints]:
         """Find what these spans begin with: the different ones, and per span its index in them."""
-        has_step = self._spans.step[rows] >= 0
-        columns = [*(column[rows] for column in self._shared.key_columns), has_step.astype("i4")]
+        figures = Figures.of(self._shared.counts, rows)
+        has_step = (self._spans.step[rows] >= 0).astype("i4")
+        columns = [*(column[rows] for column in self._shared.key_columns), figures.state, has_step]
         first_rows, index = distinct_rows(columns)
         bodies = []
         for row in first_rows.tolist():
             key = tuple(int(column[row]) for column in columns)
             body = self._bodies.get(key)
             if body is None:
-                body = self._bodies[key] = self._body(rows.start + row)
+                body = self._bodies[key] = self._body(rows.start + row, figures)
             bodies.append(body)
         return bodies, index.astype("i8")
 
-    def _body(self, row: int) -> _Body:
+    def _body(self, row: int, figures: Figures) -> _Body:
         """Render the key of a span."""
         trace, sequence, spans = self._shared.trace, self._sequence, self._spans
-        given, own = self._shared.figures.span_arguments(row)
+        given, own = figures.span_arguments(row)
         uncounted = [name for name, value in own.items() if value is None]
         arguments = [sequence.annotation(name, value) for name, value in given.items()]
         for name, value in own.items():

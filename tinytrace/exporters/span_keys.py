@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts, count_trace
+from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts
 from tinytrace.exporters.chrome_text import callsite, shown_arguments, shown_value
 from tinytrace.tracer.groups import numbered
 from tinytrace.tracer.records import Flag, Kind
@@ -20,11 +20,12 @@ RESERVED = frozenset({"k", "step", "parent", "dur_ns"})
 
 @dataclass(frozen=True)
 class Figures:
-    """FLOPs and bytes that each span adds to the sum over the file.
+    """FLOPs and bytes that each of some spans adds to the sum over the file.
 
     Attributes:
         trace: whose spans.
         counts: of its signatures.
+        first: row of the first of these spans.
         flops, bytes: int64 per span; −1: none, which is written as null: not known, or other spans have
             them (ops inside this one; an op around it whose figures its author gave).
         state: per span, bits: an op without ops inside; no FLOPs; no bytes.
@@ -32,22 +33,21 @@ class Figures:
 
     trace: Trace
     counts: TraceCounts
+    first: int
     flops: NDArray[np.int64]
     bytes: NDArray[np.int64]
     state: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, trace: Trace) -> Figures:
-        """Count a trace."""
-        counts = count_trace(trace)
+    def of(cls, counts: TraceCounts, rows: slice) -> Figures:
+        """Return those of a stretch of spans."""
         flops, moved = (
-            np.where(counts.elsewhere(figure), UNCOUNTED, counts.per_span(figure))
+            np.where(counts.elsewhere(figure, rows), UNCOUNTED, counts.per_span(figure, rows))
             for figure in FIGURES
         )
-        state = (
-            counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
-        )
-        return cls(trace, counts, flops, moved, state)
+        leaf = counts.leaf[rows]
+        state = leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
+        return cls(counts.trace, counts, rows.start, flops, moved, state)
 
     def span_arguments(self, row: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what a span says but its step: the program's own arguments, and ours, which hide none.
@@ -74,7 +74,7 @@ class Figures:
 
     def _op_arguments(self, row: int) -> dict[str, Any]:
         """Return what an op says: figures, shapes and dtypes, inputs first."""
-        flops, moved = int(self.flops[row]), int(self.bytes[row])
+        flops, moved = int(self.flops[row - self.first]), int(self.bytes[row - self.first])
         arguments: dict[str, Any] = {
             "flops": flops if flops >= 0 else None,
             "bytes": moved if moved >= 0 else None,
