@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tinytrace as tt
 from tests.builders import START_NS, TraceBuilder, big_trace, random_trace, signature_of, trace_of
 from tests.exporters.test_perfetto import SLICES, arguments_of, engine_of
-from tests.perfetto_engine import TraceProcessor, assert_clean
+from tests.perfetto_engine import TraceProcessor, assert_clean, check_trace_file
 from tinytrace.analysis.reader import load
 from tinytrace.errors import TraceFormatError
 from tinytrace.exporters import export, perfetto, perfetto_wire
@@ -208,3 +212,42 @@ def test_times_before_the_clock_began_are_moved_to_its_beginning() -> None:
     assert numbering.epoch_ns == 0
     assert numbering.times(np.array([-50, 50])).tolist() == [[0], [50]]
     assert Sequence(numbering).take()
+
+
+PROGRAM = """
+import numpy as np, threading
+def work():
+    for _ in range(20):
+        np.ones((200, 200)) @ np.ones((200, 200))
+thread = threading.Thread(target=work, name="helper")
+thread.start()
+work()
+thread.join()
+"""
+
+
+def test_a_program_is_recorded_into_one(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "tinytrace", "-o", "run.pftrace", "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "run.pftrace - open https://ui.perfetto.dev and drop run.pftrace on it" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["program.py", "run.pftrace"]
+    engine = check_trace_file(tmp_path / "run.pftrace")
+    rows = engine.query(SLICES)
+    assert {r["process"] for r in rows} == {"program.py"}
+    products = Counter(r["thread"] for r in rows if r["name"] == "matmul")
+    assert products == {"MainThread": 20, "helper": 20}
+    (one, *_) = arguments_of(engine, "matmul")
+    assert one["flops"] == 2 * 200**3
+    assert one["callsite"] == "program.py:5 work"
+    assert engine.query("select count() as n from perf_sample") != [{"n": 0}]
+
+
+def test_a_block_is_recorded_into_one(tmp_path: Path) -> None:
+    with tt.trace(tmp_path / "block.pftrace", sampler="none") as recording, tt.span("work"):
+        np.ones(3) + 1
+    engine = check_trace_file(tmp_path / "block.pftrace")
+    (span,) = (r for r in engine.query(SLICES) if r["name"] == "work")
+    assert recording.result is not None
+    assert span["dur"] == recording.result.spans.dur_ns.max()
