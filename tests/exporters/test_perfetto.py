@@ -145,16 +145,31 @@ def test_parents_are_as_recorded_whatever_the_ties(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def overlapping() -> Trace:
+    """A span that reaches a nanosecond beyond the one that it begins in, many spans later."""
+    builder = TraceBuilder()
+    thread = builder.thread(builder.process(10), 10)
+    builder.span(thread, START_NS, 1000, "whole")
+    for number in range(20):
+        builder.span(thread, START_NS + 10 * number, 5, "short")
+    builder.span(thread, START_NS + 900, 101, "too long")
+    builder.span(thread, START_NS + 950, 50, "fits")
+    return builder.build()
+
+
+REPEATED = trace_of(" ".join("step:10(a:3(b:1 c:1) d~:90 e:2) f" for _ in range(9)), other="g(h)")
+
+
+@pytest.mark.parametrize("trace", [REPEATED, overlapping()], ids=["repeated", "overlapping"])
 def test_nesting_goes_on_from_one_piece_to_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trace = trace_of(" ".join("step:10(a:3(b:1 c:1) d~:90 e:2) f" for _ in range(9)), other="g(h)")
     whole = engine_of(trace, tmp_path).query(SLICES)
-    content = (tmp_path / "trace.pftrace").read_bytes()
+    size = (tmp_path / "trace.pftrace").stat().st_size
     for rows in (1, 2, 7):
         monkeypatch.setattr("tinytrace.exporters.perfetto_spans.SPANS_PER_CHUNK", rows)
         assert engine_of(trace, tmp_path).query(SLICES) == whole
-    assert (tmp_path / "trace.pftrace").stat().st_size == len(content)
+    assert (tmp_path / "trace.pftrace").stat().st_size == size
 
 
 def test_a_sequence_that_forgets_what_it_interned_begins_anew(
@@ -163,23 +178,25 @@ def test_a_sequence_that_forgets_what_it_interned_begins_anew(
     builder = TraceBuilder()
     thread = builder.thread(builder.process(10), 10)
     for number in range(100):
-        frame = builder.frame(f"f{number}", "/f.py", number)
-        builder.span(
-            thread, START_NS + 10 * number, 9, f"op {number}", callsite=frame, args={"n": number}
-        )
-        builder.sample(thread, START_NS + 10 * number + 9, 9, [frame])
+        kind = number % 30
+        frame = builder.frame(f"f{kind}", "/f.py", kind)
+        t_ns = START_NS + 10 * number
+        builder.span(thread, t_ns, 9, f"op {kind}", callsite=frame, args={"n": kind})
+        builder.sample(thread, t_ns + 9, 9, [frame])
     trace = builder.build()
-    expected = [engine_of(trace, tmp_path).query(sql) for sql in (SLICES, STACKS)]
+    queries = (SLICES, STACKS, "select ts, value from counter order by ts")
+    engine = engine_of(trace, tmp_path)
+    expected = [engine.query(sql) for sql in queries]
     monkeypatch.setattr("tinytrace.exporters.perfetto_spans.SPANS_PER_CHUNK", 10)
     monkeypatch.setattr("tinytrace.exporters.perfetto_samples.SAMPLES_PER_PIECE", 10)
     monkeypatch.setattr("tinytrace.exporters.perfetto_sequence.MAX_INTERNED", 20)
     engine = engine_of(trace, tmp_path)
-    found = [engine.query(sql) for sql in (SLICES, STACKS)]
-    for rows in (*expected, *found):
-        for row in rows:
-            row.pop("arg_set_id", None)
+    found = [engine.query(sql) for sql in queries]
+    for row in expected[0] + found[0]:
+        del row["arg_set_id"]  # numbered by the importer
     assert found == expected
-    assert arguments_of(engine, "op 77")[0]["n"] == 77
+    assert found[2][-1]["value"] == 900.0  # ns in samples
+    assert [one["n"] for one in arguments_of(engine, "op 17")] == [17, 17, 17]
 
 
 def test_spans_that_do_not_nest_are_on_tracks_of_their_own(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -212,6 +213,17 @@ def test_times_before_the_clock_began_are_moved_to_its_beginning() -> None:
     assert numbering.epoch_ns == 0
     assert numbering.times(np.array([-50, 50])).tolist() == [[0], [50]]
     assert Sequence(numbering).take()
+
+
+def test_the_query_of_the_manual_gives_what_it_says(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    (query,) = re.findall("```sql\n(.*?)```", manual, re.DOTALL)
+    trace = trace_of("matmul[2x3,3x4->2x4]:2 matmul[2x3,3x4->2x4]:4 frobnicate[8->8]:1")
+    rows = engine_of(trace, tmp_path).query(query)
+    assert [tuple(row.values()) for row in rows] == [
+        ("matmul", 2, 96 / 6000),
+        ("frobnicate", 1, None),  # not counted is not 0
+    ]
 
 
 PROGRAM = """
