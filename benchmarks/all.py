@@ -28,6 +28,7 @@ SCRIPTS = {
     "training_slowdown": "What a training run costs",
     "phase_shares": "Whether samples say the truth",
     "json_speed": "Writing and reading a trace",
+    "export_speed": "Exporting a trace",
     "report_speed": "Making a report",
     "memory": "Memory and disk",
     "start_stop": "Import, start and stop",

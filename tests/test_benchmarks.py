@@ -23,6 +23,7 @@ GOALS = {
     "training_slowdown": ["less start-up", "less start-up, one BLAS thread, heap kept"],
     "phase_shares": ["compiled core", "pure-Python recorder"],
     "json_speed": ["written", "read", "with all arguments", "gzipped"] * 2,
+    "export_speed": ["exported to .json", "exported to .pftrace"],
     "report_speed": ["report", "peak", "report", "peak"],
     "memory": ["all defaults", "flat", "--disk-limit 200MB", "flat", "disk taken"],
     "start_stop": ["import tinytrace", "compiled core", "pure-Python recorder"],

@@ -38,7 +38,7 @@ class trace:
     holds the latest recording. What was not stopped is when the program ends.
 
     Args:
-        output: the file to write (``.json``, ``.json.gz``); None: only ``.result`` is kept.
+        output: the file to write (``.json``, ``.json.gz``, ``.pftrace``); None: only ``.result`` is kept.
         options: as on the command line: ``rate_hz``, ``sampler``, ``ops``… (`Options`).
 
     Attributes:

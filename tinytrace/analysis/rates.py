@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import UNCOUNTED, Figure, count_trace
+from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts, count_trace
 from tinytrace.tracer.groups import distinct
 from tinytrace.tracer.trace import Trace
 
 MAX_POINTS = 2_000  # finer than a screen is wide
 MIN_BIN_NS = 1_000_000
+RATES = (("gflops", "GFLOP/s"), ("gbps", "GB/s"))  # of `FIGURES`: flops, bytes
+ROWS = 1 << 16  # spans that are looked at together
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -61,17 +64,20 @@ def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
         raise ValueError(f"bin_ns must be positive, not {bin_ns}")
     if not len(trace.spans) and not len(trace.aggregates):
         return []
-    process, start_ns, end_ns, flops, bytes_moved = _work(trace)
-    there = _present(trace)
-    found = []
-    for number in distinct(process).tolist():
-        mine = process == number
-        for name, unit, work in (("gflops", "GFLOP/s", flops), ("gbps", "GB/s", bytes_moved)):
-            rows = mine & (work > 0)
-            if rows.any() and (number, name, unit) not in there:
-                t_ns, value = _binned(start_ns[rows], end_ns[rows], work[rows], bin_ns)
-                found.append(RateCounter(number, name, unit, t_ns, value))
-    return found
+    counts, there = count_trace(trace), _present(trace)
+    extents: dict[tuple[int, int], tuple[int, int]] = {}
+    for key, start_ns, end_ns, _ in _work(trace, counts):
+        first_ns, last_ns = extents.get(key, (int(start_ns[0]), int(end_ns[0])))
+        extents[key] = min(first_ns, int(start_ns.min())), max(last_ns, int(end_ns.max()))
+    bins = {key: _Bins(*extents[key], bin_ns) for key in sorted(extents)}
+    for key, start_ns, end_ns, work in _work(trace, counts):
+        bins[key].add(start_ns, end_ns, work)
+    return [
+        RateCounter(process, name, unit, *one.result())
+        for (process, which), one in bins.items()
+        for name, unit in [RATES[which]]
+        if (process, name, unit) not in there
+    ]
 
 
 def _present(trace: Trace) -> set[tuple[int, str, str]]:
@@ -82,46 +88,79 @@ def _present(trace: Trace) -> set[tuple[int, str, str]]:
     }
 
 
-def _work(trace: Trace) -> tuple[Ints, Ints, Ints, Floats, Floats]:
-    """Process, start, end, FLOPs and bytes of each piece of work; negative: uncounted."""
+def _work(
+    trace: Trace, counts: TraceCounts
+) -> Iterator[tuple[tuple[int, int], Ints, Ints, Floats]]:
+    """Yield pieces of work, a stretch of rows at a time: memory does not grow with the trace.
+
+    Process and index in `FIGURES`; start, end and work of each op that has any.
+    """
     spans, folded = trace.spans, trace.aggregates
-    counts = count_trace(trace)
-    figures: list[Floats] = []
-    names: tuple[Figure, Figure] = ("flops", "bytes")
-    for name in names:
-        of_folded = [UNCOUNTED if work is None else work for work in counts.per_aggregate(name)]
-        each = counts.per_span(name).astype("f8")
-        figures.append(np.concatenate([each, np.array(of_folded, "f8")]))
-    start_ns = np.concatenate([spans.start_ns, folded.start_ns])
-    end_ns = np.concatenate([spans.start_ns + spans.dur_ns, folded.end_ns])
-    process = trace.threads.process[np.concatenate([spans.thread, folded.thread])].astype("i8")
-    return process, start_ns, end_ns, figures[0], figures[1]
+    process = trace.threads.process
+    for first in range(0, len(spans), ROWS):
+        rows = slice(first, first + ROWS)
+        figures = [counts.per_span(name, rows).astype("f8") for name in FIGURES]
+        start_ns = spans.start_ns[rows]
+        end_ns = start_ns + spans.dur_ns[rows]
+        yield from _of_processes(process[spans.thread[rows]], start_ns, end_ns, figures)
+    figures = [
+        np.array([UNCOUNTED if work is None else work for work in counts.per_aggregate(name)], "f8")
+        for name in FIGURES
+    ]
+    yield from _of_processes(process[folded.thread], folded.start_ns, folded.end_ns, figures)
 
 
-def _binned(start_ns: Ints, end_ns: Ints, work: Floats, bin_ns: int | None) -> tuple[Ints, Floats]:
-    """Spread work evenly from start to end; returns times of the bins and work per ns in each."""
-    first_ns, last_ns = int(start_ns.min()), int(end_ns.max())
-    if bin_ns is None:
-        bin_ns = max(MIN_BIN_NS, -(-(last_ns - first_ns) // (MAX_POINTS - 2)))
-    n_bins = (last_ns - first_ns) // bin_ns + 1
-    first = (start_ns - first_ns) // bin_ns
-    last = (end_ns - first_ns) // bin_ns
-    dur_ns = end_ns - start_ns
-    whole = first == last
-    total = _at(first[whole], n_bins, work[whole])
-    first, last, work = first[~whole], last[~whole], work[~whole]
-    density = work / dur_ns[~whole]
-    head = (first + 1) * bin_ns - (start_ns[~whole] - first_ns)
-    tail = (end_ns[~whole] - first_ns) - last * bin_ns
-    total += _at(first, n_bins, density * head)
-    total += _at(last, n_bins, density * tail)
-    # Bins that a piece of work fills wholly: it begins to count after its first and stops at its
-    # last.
-    filling = np.cumsum(_at(first + 1, n_bins) - _at(last, n_bins))
-    rate = np.cumsum(_at(first + 1, n_bins, density) - _at(last, n_bins, density))
-    total += np.where(filling > 0, np.maximum(rate, 0) * bin_ns, 0)  # no rounding where nothing ran
-    t_ns = first_ns + bin_ns * np.arange(n_bins + 1, dtype="i8")
-    return t_ns, np.append(total / bin_ns, 0.0)
+def _of_processes(
+    process: Ints, start_ns: Ints, end_ns: Ints, figures: list[Floats]
+) -> Iterator[tuple[tuple[int, int], Ints, Ints, Floats]]:
+    for number in distinct(process).tolist():
+        mine = process == number
+        for which, work in enumerate(figures):
+            rows = np.flatnonzero(mine & (work > 0))
+            if len(rows):
+                yield (number, which), start_ns[rows], end_ns[rows], work[rows]
+
+
+class _Bins:
+    """Work spread evenly from start to end of each op, added up in bins.
+
+    Args:
+        first_ns: start of the first op.
+        last_ns: end of the last one.
+        bin_ns: length of a bin; None: see `rate_counters`.
+    """
+
+    def __init__(self, first_ns: int, last_ns: int, bin_ns: int | None) -> None:
+        if bin_ns is None:
+            bin_ns = max(MIN_BIN_NS, -(-(last_ns - first_ns) // (MAX_POINTS - 2)))
+        self._first_ns, self._bin_ns = first_ns, bin_ns
+        self._n = (last_ns - first_ns) // bin_ns + 1
+        self._partial, self._filling, self._density = np.zeros((3, self._n))
+
+    def add(self, start_ns: Ints, end_ns: Ints, work: Floats) -> None:
+        """Take ops."""
+        first = (start_ns - self._first_ns) // self._bin_ns
+        last = (end_ns - self._first_ns) // self._bin_ns
+        dur_ns = end_ns - start_ns
+        whole = first == last
+        self._partial += _at(first[whole], self._n, work[whole])
+        first, last, work = first[~whole], last[~whole], work[~whole]
+        density = work / dur_ns[~whole]
+        head = (first + 1) * self._bin_ns - (start_ns[~whole] - self._first_ns)
+        tail = (end_ns[~whole] - self._first_ns) - last * self._bin_ns
+        self._partial += _at(first, self._n, density * head)
+        self._partial += _at(last, self._n, density * tail)
+        # Bins that an op fills wholly: it begins to count after its first and stops at its last.
+        self._filling += _at(first + 1, self._n) - _at(last, self._n)
+        self._density += _at(first + 1, self._n, density) - _at(last, self._n, density)
+
+    def result(self) -> tuple[Ints, Floats]:
+        """Return the times of the bins and the work per ns in each."""
+        rate = np.maximum(np.cumsum(self._density), 0) * self._bin_ns
+        filled = np.cumsum(self._filling) > 0  # no rounding where nothing ran
+        total = self._partial + np.where(filled, rate, 0)
+        t_ns = self._first_ns + self._bin_ns * np.arange(self._n + 1, dtype="i8")
+        return t_ns, np.append(total / self._bin_ns, 0.0)
 
 
 def _at(bins: Ints, n_bins: int, weights: Floats | None = None) -> Floats:

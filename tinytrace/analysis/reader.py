@@ -74,6 +74,11 @@ def _load(file: BinaryIO, where: str) -> Trace:
     head = start.removeprefix(BYTE_ORDER_MARK).lstrip(b" \t\r\n")
     if not head:
         raise TraceFormatError(f"{where}: is empty")
+    if start[:1] == b"\n" and head[:1] not in (b"[", b"{"):  # how each packet of it begins
+        raise TraceFormatError(
+            f"{where}: not a trace for tinytrace; perhaps a Perfetto protobuf, which only viewers read: "
+            "export the .json of the same run"
+        )
     if head[:1] not in (b"[", b"{"):
         raise TraceFormatError(
             f"{where}: not a trace: expected Chrome trace JSON (.json, .json.gz)"

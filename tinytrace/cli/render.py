@@ -18,7 +18,7 @@ from tinytrace.tracer.trace import Trace
 
 TOP = 10
 VIEWER = "https://ui.perfetto.dev"
-VIEWABLE = (".json", ".json.gz", ".pftrace")  # suffixes of what the viewer opens
+VIEWABLE = (".json", ".json.gz", ".pftrace", ".perfetto-trace")  # suffixes of what the viewer opens
 
 
 def print_summary(trace: Trace, output_path: Path | str | None, file: TextIO) -> None:

@@ -10,20 +10,19 @@ read back.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 
 from tinytrace.analysis.chrome_lines import microseconds
-from tinytrace.exporters.chrome_text import callsite, event, shown
+from tinytrace.exporters.chrome_text import UNKNOWN, event, shown
+from tinytrace.exporters.flame_chart import changes, name_of, place_of
 from tinytrace.exporters.tracks import Tracks
 from tinytrace.tracer.trace import Samples, Trace
 
 SAMPLES_PER_EVENT = 1000
 SLICES_PER_PIECE = 10_000
-UNKNOWN = "?"
 
 
 def sample_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:
@@ -93,91 +92,6 @@ def _node(trace: Trace, stack_id: int) -> dict[str, Any]:
     return node
 
 
-class _Step(NamedTuple):
-    """A frame of a stack: its function, its line, its row."""
-
-    function: tuple[int, int]
-    line: int
-    frame_id: int
-
-
-@dataclass(slots=True)
-class _Slice:
-    function: tuple[int, int]
-    start_ns: int
-    frame_id: int
-    first_line: int
-    last_line: int
-
-
-@dataclass
-class _Chart:
-    """Turns snapshots in order of time into slices; outer ones are written before inner ones."""
-
-    trace: Trace
-    tail: bytes
-    open: list[_Slice] = field(default_factory=list)
-    end_ns: int = 0
-    written: list[bytes] = field(default_factory=list)
-    paths: dict[int, list[_Step]] = field(default_factory=dict)
-    texts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
-
-    def add(self, start_ns: int, end_ns: int, stack_id: int) -> None:
-        """Take the next snapshot: this stack, from start to end."""
-        path = self._path(stack_id)
-        same = 0
-        if start_ns == self.end_ns:
-            for old, step in zip(self.open, path):  # noqa: B905 - as far as both go
-                if old.function != step.function:
-                    break
-                old.first_line = min(old.first_line, step.line)
-                old.last_line = max(old.last_line, step.line)
-                same += 1
-        self.close(same)
-        self.open += [
-            _Slice(function, start_ns, frame_id, line, line)
-            for function, line, frame_id in path[same:]
-        ]
-        self.end_ns = end_ns
-
-    def close(self, keep: int) -> None:
-        """End all slices but the outermost ``keep``."""
-        self.written += [self._text(one) for one in self.open[keep:]]
-        del self.open[keep:]
-
-    def _path(self, stack_id: int) -> list[_Step]:
-        """Frames of a stack, outermost first."""
-        path = self.paths.get(stack_id)
-        if path is None:
-            if len(self.paths) > SLICES_PER_PIECE:
-                self.paths.clear()
-            path, at, frames = [], stack_id, self.trace.frames
-            while at >= 0:
-                row = int(self.trace.stacks.frame_id[at])
-                function = int(frames.name_id[row]), int(frames.file_id[row])
-                path.append(_Step(function, int(frames.line[row]), row))
-                at = int(self.trace.stacks.parent[at])
-            path.reverse()
-            self.paths[stack_id] = path
-        return path
-
-    def _text(self, one: _Slice) -> bytes:
-        if one.frame_id not in self.texts:
-            name_id, _ = one.function
-            name = shown(self.trace.strings[name_id]) if name_id >= 0 else UNKNOWN
-            place = callsite(self.trace.strings, self.trace.frames, one.frame_id, named=False)
-            self.texts[one.frame_id] = orjson.dumps(name), place
-        name_text, place = self.texts[one.frame_id]
-        if one.last_line > one.first_line:
-            place = f"{place.rpartition(':')[0]}:{one.first_line}-{one.last_line}"
-        times = (
-            f'"ts":{microseconds(one.start_ns)},"dur":{microseconds(self.end_ns - one.start_ns)}'
-        )
-        return b'{"ph":"X","cat":"samples",%b,"name":%b,"args":{"at":%b},%b' % (
-            times.encode(), name_text, orjson.dumps(place), self.tail,
-        )  # fmt: skip
-
-
 def _chart(
     trace: Trace, samples: Samples, ids: Tracks, thread: int, epoch_ns: int
 ) -> Iterator[bytes]:
@@ -186,32 +100,19 @@ def _chart(
     yield event(ph="M", name="thread_name", pid=pid, tid=tid, args={"name": name})
     order = {"sort_index": 2 * thread + 1}
     yield event(ph="M", name="thread_sort_index", pid=pid, tid=tid, args=order)
-    chart = _Chart(trace, f'"pid":{pid},"tid":{tid}}},\n'.encode())
-    for start_ns, end_ns, stack_id in _runs(samples, epoch_ns):
-        chart.add(start_ns, end_ns, stack_id)
-        if len(chart.written) >= SLICES_PER_PIECE:
-            yield b"".join(chart.written)
-            chart.written.clear()
-    chart.close(0)
-    yield b"".join(chart.written)
-
-
-def _runs(samples: Samples, epoch_ns: int) -> Iterator[tuple[int, int, int]]:
-    """Stretches of time in one stack: start, end, stack; snapshots without extent are left out.
-
-    Where a sample's weight reaches back over the sample before it, it begins where that one ended.
-    """
-    end_ns = samples.t_ns - epoch_ns
-    before_ns = np.concatenate([np.zeros(1, "i8"), end_ns[:-1]])
-    start_ns = np.maximum(end_ns - samples.weight_ns, before_ns)
-    rows = np.flatnonzero(end_ns > start_ns)
-    start_ns, end_ns, stack_id = start_ns[rows], end_ns[rows], samples.stack_id[rows]
-    if not len(rows):
-        return
-    new = np.ones(len(rows), "?")
-    new[1:] = (stack_id[1:] != stack_id[:-1]) | (start_ns[1:] != end_ns[:-1])
-    first = np.flatnonzero(new)
-    last = np.append(first[1:], len(rows)) - 1
-    yield from zip(
-        start_ns[first].tolist(), end_ns[last].tolist(), stack_id[first].tolist(), strict=True
-    )
+    tail = f'"pid":{pid},"tid":{tid}}},\n'.encode()
+    names: dict[tuple[int, int], bytes] = {}
+    written: list[bytes] = []
+    for change in changes(trace, samples, epoch_ns):
+        for one in change.closed:
+            if one.function not in names:
+                names[one.function] = orjson.dumps(name_of(trace, one))
+            times = f'"ts":{microseconds(one.start_ns)},"dur":{microseconds(change.t_ns - one.start_ns)}'
+            written.append(
+                b'{"ph":"X","cat":"samples",%b,"name":%b,"args":{"at":%b},%b'
+                % (times.encode(), names[one.function], orjson.dumps(place_of(trace, one)), tail)
+            )
+        if len(written) >= SLICES_PER_PIECE:
+            yield b"".join(written)
+            written.clear()
+    yield b"".join(written)

@@ -29,8 +29,12 @@ ENTRY_POINT_GROUP = "tinytrace.exporters"
 BUILT_IN = {
     "chrome": "tinytrace.exporters.chrome:ChromeExporter",
     "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
+    "perfetto": "tinytrace.exporters.perfetto:PerfettoExporter",
+    "perfetto-trace": "tinytrace.exporters.perfetto:PerfettoTraceExporter",
 }
-BUILT_IN_SUFFIXES = (".json", ".json.gz")  # for `check_suffix`; a test holds them together
+BUILT_IN_SUFFIXES = (  # for `check_suffix`; a test holds them together
+    ".json", ".json.gz", ".pftrace", ".perfetto-trace",
+)  # fmt: skip
 
 
 class Exporter(Protocol):
