@@ -17,13 +17,12 @@ import numpy as np
 import orjson
 
 from tinytrace.analysis.chrome_lines import microseconds
-from tinytrace.exporters.chrome_text import callsite, event, shown
+from tinytrace.exporters.chrome_text import UNKNOWN, callsite, event, shown
 from tinytrace.exporters.tracks import Tracks
 from tinytrace.tracer.trace import Samples, Trace
 
 SAMPLES_PER_EVENT = 1000
 SLICES_PER_PIECE = 10_000
-UNKNOWN = "?"
 
 
 def sample_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:

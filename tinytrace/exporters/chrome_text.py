@@ -18,6 +18,7 @@ from tinytrace.tracer.trace import Frames
 
 CATEGORIES = {kind: kind.name.lower() for kind in Kind}
 _SURROGATES = re.compile("[\ud800-\udfff]")
+UNKNOWN = "?"  # a function without a name
 _LARGEST_INT = 2**63 - 1  # larger ones are mangled by the importer
 _DEEPEST = 20
 _UNIT_WORDS = {"%": "percent", "GFLOP/s": "gflops", "GB/s": "gbps"}

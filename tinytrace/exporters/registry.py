@@ -29,8 +29,13 @@ ENTRY_POINT_GROUP = "tinytrace.exporters"
 BUILT_IN = {
     "chrome": "tinytrace.exporters.chrome:ChromeExporter",
     "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
+    "speedscope": "tinytrace.exporters.speedscope:SpeedscopeExporter",
+    "collapsed": "tinytrace.exporters.collapsed:CollapsedExporter",
+    "folded": "tinytrace.exporters.collapsed:FoldedExporter",
 }
-BUILT_IN_SUFFIXES = (".json", ".json.gz")  # for `check_suffix`; a test holds them together
+BUILT_IN_SUFFIXES = (  # for `check_suffix`; a test holds them together
+    ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded",
+)  # fmt: skip
 
 
 class Exporter(Protocol):
