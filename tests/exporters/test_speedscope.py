@@ -10,52 +10,17 @@ import pytest
 from hypothesis import given
 
 from tests.browser import chromium
-from tests.builders import START_NS, TraceBuilder, big_trace, trace_of, traces
+from tests.builders import big_trace, trace_of, traces
+from tests.exporters.written import MS, content, pieces, two_threads
 from tests.speedscope_app import functions, open_in_speedscope, profiles
 from tinytrace.exporters.speedscope import SpeedscopeExporter
 from tinytrace.exporters.stacks import samples_by_thread
-from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
-
-MS = 1_000_000
 
 
 def written(trace: Trace) -> Any:
     """The file as JSON. Integers that a double cannot hold would be lost in the app."""
-    return json.loads(content(trace))
-
-
-def content(trace: Trace) -> bytes:
-    """The file."""
-    pieces = Pieces()
-    SpeedscopeExporter().write(trace, pieces)  # type: ignore[arg-type]
-    return b"".join(pieces)
-
-
-class Pieces(list[bytes]):
-    """A file that remembers what was written to it, piece by piece."""
-
-    def write(self, piece: bytes) -> None:
-        """Take the next piece."""
-        self.append(piece)
-
-
-def two_threads() -> Trace:
-    """`main` for 5 ms with a gap of 2 ms; a worker without a stack; a step with an op."""
-    builder = TraceBuilder()
-    process = builder.process(10)
-    main, worker = builder.thread(process, 10, "main"), builder.thread(process, 11, "worker")
-    module = builder.frame("<module>", "/home/me/train.py", 90)
-    forward = builder.frame("forward", "/home/me/train.py", 42)
-    hostile = builder.frame("<script>alert(1)</script>", "/home/me/train.py", 43)
-    for t_ms, weight_ms, stack in ((1, 1, [module, forward]), (3, 2, [module, hostile])):
-        builder.sample(main, START_NS + t_ms * MS, weight_ms * MS, stack)
-    builder.sample(main, START_NS + 7 * MS, 2 * MS, [module])
-    builder.sample(worker, START_NS + 4 * MS, 4 * MS, [])
-    step = builder.span(main, START_NS, 9 * MS, "step", kind=Kind.STEP)
-    builder.span(main, START_NS + MS, MS, "matmul", parent=step, callsite=forward)
-    builder.span(main, START_NS + 2 * MS, 0, "here", kind=Kind.INSTANT, parent=step)
-    return builder.build()
+    return json.loads(content(SpeedscopeExporter(), trace))
 
 
 def test_samples_have_their_stacks_weights_and_gaps() -> None:
@@ -132,15 +97,13 @@ def test_every_span_that_nests_is_there() -> None:
 
 
 def test_a_long_trace_is_written_in_pieces() -> None:
-    pieces = Pieces()
-    SpeedscopeExporter().write(big_trace(100_000), pieces)  # type: ignore[arg-type]
-    assert max(map(len, pieces)) < 1_000_000
+    assert max(map(len, pieces(SpeedscopeExporter(), big_trace(100_000)))) < 1_000_000
 
 
 @pytest.mark.browser
 def test_the_app_shows_the_samples_and_the_spans(tmp_path: Path) -> None:
     target = tmp_path / "trace.speedscope.json"
-    target.write_bytes(content(two_threads()))
+    target.write_bytes(content(SpeedscopeExporter(), two_threads()))
     with chromium() as page:
         open_in_speedscope(page, target)
         assert functions(page) == {
@@ -159,7 +122,7 @@ def test_the_app_shows_the_samples_and_the_spans(tmp_path: Path) -> None:
 @pytest.mark.browser
 def test_the_app_opens_an_empty_trace(tmp_path: Path) -> None:
     target = tmp_path / "trace.speedscope.json"
-    target.write_bytes(content(Trace()))
+    target.write_bytes(content(SpeedscopeExporter(), Trace()))
     with chromium() as page:
         open_in_speedscope(page, target)
         assert page.js("return document.title") == "tinytrace - speedscope"

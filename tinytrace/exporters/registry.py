@@ -31,10 +31,11 @@ BUILT_IN = {
     "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
     "speedscope": "tinytrace.exporters.speedscope:SpeedscopeExporter",
     "collapsed": "tinytrace.exporters.collapsed:CollapsedExporter",
+    "gecko": "tinytrace.exporters.gecko:GeckoExporter",
     "folded": "tinytrace.exporters.collapsed:FoldedExporter",
 }
 BUILT_IN_SUFFIXES = (  # for `check_suffix`; a test holds them together
-    ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded",
+    ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded", ".gecko.json",
 )  # fmt: skip
 
 

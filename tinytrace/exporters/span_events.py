@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis import chrome_lines
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Spans, Trace
+from tinytrace.tracer.trees import depths
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +70,7 @@ def _positions(parent: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
     2r − depth. Its last descendant being ``last``, it closes after last + 1 openings and the closing of all these
     but itself and its ancestors: at 2·last + 1 − depth.
     """
-    depth = np.zeros(len(parent), "i8")
-    rows, up = np.arange(len(parent)), parent
-    while len(rows):
-        inside = up >= 0
-        rows, up = rows[inside], up[inside]
-        depth[rows] += 1
-        up = parent[up]
+    depth = depths(parent)
     last = np.arange(len(parent))
     by_depth = np.argsort(depth, kind="stable")
     ends = np.cumsum(np.bincount(depth))

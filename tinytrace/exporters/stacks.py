@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.exporters.chrome_text import UNKNOWN, shown
-from tinytrace.tracer.groups import first_rows, group_ids, sums
-from tinytrace.tracer.trace import Samples, Trace
+from tinytrace.tracer.groups import distinct, first_rows, group_ids, sums
+from tinytrace.tracer.trace import Column, Samples, Trace
 
 NO_STACK = "(no stack)"  # the one frame of a sample whose stack is not known
 MAX_CACHED_BYTES = 32 << 20
@@ -43,11 +43,20 @@ def frame_label(trace: Trace, frame_id: int) -> str:
     return function_of(trace, frame_id) + (f" ({place})" if place else "")
 
 
+def thread_name(trace: Trace, thread: int) -> str:
+    """Return a thread's name: ``MainThread``."""
+    return shown(trace.strings[trace.threads.name_id[thread]])
+
+
 def thread_label(trace: Trace, thread: int) -> str:
     """Return a thread's name and number: ``MainThread (tid 10)``."""
-    threads = trace.threads
-    name = shown(trace.strings[threads.name_id[thread]])
-    return f"{name} (tid {threads.tid[thread]})".strip()
+    return f"{thread_name(trace, thread)} (tid {trace.threads.tid[thread]})".strip()
+
+
+def process_name(trace: Trace, thread: int) -> str:
+    """Return the name of a thread's process: ``python``; "" for none."""
+    process = int(trace.threads.process[thread])
+    return shown(trace.strings[trace.processes.name_id[process]]) if process >= 0 else ""
 
 
 def process_label(trace: Trace, thread: int) -> str:
@@ -55,8 +64,7 @@ def process_label(trace: Trace, thread: int) -> str:
     process = int(trace.threads.process[thread])
     if process < 0:
         return ""
-    name = shown(trace.strings[trace.processes.name_id[process]])
-    return f"{name} (pid {trace.processes.pid[process]})".strip()
+    return f"{process_name(trace, thread)} (pid {trace.processes.pid[process]})".strip()
 
 
 def label_in_all(trace: Trace, thread: int) -> str:
@@ -96,6 +104,25 @@ class StackTexts:
             self._texts[stack_id] = text
             self._room -= len(text)
         return text
+
+
+def with_callers(trace: Trace, stack_id: Column, depth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return these stacks (−1: none) and all that called them, each once, callers first.
+
+    Args:
+        trace: whose stacks.
+        stack_id: some of them.
+        depth: of all stacks of the trace.
+    """
+    used = np.zeros(len(trace.stacks), "?")
+    rows = distinct(stack_id[stack_id >= 0])
+    while len(rows):
+        used[rows] = True
+        up = trace.stacks.parent[rows]
+        up = up[up >= 0]
+        rows = distinct(up[~used[up]])
+    found = np.flatnonzero(used)
+    return np.asarray(found[np.argsort(depth[found], kind="stable")], "i8")
 
 
 def stack_sums(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

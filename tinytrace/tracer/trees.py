@@ -40,6 +40,20 @@ def inherited(own: Column, parent: Column) -> Column:
     return number[:-1]
 
 
+def depths(parent: Column) -> NDArray[np.int64]:
+    """Return per row how many rows are above it; each round looks twice as far up.
+
+    >>> depths(np.array([-1, 0, 1, -1])).tolist()
+    [0, 1, 2, 0]
+    """
+    up = np.append(parent, -1).astype("i8")  # the last one is above the roots
+    depth = (up >= 0).astype("i8")
+    while (up >= 0).any():
+        depth += depth[up]
+        up = up[up]
+    return np.asarray(depth[:-1], "i8")
+
+
 def outermost(of: Column, parent: Column) -> NDArray[np.int64]:
     """Return per span the outermost one among those of a kind that it lies in (itself, perhaps); −1: in none.
 
