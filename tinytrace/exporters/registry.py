@@ -32,10 +32,11 @@ BUILT_IN = {
     "speedscope": "tinytrace.exporters.speedscope:SpeedscopeExporter",
     "collapsed": "tinytrace.exporters.collapsed:CollapsedExporter",
     "gecko": "tinytrace.exporters.gecko:GeckoExporter",
+    "pprof": "tinytrace.exporters.pprof:PprofExporter",
     "folded": "tinytrace.exporters.collapsed:FoldedExporter",
 }
 BUILT_IN_SUFFIXES = (  # for `check_suffix`; a test holds them together
-    ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded", ".gecko.json",
+    ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded", ".gecko.json", ".pb.gz",
 )  # fmt: skip
 
 

@@ -79,13 +79,22 @@ class StackTexts:
     Args:
         trace: whose stacks.
         frame_text: the text of a frame.
-        separator: between two frames, outermost first.
+        separator: between two frames.
+        innermost_first: the order of the frames.
     """
 
-    def __init__(self, trace: Trace, frame_text: Callable[[int], bytes], separator: bytes) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        frame_text: Callable[[int], bytes],
+        separator: bytes,
+        *,
+        innermost_first: bool = False,
+    ) -> None:
         self._stacks = trace.stacks
         self._frame_text = frame_text
         self._separator = separator
+        self._order = -1 if innermost_first else 1
         self._texts: dict[int, bytes] = {}
         self._room = MAX_CACHED_BYTES
 
@@ -99,7 +108,7 @@ class StackTexts:
             at = int(self._stacks.parent[at])
         parts = [self._texts[at]] if at >= 0 else []
         parts += [self._frame_text(int(self._stacks.frame_id[row])) for row in reversed(path)]
-        text = self._separator.join(parts)
+        text = self._separator.join(parts[:: self._order])
         if path:
             self._texts[stack_id] = text
             self._room -= len(text)
