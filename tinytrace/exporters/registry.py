@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
+import importlib.util
 import os
 import secrets
 import time
@@ -33,11 +33,19 @@ BUILT_IN = {
     "collapsed": "tinytrace.exporters.collapsed:CollapsedExporter",
     "gecko": "tinytrace.exporters.gecko:GeckoExporter",
     "pprof": "tinytrace.exporters.pprof:PprofExporter",
+    "csv": "tinytrace.exporters.csv_tables:CsvExporter",
+    "csv-samples": "tinytrace.exporters.csv_tables:SamplesCsvExporter",
+    "parquet": "tinytrace.exporters.arrow_tables:ParquetExporter",
+    "parquet-samples": "tinytrace.exporters.arrow_tables:SamplesParquetExporter",
+    "arrow": "tinytrace.exporters.arrow_tables:ArrowExporter",
+    "arrow-samples": "tinytrace.exporters.arrow_tables:SamplesArrowExporter",
     "folded": "tinytrace.exporters.collapsed:FoldedExporter",
 }
 BUILT_IN_SUFFIXES = (  # for `check_suffix`; a test holds them together
-    ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded", ".gecko.json", ".pb.gz",
+    ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded", ".gecko.json", ".pb.gz", ".csv", ".samples.csv",
+    ".parquet", ".samples.parquet", ".arrow", ".samples.arrow",
 )  # fmt: skip
+NEEDS_PYARROW = (".parquet", ".arrow")
 
 
 class Exporter(Protocol):
@@ -98,13 +106,17 @@ def exporter_for(path: str | os.PathLike[str]) -> Exporter:
 
 
 def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Find out that no format has this suffix, without importing the exporters (and NumPy) for the usual ones.
+    """Find out that a file cannot be written, without importing the exporters (and NumPy) for the usual formats.
 
     Raises:
         OutputError: no format has such a suffix.
+        UsageError: the format needs a package that is not installed.
     """
-    if not Path(path).name.lower().endswith(BUILT_IN_SUFFIXES):
+    name = Path(path).name.lower()
+    if not name.endswith(BUILT_IN_SUFFIXES):
         exporter_for(path)
+    if name.endswith(NEEDS_PYARROW) and importlib.util.find_spec("pyarrow") is None:
+        raise UsageError(f"{os.fspath(path)}: this format needs pyarrow: pip install pyarrow")
 
 
 def export(
