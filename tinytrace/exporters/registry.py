@@ -39,11 +39,13 @@ BUILT_IN = {
     "parquet-samples": "tinytrace.exporters.arrow_tables:SamplesParquetExporter",
     "arrow": "tinytrace.exporters.arrow_tables:ArrowExporter",
     "arrow-samples": "tinytrace.exporters.arrow_tables:SamplesArrowExporter",
+    "flamegraph": "tinytrace.exporters.flamegraph:FlameSvgExporter",
+    "flamegraph-html": "tinytrace.exporters.flamegraph:FlameHtmlExporter",
     "folded": "tinytrace.exporters.collapsed:FoldedExporter",
 }
 BUILT_IN_SUFFIXES = (  # for `check_suffix`; a test holds them together
     ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded", ".gecko.json", ".pb.gz", ".csv", ".samples.csv",
-    ".parquet", ".samples.parquet", ".arrow", ".samples.arrow",
+    ".parquet", ".samples.parquet", ".arrow", ".samples.arrow", ".svg", ".html",
 )  # fmt: skip
 NEEDS_PYARROW = (".parquet", ".arrow")
 
