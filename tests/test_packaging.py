@@ -96,6 +96,9 @@ def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
     modules = {p.relative_to(ROOT).as_posix() for p in PACKAGE.rglob("*.py")}
     assert modules <= names_in(wheel)
     assert "tinytrace/py.typed" in names_in(wheel)
+    assets = {p.relative_to(ROOT).as_posix() for p in PACKAGE.glob("exporters/assets/*")}
+    assert assets
+    assert assets <= names_in(wheel)
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
@@ -107,7 +110,7 @@ def test_wheel_holds_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names_in(wheel)}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"tinytrace", CHILD_PTH}
     suffixes = {Path(name).suffix for name in names_in(wheel) if name.startswith("tinytrace/")}
-    assert suffixes <= {".py", ".pyi", ".typed", ".so"}
+    assert suffixes <= {".py", ".pyi", ".typed", ".so", ".css", ".js"}
 
 
 def run_from(wheel: Path, folder: Path, statement: str) -> subprocess.CompletedProcess[str]:

@@ -31,6 +31,7 @@ BUILT_IN = {
     "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
     "speedscope": "tinytrace.exporters.speedscope:SpeedscopeExporter",
     "collapsed": "tinytrace.exporters.collapsed:CollapsedExporter",
+    "folded": "tinytrace.exporters.collapsed:FoldedExporter",
     "gecko": "tinytrace.exporters.gecko:GeckoExporter",
     "pprof": "tinytrace.exporters.pprof:PprofExporter",
     "csv": "tinytrace.exporters.csv_tables:CsvExporter",
@@ -41,7 +42,6 @@ BUILT_IN = {
     "arrow-samples": "tinytrace.exporters.arrow_tables:SamplesArrowExporter",
     "flamegraph": "tinytrace.exporters.flamegraph:FlameSvgExporter",
     "flamegraph-html": "tinytrace.exporters.flamegraph:FlameHtmlExporter",
-    "folded": "tinytrace.exporters.collapsed:FoldedExporter",
 }
 BUILT_IN_SUFFIXES = (  # for `check_suffix`; a test holds them together
     ".json", ".json.gz", ".speedscope.json", ".collapsed", ".folded", ".gecko.json", ".pb.gz", ".csv", ".samples.csv",
