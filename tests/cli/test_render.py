@@ -166,7 +166,7 @@ Trace: /tmp/trace.json - open https://ui.perfetto.dev and drop trace.json on it.
         ("run.JSON.gz", " - open https://ui.perfetto.dev and drop run.JSON.gz on it."),
         ("run.speedscope.json", " - open https://www.speedscope.app and drop run.speedscope.json on it."
          " It does not hold everything that was recorded: trace.json would."),
-        ("run.svg", " It does not hold everything that was recorded: trace.json would."),
+        ("run.svg", " - it does not hold everything that was recorded: trace.json would."),
         ("run.other", ""),
     ],
 )  # fmt: skip

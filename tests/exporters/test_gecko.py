@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def test_threads_say_whose_they_are() -> None:
     assert [tuple(thread[key] for key in keys) for thread in threads] == [
         ("main", "python", 10, 10, True), ("worker", "python", 10, 11, False),
     ]  # fmt: skip
+
+
+def test_the_file_says_when_it_was_recorded() -> None:
+    trace = replace(two_threads(), meta={"start_unix_ns": 1_700_000_000_123_000_000})
+    assert written(trace)["meta"]["startTime"] == 1_700_000_000_123
 
 
 def test_cpu_time_is_there_where_it_is_known() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -136,6 +137,12 @@ def test_the_parts_of_the_profile_refer_to_one_another() -> None:
     assert mapping.has_functions
     assert mapping.has_filenames
     assert mapping.has_line_numbers
+
+
+def test_the_profile_says_when_it_was_recorded() -> None:
+    trace = replace(two_threads(), meta={"start_unix_ns": 1_700_000_000_123_456_789})
+    assert written(trace).time_nanos == 1_700_000_000_123_456_789
+    assert written(replace(trace, meta={"start_unix_ns": "yesterday"})).time_nanos == 0
 
 
 def test_an_empty_trace_is_a_profile_without_samples() -> None:

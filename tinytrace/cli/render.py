@@ -123,7 +123,8 @@ class _Summary:
         if viewer := VIEWERS.get(ending):
             text += f" - open {viewer} and drop {self._text(path.name, LONGEST_TEXT)} on it."
         if ending and ending not in LOSSLESS:
-            text += " It does not hold everything that was recorded: trace.json would."
+            text += " It does" if viewer else " - it does"
+            text += " not hold everything that was recorded: trace.json would."
         return text
 
     def _function(self, row: LineRow) -> str:

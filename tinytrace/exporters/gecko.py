@@ -23,6 +23,7 @@ from tinytrace.exporters.stacks import (
     function_of,
     process_name,
     samples_by_thread,
+    started_unix_ns,
     thread_name,
     with_callers,
 )
@@ -70,7 +71,7 @@ def _meta(trace: Trace) -> dict[str, Any]:
     interval_ns = float(np.median(weights)) if len(weights) else NS_PER_MS
     return {
         "interval": (interval_ns or NS_PER_MS) / NS_PER_MS,
-        "startTime": 0, "processType": 0, "product": "tinytrace", "stackwalk": 0,
+        "startTime": started_unix_ns(trace) / NS_PER_MS, "processType": 0, "product": "tinytrace", "stackwalk": 0,
         "version": GECKO_VERSION, "preprocessedProfileVersion": FORMAT_VERSION,
         "symbolicated": True, "markerSchema": [],
         "categories": [{"name": "Python", "color": "grey", "subcategories": ["Other"]}],

@@ -23,6 +23,7 @@ from tinytrace.exporters.stacks import (
     function_of,
     process_label,
     stack_sums,
+    started_unix_ns,
     thread_label,
 )
 from tinytrace.tracer.trace import Signature, Trace
@@ -39,8 +40,8 @@ BYTES_PER_PIECE = 1 << 20
 GZIP_LEVEL = 7
 
 # Fields of the messages.
-(SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, STRING, DURATION, COMMENTS, DEFAULT) = (
-    1, 2, 3, 4, 5, 6, 10, 13, 14,
+(SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, STRING, TIME, DURATION, COMMENTS, DEFAULT) = (
+    1, 2, 3, 4, 5, 6, 9, 10, 13, 14,
 )  # fmt: skip
 LOCATION_IDS, VALUES, LABELS = 1, 2, 3  # of a sample
 
@@ -94,6 +95,8 @@ class _Profile:
         for (name, file), function in self._functions.items():
             fields = ((1, function), (2, self._string(name)), (4, self._string(file)))
             yield _bytes(FUNCTION, b"".join(_number(*field) for field in fields))
+        if started_ns := started_unix_ns(self._trace):
+            yield _number(TIME, started_ns)
         yield _number(DURATION, self._trace.end_ns - self._trace.start_ns)
         yield _number(COMMENTS, self._string(COMMENT))
         yield _number(DEFAULT, self._string(DEFAULT_TYPE))

@@ -16,6 +16,12 @@ NO_STACK = "(no stack)"  # the one frame of a sample whose stack is not known
 MAX_CACHED_BYTES = 32 << 20
 
 
+def started_unix_ns(trace: Trace) -> int:
+    """Return when the recording began, in ns since 1970; 0: not known."""
+    started = trace.meta.get("start_unix_ns")
+    return started if isinstance(started, int) and 0 < started < 2**63 else 0
+
+
 def samples_by_thread(trace: Trace) -> Iterator[tuple[int, Samples]]:
     """Yield the threads that have samples, each with its samples in order of time."""
     bounds = np.searchsorted(trace.samples.thread, np.arange(len(trace.threads) + 1)).tolist()
