@@ -153,7 +153,8 @@ def test_an_empty_trace_has_the_columns(tmp_path: Path) -> None:
 
 
 def test_a_long_trace_is_written_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinytrace.exporters.flat_tables.ROWS_PER_CHUNK", 10)
+    for module in ("csv_tables", "arrow_tables"):
+        monkeypatch.setattr(f"tinytrace.exporters.{module}.ROWS_PER_CHUNK", 10)
     assert len(pieces(exporter("csv"), random_trace(1, 200))) > 5
     table = feather.read_table(pa.BufferReader(content(exporter("arrow"), random_trace(1, 200))))
     assert table.column("op").num_chunks > 5

@@ -24,6 +24,8 @@ from tinytrace.exporters.flat_tables import (
 from tinytrace.exporters.registry import Progress
 from tinytrace.tracer.trace import Trace
 
+ROWS_PER_CHUNK = 65_536  # each is a row group of a Parquet file
+
 
 class ParquetExporter:
     """Ops as Parquet."""
@@ -107,7 +109,7 @@ def _schema(arrow: Any, table: FlatTable) -> Any:
 def _batches(arrow: Any, schema: Any, table: FlatTable, progress: Progress | None) -> Iterator[Any]:
     arrays = _Arrays(arrow)
     done = 0
-    for chunk in table.chunks():
+    for chunk in table.chunks(ROWS_PER_CHUNK):
         columns = [arrays.array(chunk[name]) for name in schema.names]
         yield arrow.record_batch(columns, schema=schema)
         done += len(columns[0])

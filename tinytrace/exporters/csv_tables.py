@@ -18,6 +18,8 @@ from tinytrace.exporters.flat_tables import (
 from tinytrace.exporters.registry import Progress
 from tinytrace.tracer.trace import Trace
 
+ROWS_PER_CHUNK = 8192  # of some 25 texts each
+
 
 class CsvExporter:
     """Ops as CSV."""
@@ -48,7 +50,7 @@ def _write(table: FlatTable, out: BinaryIO, progress: Progress | None) -> None:
     out.write(",".join(names).encode() + b"\n")
     quoted = _Quoted()
     done = 0
-    for chunk in table.chunks():
+    for chunk in table.chunks(ROWS_PER_CHUNK):
         columns = [quoted.column(chunk[name]) for name in names]
         lines = list(map(",".join, zip(*columns, strict=True)))
         out.write("\n".join([*lines, ""]).encode())

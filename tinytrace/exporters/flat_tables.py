@@ -24,7 +24,6 @@ from tinytrace.tracer.groups import distinct
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Spans, Trace
 
-ROWS_PER_CHUNK = 65_536
 Kinds = Literal["int", "bool", "word", "text"]
 
 
@@ -67,8 +66,8 @@ class FlatTable(Protocol):
     def __len__(self) -> int:
         """Number of rows."""
 
-    def chunks(self) -> Iterator[Chunk]:
-        """Yield the rows in chunks; none for an empty table."""
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """Yield the rows in chunks of at most that many; none for an empty table."""
 
 
 class OpsTable:
@@ -113,12 +112,12 @@ class OpsTable:
     def __len__(self) -> int:
         return len(self._rows) + len(self._folded)
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, size: int) -> Iterator[Chunk]:
         """Yield spans, then what was folded."""
-        for first in range(0, len(self._rows), ROWS_PER_CHUNK):
-            yield self._spans(self._rows[first : first + ROWS_PER_CHUNK])
-        for first in range(0, len(self._folded), ROWS_PER_CHUNK):
-            yield self._aggregates(self._folded[first : first + ROWS_PER_CHUNK])
+        for first in range(0, len(self._rows), size):
+            yield self._spans(self._rows[first : first + size])
+        for first in range(0, len(self._folded), size):
+            yield self._aggregates(self._folded[first : first + size])
 
     def _spans(self, rows: Column) -> Chunk:
         spans: Spans = self._trace.spans.take(rows)
@@ -209,10 +208,10 @@ class SamplesTable:
     def __len__(self) -> int:
         return len(self._trace.samples)
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, size: int) -> Iterator[Chunk]:
         """Yield the samples in their order."""
-        for first in range(0, len(self), ROWS_PER_CHUNK):
-            samples = self._trace.samples.take(slice(first, first + ROWS_PER_CHUNK))
+        for first in range(0, len(self), size):
+            samples = self._trace.samples.take(slice(first, first + size))
             frame_id = self._frame_id[samples.stack_id]
             known = distinct(samples.stack_id[samples.stack_id >= 0]).tolist()
             text: dict[int, str | None] = {i: self._texts[i].decode() for i in known} | {-1: None}
