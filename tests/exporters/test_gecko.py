@@ -62,6 +62,19 @@ def test_threads_say_whose_they_are() -> None:
     ]  # fmt: skip
 
 
+def test_the_program_and_libraries_have_colours_of_their_own() -> None:
+    builder = TraceBuilder()
+    thread = builder.thread(builder.process(10), 10)
+    paths = ("train.py", "/v/lib/python3.12/site-packages/numpy/x.py")
+    builder.sample(thread, START_NS, MS, [builder.frame("f", path, 1) for path in paths])
+    file = written(builder.build())
+    names = [category["name"] for category in file["meta"]["categories"]]
+    (thread_table,) = file["threads"]
+    for table in ("stackTable", "frameTable"):
+        found = [names[i] for i in thread_table[table]["category"]]
+        assert found == ["Other", "Program", "Libraries"]
+
+
 def test_the_file_says_when_it_was_recorded() -> None:
     trace = replace(two_threads(), meta={"start_unix_ns": 1_700_000_000_123_000_000})
     assert written(trace)["meta"]["startTime"] == 1_700_000_000_123

@@ -17,13 +17,13 @@ import numpy as np
 
 from tinytrace.analysis.figures import format_ns
 from tinytrace.analysis.flame_tree import FlameTree, flame_trees
-from tinytrace.analysis.stack_times import IMPORTERS, LIBRARIES
 from tinytrace.exporters.markup import escaped, percent
 from tinytrace.exporters.registry import Progress
 from tinytrace.exporters.stacks import (
     NO_STACK,
     file_of,
     function_of,
+    is_library,
     label_in_all,
 )
 from tinytrace.tracer.trace import Trace
@@ -202,8 +202,7 @@ def _preorder(tree: FlameTree, start_ns: int) -> Iterator[tuple[int, tuple[int, 
 
 def _look(function: str, file: str) -> str:
     """Return the class of a box: whose code it is, and one of three shades that tell neighbours apart."""
-    library = file.startswith(("<frozen ", *IMPORTERS)) or any(part in file for part in LIBRARIES)
-    return f"{'l' if library else 'm'}{zlib.crc32(f'{function}{file}'.encode()) % 3}"
+    return f"{'l' if is_library(file) else 'm'}{zlib.crc32(f'{function}{file}'.encode()) % 3}"
 
 
 def _flame(graph: _Graph, top_px: int, attributes: str, extra: str) -> Iterator[str]:

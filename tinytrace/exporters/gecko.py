@@ -21,6 +21,7 @@ from tinytrace.exporters.stacks import (
     file_of,
     frame_label,
     function_of,
+    is_library,
     process_name,
     samples_by_thread,
     started_unix_ns,
@@ -36,6 +37,8 @@ FORMAT_VERSION = 46
 GECKO_VERSION = 27  # of the older format, at the time of the above
 ROWS_PER_PIECE = 10_000
 NS_PER_MS, NS_PER_US = 1e6, 1e3
+CATEGORIES = (("Other", "grey"), ("Program", "orange"), ("Libraries", "blue"))
+OTHER, PROGRAM, LIBRARY = range(len(CATEGORIES))
 _EMPTY_RESOURCES = {"length": 0, "lib": [], "name": [], "host": [], "type": []}
 _EMPTY_SYMBOLS = {"length": 0, "libIndex": [], "address": [], "name": [], "functionSize": []}
 _EMPTY_MARKERS = {
@@ -74,7 +77,10 @@ def _meta(trace: Trace) -> dict[str, Any]:
         "startTime": started_unix_ns(trace) / NS_PER_MS, "processType": 0, "product": "tinytrace", "stackwalk": 0,
         "version": GECKO_VERSION, "preprocessedProfileVersion": FORMAT_VERSION,
         "symbolicated": True, "markerSchema": [],
-        "categories": [{"name": "Python", "color": "grey", "subcategories": ["Other"]}],
+        "categories": [
+            {"name": name, "color": colour, "subcategories": ["Other"]}
+            for name, colour in CATEGORIES
+        ],
         "sampleUnits": {"time": "ms", "eventDelay": "ms", "threadCPUDelta": "µs"},
     }  # fmt: skip
 
@@ -118,10 +124,11 @@ def _stack_tables(trace: Trace, stack_ids: Column) -> bytes:
     functions: dict[tuple[str, str], int] = {(NO_STACK, ""): 0}
     numbers: dict[int, int] = {}
     lines: list[int | None] = [None]
-    function_of_frame, locations = [0], [0]
+    function_of_frame, locations, categories = [0], [0], [OTHER]
     for frame_id in distinct(trace.stacks.frame_id[stack_ids]).tolist():
         numbers[frame_id] = len(lines)
         key = function_of(trace, frame_id), file_of(trace, frame_id)
+        categories.append(LIBRARY if is_library(key[1]) else PROGRAM)
         function_of_frame.append(functions.setdefault(key, len(functions)))
         lines.append(int(trace.frames.line[frame_id]) or None)
         locations.append(strings.setdefault(_location(frame_label(trace, frame_id)), len(strings)))
@@ -133,8 +140,8 @@ def _stack_tables(trace: Trace, stack_ids: Column) -> bytes:
     names = [strings.setdefault(name, len(strings)) for name, _ in functions]
     files = [strings.setdefault(file, len(strings)) if file else None for _, file in functions]
     tables = {
-        "stackTable": _stack_table(prefixes, stack_frames),
-        "frameTable": _frame_table(function_of_frame, lines, locations),
+        "stackTable": _stack_table(prefixes, stack_frames, [categories[f] for f in stack_frames]),
+        "frameTable": _frame_table(function_of_frame, lines, locations, categories),
         "funcTable": _function_table(names, files),
         "stringArray": list(strings),
         "stringTable": list(strings),
@@ -142,23 +149,28 @@ def _stack_tables(trace: Trace, stack_ids: Column) -> bytes:
     return orjson.dumps(tables)[1:-1]
 
 
-def _stack_table(prefixes: Sequence[int | None], frames: list[int]) -> dict[str, Any]:
-    zeros = [0] * len(frames)
+def _stack_table(
+    prefixes: Sequence[int | None], frames: list[int], categories: list[int]
+) -> dict[str, Any]:
     return {
-        "frame": frames, "prefix": prefixes, "category": zeros, "subcategory": zeros,
+        "frame": frames, "prefix": prefixes, "category": categories,
+        "subcategory": [0] * len(frames),
         "length": len(frames), "schema": {"prefix": 0, "frame": 1},
         "data": list(zip(prefixes, frames, strict=True)),
     }  # fmt: skip
 
 
 def _frame_table(
-    functions: list[int], lines: Sequence[int | None], locations: list[int]
+    functions: list[int],
+    lines: Sequence[int | None],
+    locations: list[int],
+    categories: list[int],
 ) -> dict[str, Any]:
     n = len(functions)
     zeros, nulls = [0] * n, [None] * n
     return {
         "func": functions, "line": lines, "column": nulls, "address": [-1] * n,
-        "inlineDepth": zeros, "category": zeros, "subcategory": zeros, "nativeSymbol": nulls,
+        "inlineDepth": zeros, "category": categories, "subcategory": zeros, "nativeSymbol": nulls,
         "innerWindowID": nulls, "implementation": nulls, "length": n,
         "schema": {"location": 0}, "data": [[location] for location in locations],
     }  # fmt: skip

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.stack_times import IMPORTERS, LIBRARIES
 from tinytrace.exporters.chrome_text import UNKNOWN, shown
 from tinytrace.tracer.groups import distinct, first_rows, group_ids, sums
 from tinytrace.tracer.trace import Column, Samples, Trace
@@ -40,6 +41,15 @@ def file_of(trace: Trace, frame_id: int) -> str:
     """Return the path of a frame's file, empty where it is not known."""
     file_id = int(trace.frames.file_id[frame_id])
     return shown(trace.strings[file_id]) if file_id >= 0 else ""
+
+
+def is_library(file: str) -> bool:
+    """Whether a file is no part of the program: installed, or of Python itself.
+
+    >>> is_library("/v/lib/python3.12/site-packages/numpy/x.py"), is_library("/home/me/train.py")
+    (True, False)
+    """
+    return file.startswith(("<frozen ", *IMPORTERS)) or any(part in file for part in LIBRARIES)
 
 
 def frame_label(trace: Trace, frame_id: int) -> str:
