@@ -77,6 +77,17 @@ def test_a_box_tells_its_file_time_and_lines() -> None:
     ]  # fmt: skip
 
 
+def test_the_own_times_of_lines_lie_side_by_side_most_first() -> None:
+    builder = TraceBuilder()
+    thread = builder.thread(builder.process(10), 10)
+    for number, (line, weight_ms) in enumerate(((7, 1), (8, 3))):
+        frame = builder.frame("f", "a.py", line)
+        builder.sample(thread, START_NS + number, weight_ms * MS, [frame])
+    assert [(box.label, box.x, box.width) for box in boxes(builder.build())[3:]] == [
+        ("a.py:8", 0, 75), ("a.py:7", 75, 25),
+    ]  # fmt: skip
+
+
 def test_boxes_too_narrow_to_be_drawn_are_told_by_their_thread() -> None:
     builder = TraceBuilder()
     thread = builder.thread(builder.process(10), 10)

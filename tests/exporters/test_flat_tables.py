@@ -88,6 +88,29 @@ def test_ops_that_were_added_up_are_one_row_with_their_calls(ending: str, tmp_pa
     assert (row["step"], row["detached"]) == (None, None)
 
 
+def test_what_is_not_known_of_an_op_is_null_and_not_0(tmp_path: Path) -> None:
+    raised, outer, inner = rows_of(
+        trace_of("exp![3->3]:1 exp[3->3]:5(add[3,3->3]:2)"), tmp_path, ".parquet"
+    )
+    for row in (raised, outer):
+        assert (row["flops"], row["bytes"], row["transcendentals"]) == (None, None, None)
+    assert (inner["flops"], inner["transcendentals"]) == (3, 0)
+
+
+def test_ops_that_were_added_up_and_had_ops_inside_leave_the_figures_to_these(
+    tmp_path: Path,
+) -> None:
+    builder = TraceBuilder()
+    thread = builder.thread(builder.process(10), 10)
+    add = builder.signature(signature_of("add", "4,4->4"))
+    builder.aggregates.append((
+        builder.string("add"), Kind.OP, thread, add, -1, 1000, 0, 5000, 4000, 1, 9, START_NS,
+        START_NS + 10**6,
+    ))  # fmt: skip
+    (row,) = rows_of(builder.build(), tmp_path, ".parquet")
+    assert (row["ops_inside"], row["flops"], row["bytes"]) == (True, None, None)
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 @given(trace=traces())
 def test_sums_over_the_file_are_those_of_the_trace(

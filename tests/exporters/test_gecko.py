@@ -75,6 +75,17 @@ def test_the_program_and_libraries_have_colours_of_their_own() -> None:
         assert found == ["Other", "Program", "Libraries"]
 
 
+def test_times_never_go_back_where_a_weight_reaches_over_the_sample_before() -> None:
+    builder = TraceBuilder()
+    thread = builder.thread(builder.process(10), 10)
+    frame = builder.frame("f", "f.py", 1)
+    for t_ms, weight_ms in ((3, 1), (4, 4)):
+        builder.sample(thread, START_NS + t_ms * MS, weight_ms * MS, [frame])
+    samples = written(builder.build())["threads"][0]["samples"]
+    assert samples["time"] == [2, 2]
+    assert samples["weight"] == [1, 4]
+
+
 def test_the_file_says_when_it_was_recorded() -> None:
     trace = replace(two_threads(), meta={"start_unix_ns": 1_700_000_000_123_000_000})
     assert written(trace)["meta"]["startTime"] == 1_700_000_000_123
