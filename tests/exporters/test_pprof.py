@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 
 from tests.builders import START_NS, TraceBuilder, big_trace, signature_of, trace_of, traces
+from tests.contract.test_exporters import hostile_names
 from tests.exporters.written import MS, content, two_threads
 from tests.profile_proto import parse_profile
 from tinytrace.analysis.counting import count_trace
@@ -137,6 +139,12 @@ def test_the_parts_of_the_profile_refer_to_one_another() -> None:
     assert mapping.has_functions
     assert mapping.has_filenames
     assert mapping.has_line_numbers
+
+
+def test_no_name_is_an_order_to_a_terminal() -> None:
+    profile = written(hostile_names())
+    assert not [text for text in profile.string_table if re.search("[\x00-\x1f\x7f-\x9f]", text)]
+    assert any("[31m" in text for text in profile.string_table)
 
 
 def test_the_profile_says_when_it_was_recorded() -> None:

@@ -36,6 +36,8 @@ TYPES = (
 DEFAULT_TYPE = "time"
 COMMENT = "time: of stack samples; flops and bytes: counted from the shapes of the ops, at least"
 LARGEST = 2**63 - 1
+# pprof prints names as they are, and a terminal would obey these.
+CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\ufffd")
 BYTES_PER_PIECE = 1 << 20
 GZIP_LEVEL = 7
 
@@ -158,6 +160,7 @@ class _Profile:
         return self._locations.setdefault((function, line), len(self._locations) + 1)
 
     def _string(self, text: str) -> int:
+        text = text.translate(CONTROLS)
         return self._strings.setdefault(text, len(self._strings))
 
 
