@@ -55,7 +55,8 @@ def test_spans_open_and_close_as_they_nest_and_what_is_left_out_is_counted() -> 
     assert spans["name"] == "main (tid 10): spans, 1 not shown"
     names = [frame["name"] for frame in file["shared"]["frames"]]
     events = [(e["type"], names[e["frame"]], e["at"]) for e in spans["events"]]
-    assert events == [("O", "step", 0), ("O", "matmul", MS), ("C", "matmul", 2 * MS),
+    matmul = "matmul (train.py:42)"
+    assert events == [("O", "step", 0), ("O", matmul, MS), ("C", matmul, 2 * MS),
                       ("C", "step", 9 * MS)]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from tinytrace.exporters.stacks import (
     file_of,
     frame_label,
     label_in_all,
+    place_label,
     samples_by_thread,
 )
 from tinytrace.tracer.groups import first_rows, group_ids
@@ -86,7 +87,9 @@ def _frames(trace: Trace, first_spans: Column) -> Iterator[bytes]:
     yield orjson.dumps(piece)[1:-1]
     columns = (trace.spans.name_id[first_spans], trace.spans.callsite_id[first_spans])
     for name_id, callsite_id in zip(*(column.tolist() for column in columns), strict=True):
-        yield b"," + orjson.dumps(_frame(trace, shown(trace.strings[name_id]), callsite_id))
+        name = shown(trace.strings[name_id])
+        name += place_label(trace, callsite_id) if callsite_id >= 0 else ""
+        yield b"," + orjson.dumps(_frame(trace, name, callsite_id))
 
 
 def _frame(trace: Trace, name: str, frame_id: int) -> dict[str, Any]:

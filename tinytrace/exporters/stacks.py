@@ -54,9 +54,14 @@ def is_library(file: str) -> bool:
 
 def frame_label(trace: Trace, frame_id: int) -> str:
     """Return a frame in one line, as py-spy writes it: ``forward (train.py:42)``."""
+    return function_of(trace, frame_id) + place_label(trace, frame_id)
+
+
+def place_label(trace: Trace, frame_id: int) -> str:
+    """Return where a frame is, to be put after a name: `` (train.py:42)``; "" where it is not known."""
     place, line = file_of(trace, frame_id).rpartition("/")[2], int(trace.frames.line[frame_id])
     place += f":{line}" if line else ""
-    return function_of(trace, frame_id) + (f" ({place})" if place else "")
+    return f" ({place})" if place else ""
 
 
 def thread_name(trace: Trace, thread: int) -> str:
