@@ -96,6 +96,9 @@ def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
     modules = {p.relative_to(ROOT).as_posix() for p in PACKAGE.rglob("*.py")}
     assert modules <= names_in(wheel)
     assert "tinytrace/py.typed" in names_in(wheel)
+    assets = {p.relative_to(ROOT).as_posix() for p in PACKAGE.glob("exporters/assets/*")}
+    assert assets
+    assert assets <= names_in(wheel)
 
 
 def test_wheel_holds_all_that_a_page_of_the_report_is_made_of(wheel: Path) -> None:

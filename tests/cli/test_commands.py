@@ -58,14 +58,14 @@ def done(folder: Path) -> dict[str, Done]:
         "summary trace.json", "export trace.json -o again.json.gz",
         "export trace.json -o named --format chrome", "export again.json.gz -o folder/back.json",
         "summary nothing.json", "summary folder", "export nothing.json -o x.json",
-        "export trace.json -o x.svg", "export trace.json -o x.json --format svg",
+        "export trace.json -o x.xyz", "export trace.json -o x.json --format svg",
         "export trace.json", "export", "summary", "summary trace.json more",
         "export trace.json -o folder", "export trace.json -o nowhere/x.json",
         "export trace.json -o trace.json/x.json",
         "export trace.json -o /dev/full --format chrome", "--version",
         "-h", "export -h", "summary -h", "recover -h", "run -h", "--rate 0 x.py", "--rate fast x.py",
         "--rate 1e9 x.py", "--budget -5 x.py", "--budget 3parsecs x.py", "--disk-limit 0 x.py",
-        "--sampler magic x.py", "--native x.py", "--outptu x x.py", "", "-o x.svg trace.json",
+        "--sampler magic x.py", "--native x.py", "--outptu x x.py", "", "-o x.xyz trace.json",
         *(f"summary {name}" for name, *_ in NO_TRACES),
     ]  # fmt: skip
     return dict(zip(commands, run_commands([c.split() for c in commands], folder), strict=True))
@@ -109,8 +109,8 @@ def test_what_is_no_trace_is_one_line(
         ("summary nothing.json", 3, "nothing.json: cannot be read: No such file or directory"),
         ("export nothing.json -o x.json", 3, "nothing.json: cannot be read: No such file"),
         ("summary folder", 3, "folder: is a folder, not a trace file"),
-        ("export trace.json -o x.svg", 5,
-         r"x.svg: unknown format: known file name endings are .json, .json.gz"),
+        ("export trace.json -o x.xyz", 5,
+         r"x.xyz: unknown format: known file name endings are .json, .json.gz"),
         ("export trace.json -o x.json --format svg", 2, "argument --format: invalid choice: 'svg'"),
         ("export trace.json", 2, "the following arguments are required: -o/--output"),
         ("export", 2, "the following arguments are required: trace, -o/--output"),
@@ -129,7 +129,7 @@ def test_what_is_no_trace_is_one_line(
         ("--native x.py", 2, "--native needs --sampler py-spy"),
         ("--outptu x x.py", 2, "unrecognized arguments: --outptu"),
         ("", 2, "no program to run: python -m tinytrace script.py"),
-        ("-o x.svg trace.json", 5, "/.*/x.svg: unknown format"),
+        ("-o x.xyz trace.json", 5, "/.*/x.xyz: unknown format"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_one_line(

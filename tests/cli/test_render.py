@@ -160,6 +160,20 @@ Trace: /tmp/trace.json - open https://ui.perfetto.dev and drop trace.json on it.
 """
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("run.JSON.gz", " - open https://ui.perfetto.dev and drop run.JSON.gz on it."),
+        ("run.speedscope.json", " - open https://www.speedscope.app and drop run.speedscope.json on it."
+         " It does not hold everything that was recorded: trace.json would."),
+        ("run.svg", " - it does not hold everything that was recorded: trace.json would."),
+        ("run.other", ""),
+    ],
+)  # fmt: skip
+def test_the_summary_says_what_opens_the_file_and_when_it_is_not_all(name: str, said: str) -> None:
+    assert plain(Trace(), name).splitlines()[-1] == f"Trace: {name}{said}"
+
+
 def test_the_summary_on_a_terminal_of_80_columns_is_this_text() -> None:
     text = on_terminal(training_run(), 80)
     assert without_colours(text) == NARROW

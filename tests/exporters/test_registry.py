@@ -41,6 +41,12 @@ def test_every_format_has_a_name_an_ending_and_a_line_of_help() -> None:
         assert "\n" not in exporter.help
 
 
+def test_the_manual_says_of_every_ending_what_it_holds() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    endings = [registry.exporter(name).suffix for name in registry.BUILT_IN]
+    assert [ending for ending in endings if f"`{ending}`" not in manual] == []
+
+
 def test_an_unknown_ending_is_one_line_that_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         export(TRACE, tmp_path / "trace.txt")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.trace import Trace
+from tinytrace.tracer.trees import depths
 
 Ints = NDArray[np.int64]
 
@@ -117,13 +118,7 @@ class StackTimes:
     def _below_ns(self, parent: Ints) -> Ints:
         """Per stack the weight of its samples and of those of all stacks that it called."""
         below_ns: Ints = self._weight_ns.copy()
-        depth = np.zeros(len(parent), "i8")
-        rows, up = np.arange(len(parent)), parent
-        while len(rows):
-            inside = up >= 0
-            rows, up = rows[inside], up[inside]
-            depth[rows] += 1
-            up = parent[up]
+        depth = depths(parent)
         order = np.argsort(depth, kind="stable")
         ends = np.cumsum(np.bincount(depth))
         for level in range(len(ends) - 1, 0, -1):

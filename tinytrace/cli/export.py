@@ -10,6 +10,9 @@ EXAMPLES = """\
 examples:
   python -m tinytrace export trace.json -o trace.json.gz
   python -m tinytrace export trace.json.gz -o run7 --format chrome
+  python -m tinytrace export trace.json -o trace.speedscope.json
+  python -m tinytrace export trace.json -o flame.html
+  python -m tinytrace export trace.json -o ops.csv
 """
 
 

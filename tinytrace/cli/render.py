@@ -14,11 +14,16 @@ from tinytrace.analysis.summary import LineRow, MemoryPeak, Summary, summarise
 from tinytrace.cli.audit_text import audit_text
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
+from tinytrace.exporters.registry import BUILT_IN_SUFFIXES
 from tinytrace.tracer.trace import Trace
 
 TOP = 10
 VIEWER = "https://ui.perfetto.dev"
-VIEWABLE = (".json", ".json.gz", ".pftrace", ".perfetto-trace")  # suffixes of what the viewer opens
+VIEWERS = {  # of files that end so; the longest ending counts
+    ".json": VIEWER, ".json.gz": VIEWER, ".pftrace": VIEWER, ".perfetto-trace": VIEWER,
+    ".speedscope.json": "https://www.speedscope.app", ".gecko.json": "https://profiler.firefox.com",
+}  # fmt: skip
+LOSSLESS = (".json", ".json.gz")
 
 
 def print_summary(trace: Trace, output_path: Path | str | None, file: TextIO) -> None:
@@ -112,10 +117,15 @@ class _Summary:
         return text
 
     def _opening(self, path: Path) -> str:
-        name = self._text(str(path), LONGEST_TEXT)
-        if str(path).endswith(VIEWABLE):
-            return f"Trace: {name} - open {VIEWER} and drop {self._text(path.name, LONGEST_TEXT)} on it."
-        return f"Trace: {name}"
+        text = f"Trace: {self._text(str(path), LONGEST_TEXT)}"
+        endings = {*BUILT_IN_SUFFIXES, *VIEWERS}
+        ending = max((e for e in endings if path.name.lower().endswith(e)), key=len, default="")
+        if viewer := VIEWERS.get(ending):
+            text += f" - open {viewer} and drop {self._text(path.name, LONGEST_TEXT)} on it."
+        if ending and ending not in LOSSLESS:
+            text += " It does" if viewer else " - it does"
+            text += " not hold everything that was recorded: trace.json would."
+        return text
 
     def _function(self, row: LineRow) -> str:
         return UNKNOWN if row.function is None else self._text(row.function)

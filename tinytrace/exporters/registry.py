@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
+import importlib.util
 import os
 import secrets
 import time
@@ -31,10 +31,26 @@ BUILT_IN = {
     "chrome-gz": "tinytrace.exporters.chrome:GzippedChromeExporter",
     "perfetto": "tinytrace.exporters.perfetto:PerfettoExporter",
     "perfetto-trace": "tinytrace.exporters.perfetto:PerfettoTraceExporter",
+    "speedscope": "tinytrace.exporters.speedscope:SpeedscopeExporter",
+    "collapsed": "tinytrace.exporters.collapsed:CollapsedExporter",
+    "folded": "tinytrace.exporters.collapsed:FoldedExporter",
+    "gecko": "tinytrace.exporters.gecko:GeckoExporter",
+    "pprof": "tinytrace.exporters.pprof:PprofExporter",
+    "csv": "tinytrace.exporters.csv_tables:CsvExporter",
+    "csv-samples": "tinytrace.exporters.csv_tables:SamplesCsvExporter",
+    "parquet": "tinytrace.exporters.arrow_tables:ParquetExporter",
+    "parquet-samples": "tinytrace.exporters.arrow_tables:SamplesParquetExporter",
+    "arrow": "tinytrace.exporters.arrow_tables:ArrowExporter",
+    "arrow-samples": "tinytrace.exporters.arrow_tables:SamplesArrowExporter",
+    "flamegraph": "tinytrace.exporters.flamegraph:FlameSvgExporter",
+    "flamegraph-html": "tinytrace.exporters.flamegraph:FlameHtmlExporter",
 }
 BUILT_IN_SUFFIXES = (  # for `check_suffix`; a test holds them together
     ".json", ".json.gz", ".pftrace", ".perfetto-trace",
+    ".speedscope.json", ".collapsed", ".folded", ".gecko.json", ".pb.gz", ".csv", ".samples.csv",
+    ".parquet", ".samples.parquet", ".arrow", ".samples.arrow", ".svg", ".html",
 )  # fmt: skip
+NEEDS_PYARROW = (".parquet", ".arrow")
 
 
 class Exporter(Protocol):
@@ -95,13 +111,17 @@ def exporter_for(path: str | os.PathLike[str]) -> Exporter:
 
 
 def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Find out that no format has this suffix, without importing the exporters (and NumPy) for the usual ones.
+    """Find out that a file cannot be written, without importing the exporters (and NumPy) for the usual formats.
 
     Raises:
         OutputError: no format has such a suffix.
+        UsageError: the format needs a package that is not installed.
     """
-    if not Path(path).name.lower().endswith(BUILT_IN_SUFFIXES):
+    name = Path(path).name.lower()
+    if not name.endswith(BUILT_IN_SUFFIXES):
         exporter_for(path)
+    if name.endswith(NEEDS_PYARROW) and importlib.util.find_spec("pyarrow") is None:
+        raise UsageError(f"{os.fspath(path)}: this format needs pyarrow: pip install pyarrow")
 
 
 def export(
