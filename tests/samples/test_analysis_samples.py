@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import tinytrace as tt
-from tests.perfetto_engine import QUERY, QUERY_ARGS, TraceProcessor, check_trace_file
+from tests.perfetto_engine import TraceProcessor, check_trace_file
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.spans import self_ns
+from tinytrace.analysis.wasm_engine import QUERY, QUERY_ARGS
 from tinytrace.exporters import export
 
 FOLDER = Path(__file__).parents[2] / "samples" / "analysis"
@@ -115,7 +116,7 @@ def engine_address(recording: Path) -> Iterator[str]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             assert self.path == "/query"
-            reply = b"".join(engine._call(QUERY, QUERY_ARGS, body))
+            reply = b"".join(engine.call(QUERY, QUERY_ARGS, body))
             self.send_response(200)
             self.send_header("Content-Length", str(len(reply)))
             self.end_headers()

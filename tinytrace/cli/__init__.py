@@ -22,6 +22,7 @@ COMMANDS = {
     "calibrate": "tinytrace.cli.calibrate",
     "diff": "tinytrace.cli.diff",
     "export": "tinytrace.cli.export",
+    "query": "tinytrace.cli.query",
     "recover": "tinytrace.cli.recover",
     "report": "tinytrace.cli.report",
     "roofline": "tinytrace.cli.roofline",
