@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinytrace.errors import TinytraceError
     from tinytrace.exporters.registry import export
     from tinytrace.library import trace
+    from tinytrace.querying import query
     from tinytrace.tracer.annotate import counter, instant, op, span, step
     from tinytrace.tracer.trace import Trace
 
@@ -38,6 +39,7 @@ __all__ = [
     "instant",
     "load",
     "op",
+    "query",
     "span",
     "step",
     "trace",
@@ -49,6 +51,7 @@ _HOME = {
     "Trace": "tinytrace.tracer.trace",
     "export": "tinytrace.exporters.registry",
     "load": "tinytrace.analysis.reader",
+    "query": "tinytrace.querying",
     "trace": "tinytrace.library",
     **dict.fromkeys(("counter", "instant", "op", "span", "step"), "tinytrace.tracer.annotate"),
 }

@@ -10,7 +10,8 @@
     ├── OutputError           5   a target that cannot be written
     ├── StoreError            6   a run folder that is broken or cannot be made
     ├── QueryError            7   a statement that Perfetto's engine refuses
-    └── EngineError           8   Perfetto's engine failed, or cannot be started
+    ├── EngineError           8   Perfetto's engine failed, or cannot be started
+    └── ServeError            9   a port that cannot be had
 
 The number is the exit code of the command line when the error ends it. A profiled program keeps its
 own exit code: these are used only when no program ran, or when a command works on a saved trace.
@@ -67,3 +68,9 @@ class EngineError(TinytraceError):
     """Perfetto's engine failed, ran out of memory, or cannot be started."""
 
     exit_code = 8
+
+
+class ServeError(TinytraceError):
+    """Nothing can be served: the port is taken, or may not be opened."""
+
+    exit_code = 9

