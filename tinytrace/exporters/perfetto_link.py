@@ -30,7 +30,8 @@ class Opening:
         step: the number of the step that is shown; None: all of the trace is.
         step_start_ns, step_dur_ns: its time, by the clock of the file.
         start_ns, end_ns: what is shown, likewise.
-        pinned: a regular expression of JavaScript for the names of the tracks that stay in sight.
+        pinned: names of tracks that stay in sight, as regular expressions of JavaScript, in this order.
+        expanded: names of groups of tracks that are open, likewise.
     """
 
     step: int | None
@@ -38,16 +39,18 @@ class Opening:
     step_dur_ns: int
     start_ns: int
     end_ns: int
-    pinned: str
+    pinned: tuple[str, ...]
+    expanded: tuple[str, ...]
 
     def parameters(self) -> str:
         """Return this as the parameters of an address, from ``&`` on.
 
         Example:
-            >>> Opening(3, 12, 5, 10, 20, "^add$").parameters()[:22]
+            >>> Opening(3, 12, 5, 10, 20, ("^add$",), ()).parameters()[:22]
             '&visStart=10&visEnd=20'
         """
-        commands = [_command("PinTracksByRegex", self.pinned)]
+        commands = [_command("PinTracksByRegex", name) for name in self.pinned]
+        commands += [_command("ExpandTracksByRegex", name) for name in self.expanded]
         where = ""
         if self.step is not None:
             where = f"&visStart={self.start_ns}&visEnd={self.end_ns}"
@@ -72,9 +75,9 @@ def opening_of(trace: Trace) -> Opening:
     """
     step = median_step(trace)
     thread = main_thread(trace) if step is None else step.thread
-    pinned = "|".join([*_thread_track(trace, thread), f"^({'|'.join(COUNTERS)})( value)?$"])
+    pinned, expanded = _names(trace, -1 if thread is None else thread)
     if step is None:
-        return Opening(None, 0, 0, 0, 0, pinned)
+        return Opening(None, 0, 0, 0, 0, pinned, expanded)
     spans = trace.spans
     margin_ns = (step.end_ns - step.start_ns) // AROUND
     # The UI takes no window that reaches beyond the events of the file.
@@ -88,14 +91,30 @@ def opening_of(trace: Trace) -> Opening:
         start_ns=start_ns - epoch_ns,
         end_ns=end_ns - epoch_ns,
         pinned=pinned,
+        expanded=expanded,
     )
 
 
-def _thread_track(trace: Trace, thread: int | None) -> list[str]:
-    """The expression for the track of a thread's spans: Perfetto calls it by name and number."""
-    if thread is None or thread < 0:
-        return []
-    name_id = int(trace.threads.name_id[thread])
-    name = (trace.strings[name_id] if name_id >= 0 else "") or "Thread"
+def _names(trace: Trace, thread: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The track of a thread's spans and the counters; the thread's process.
+
+    The counters of several processes have the same names, and would fill the screen.
+    """
+    ids, threads, processes = tracks(trace), trace.threads, trace.processes
+    pinned, expanded = [], []
+    if thread >= 0:
+        pinned.append(_named(trace, threads.name_id[thread], "Thread", ids.thread_tids[thread]))
+        process = int(threads.process[thread])
+        if process >= 0:
+            name_id = processes.name_id[process]
+            expanded.append(_named(trace, name_id, "Process", ids.pids[process]))
+    if len(processes) <= 1:
+        pinned.append(f"^({'|'.join(COUNTERS)})( value)?$")
+    return tuple(pinned), tuple(expanded)
+
+
+def _named(trace: Trace, name_id: int, otherwise: str, number: int) -> str:
+    """The expression for a track that Perfetto calls by name and number."""
+    name = (trace.strings[name_id] if name_id >= 0 else "") or otherwise
     escaped = re.sub(r"[\\^$.*+?()\[\]{}|/]", r"\\\g<0>", name)
-    return [f"^{escaped} {tracks(trace).thread_tids[thread]}$"]
+    return f"^{escaped} {number}$"
