@@ -117,4 +117,7 @@ def _named(trace: Trace, name_id: int, otherwise: str, number: int) -> str:
     """The expression for a track that Perfetto calls by name and number."""
     name = (trace.strings[name_id] if name_id >= 0 else "") or otherwise
     escaped = re.sub(r"[\\^$.*+?()\[\]{}|/]", r"\\\g<0>", name)
+    escaped = escaped.replace(
+        r"\\", r"\\+"
+    )  # the importer leaves them doubled in names, as JSON has them
     return f"^{escaped} {number}$"
