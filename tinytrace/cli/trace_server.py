@@ -22,7 +22,6 @@ from io import BufferedIOBase
 from pathlib import Path
 from socketserver import TCPServer
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 from tinytrace.errors import InputError, ServeError
 
@@ -189,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _path_for_all(self) -> str | None:
         """The path; None: this request was refused."""
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+        host = re.sub(r":\d+$", "", self.headers.get("Host", ""))
         origin = self.headers.get("Origin")
         if host not in HOSTS or origin not in (None, self.server.reader, self.server.origin):
             self._refuse(403)
