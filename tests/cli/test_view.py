@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,8 +124,6 @@ def test_the_browser_of_the_user_is_asked_to_open_the_address(
 
 
 def _wait_for(file: Path) -> None:
-    import time
-
     end = time.monotonic() + LIMIT_S
     while not file.exists():
         assert time.monotonic() < end
