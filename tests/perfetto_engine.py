@@ -8,6 +8,7 @@ The importer that the browser uses, without a browser and without the internet::
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ class TraceProcessor(WasmEngine):
     """
 
     def __init__(self, trace: bytes, limit_s: float = LOAD_LIMIT_S) -> None:
-        super().__init__(trace, limit_s)
+        super().__init__(limit_s)
+        self.load(BytesIO(trace))
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Return the rows of a query as dictionaries."""

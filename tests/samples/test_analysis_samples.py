@@ -7,14 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinytrace as tt
-from tests.perfetto_engine import TraceProcessor, check_trace_file
+from tests.perfetto_engine import check_trace_file
+from tests.trace_processor_shell import server_for
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.spans import self_ns
 from tinytrace.analysis.wasm_engine import QUERY, QUERY_ARGS
@@ -110,22 +110,8 @@ def test_a_trace_with_nothing_in_it_is_no_error(script: str, tmp_path: Path) -> 
 @pytest.fixture
 def engine_address(recording: Path) -> Iterator[str]:
     """What `trace_processor --httpd` is to its clients, made of the engine that the tests have."""
-    engine: TraceProcessor = check_trace_file(recording)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert self.path == "/query"
-            reply = b"".join(engine.call(QUERY, QUERY_ARGS, body))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the test's output is its own."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    engine = check_trace_file(recording)
+    server = server_for({"/query": lambda body: b"".join(engine.call(QUERY, QUERY_ARGS, body))})
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"127.0.0.1:{server.server_port}"

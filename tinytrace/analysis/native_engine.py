@@ -7,6 +7,7 @@ keeps it in ``~/.local/share/perfetto``.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from http.client import HTTPException
@@ -86,10 +87,9 @@ class NativeEngine:
         try:
             self._engine = TraceProcessor(trace=trace, config=config)
         except TraceProcessorException as problem:
-            reason = _last_line(problem)
             if PARSING in str(problem):
-                raise not_read(reason.removeprefix(PARSING)) from problem
-            raise EngineError(f"{program} does not start: {reason}") from problem
+                raise not_read(str(problem).removeprefix(PARSING)) from problem
+            raise EngineError(f"{program} does not start: {_said_at_start(problem)}") from problem
         except (OSError, HTTPException) as problem:
             raise EngineError(f"{program} does not answer: {_last_line(problem)}") from problem
 
@@ -110,3 +110,10 @@ class NativeEngine:
 
 def _last_line(problem: Exception) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[-1].strip()
+
+
+def _said_at_start(problem: Exception) -> str:
+    """The last line that the program printed, out of a message that has all, and advice."""
+    printed = re.search(r"stderr: (.*?)(\nIf this is a slow|\Z)", str(problem), re.DOTALL)
+    lines = printed[1].strip().splitlines() if printed else []
+    return lines[-1].strip() if lines else "it says nothing"

@@ -58,7 +58,9 @@ def _loaded(
             return NativeEngine(file, program)
         from tinytrace.analysis.wasm_engine import WasmEngine
 
-        return WasmEngine(file)
+        engine = WasmEngine()
+        engine.load(file)
+        return engine
     except (EngineError, TraceFormatError) as problem:
         raise type(problem)(f"{where}: {problem}") from problem
 

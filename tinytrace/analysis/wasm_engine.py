@@ -14,7 +14,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from typing import Any, BinaryIO
 
 import wasmtime
@@ -30,22 +29,22 @@ NO_SYSTEM_CALL = -52  # -ENOSYS: there is no filesystem inside
 # Methods of TraceProcessorRpc, and the fields of their arguments and results.
 APPEND, FINALIZE, QUERY = 1, 2, 3
 APPEND_ARGS, QUERY_ARGS = 101, 103
+APPEND_ERROR = 2
 FATAL_ERROR, FIRST_RESULT = 5, 201
 
 
 class WasmEngine:
-    """One loaded trace.
+    """Perfetto's engine, into which one trace can be loaded.
 
     Args:
-        trace: the bytes of a file in any format that Perfetto reads, or the open file.
-        limit_s: for loading, and for each statement; None: as long as it takes.
+        limit_s: for every request; None: as long as it takes.
 
     Raises:
-        TraceFormatError: the engine refuses the file.
-        EngineError: it aborts, or takes too long.
+        UsageError: it is not installed.
+        EngineError: it does not start.
     """
 
-    def __init__(self, trace: bytes | BinaryIO, limit_s: float | None = None) -> None:
+    def __init__(self, limit_s: float | None = None) -> None:
         """See the class."""
         self._limit_s = limit_s
         self._sequence = 0
@@ -54,9 +53,35 @@ class WasmEngine:
         engine, _ = _module()
         self._store = wasmtime.Store(engine)
         self._run(self._start)
-        file = BytesIO(trace) if isinstance(trace, bytes) else trace
+
+    def load(self, file: BinaryIO) -> None:
+        """Load an open file, in any format that Perfetto reads.
+
+        Raises:
+            TraceFormatError: the engine refuses it.
+            EngineError: it aborts, or takes too long.
+        """
         while piece := file.read(REQUEST_BYTES):
-            self.call(APPEND, APPEND_ARGS, piece)
+            self.append(piece)
+        self.finish()
+
+    def append(self, piece: bytes) -> None:
+        """Give it the next piece of a file, at most `REQUEST_BYTES`.
+
+        Raises:
+            TraceFormatError: the engine refuses it.
+            EngineError: it aborts, or takes too long.
+        """
+        for number, value in _fields(self.call(APPEND, APPEND_ARGS, piece)[0]):
+            if number == APPEND_ERROR:
+                raise not_read(bytes(value).decode(errors="replace"))
+
+    def finish(self) -> None:
+        """Tell it that the file has ended.
+
+        Raises:
+            EngineError: it aborts, or takes too long.
+        """
         self.call(FINALIZE)
 
     def ask(self, sql: str) -> Answer:
@@ -90,8 +115,7 @@ class WasmEngine:
             body: the arguments.
 
         Raises:
-            TraceFormatError: what was appended is refused.
-            EngineError: the engine aborts, or takes too long.
+            EngineError: the engine refuses it, aborts, or takes too long.
         """
         message = b"\x08" + _varint(self._sequence) + b"\x10" + _varint(method)
         if field:
@@ -109,10 +133,6 @@ class WasmEngine:
                     raise EngineError(bytes(value).decode(errors="replace"))
                 if number >= FIRST_RESULT:
                     results.append(bytes(value))
-        if method == APPEND:
-            for number, value in _fields(results[0]):
-                if number == 2:
-                    raise not_read(bytes(value).decode(errors="replace"))
         return results
 
     # ---- the machine ---------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--trace-processor", metavar="PROGRAM", help="use this trace_processor_shell of Perfetto's"
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)  # options may stand before the statement
     statement = _statement(arguments.sql, arguments.file)
     from tinytrace.analysis.trace_sql import complaints, open_engine
     from tinytrace.cli.query_text import print_csv, print_json, print_table
