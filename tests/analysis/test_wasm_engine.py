@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import io
+import signal
 import threading
 import time
 
@@ -58,8 +58,8 @@ def test_a_statement_without_rows_has_columns_all_the_same(engine: WasmEngine) -
     ("sql", "says"),
     [
         ("select nme from slice", "no such column: nme (line 1, column 8)"),
-        ("select\n  1 frm slice", 'near "slice": syntax error (line 2, column 9)'),
-        ("selekt", 'near "selekt": syntax error (line 1, column 1)'),
+        ("select\n  1 frm slice", "syntax error (line 2, column 9)"),
+        ("selekt", "syntax error (line 1, column 1)"),
     ],
 )
 def test_a_refused_statement_says_why_and_where_in_one_line(
@@ -86,18 +86,18 @@ def test_what_is_no_trace_is_refused() -> None:
 def test_what_takes_too_long_is_ended() -> None:
     with pytest.raises(EngineError, match=r"is not done after 0\.2 s"):
         WasmEngine(limit_s=0.2).ask(ENDLESS)
-    assert [t for t in threading.enumerate() if t.name == "Perfetto's engine"] == []
+    assert not any(t.name == "Perfetto's engine" and t.is_alive() for t in threading.enumerate())
 
 
 def test_an_interrupt_ends_a_statement_that_never_would(engine: WasmEngine) -> None:
     def interrupt() -> None:
         while not any(t.name == "Perfetto's engine" for t in threading.enumerate()):
             time.sleep(0.001)
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         engine.ask(ENDLESS)
     thread.join()
-    assert [t for t in threading.enumerate() if t.name == "Perfetto's engine"] == []
+    assert not any(t.name == "Perfetto's engine" and t.is_alive() for t in threading.enumerate())
