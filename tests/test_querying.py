@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tinytrace as tt
@@ -12,6 +14,7 @@ from tests.builders import trace_of
 from tinytrace import querying
 from tinytrace.errors import InputError, QueryError
 
+DOCUMENT = Path(__file__).parents[1] / "docs" / "query.md"
 OPS = "select name, dur from slice where category = 'op' order by dur"
 TRACE = trace_of("step(add:3 exp:4)")
 
@@ -50,3 +53,21 @@ def test_what_goes_wrong_is_one_of_our_errors(tmp_path: Path) -> None:
 def test_the_example_runs() -> None:
     failed, run = doctest.testmod(querying)
     assert (failed, run > 0) == (0, True)
+
+
+def test_the_questions_in_the_manual_have_answers(tmp_path: Path) -> None:
+    x = np.ones((200, 200))
+    with tt.trace(tmp_path / "trace.json"):
+        for _ in range(3):
+            with tt.step():
+                for _ in range(20):
+                    x = np.tanh(x @ x)
+    statements = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    answers = [tt.query(tmp_path / "trace.json", sql) for sql in statements]
+    assert len(answers) == 5
+    ops, lines, steps, counter, _samples = answers
+    assert {row["name"]: row["calls"] for row in ops} == {"matmul": 60, "tanh": 60}
+    assert all(row["gb_per_s"] > 0 for row in ops)
+    assert {row["line"].split()[0].partition(":")[0] for row in lines} == {"test_querying.py"}
+    assert sorted(row["step"] for row in steps) == [0, 1, 2]
+    assert len(counter) >= 1

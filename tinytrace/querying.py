@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import UsageError
 
@@ -13,19 +13,7 @@ if TYPE_CHECKING:
     from tinytrace.tracer.trace import Trace
 
 
-@overload
-def query(
-    trace: Trace | str | os.PathLike[str], sql: str, *, pandas: Literal[False] = False
-) -> list[dict[str, Any]]: ...
-
-
-@overload
-def query(trace: Trace | str | os.PathLike[str], sql: str, *, pandas: Literal[True]) -> Any: ...
-
-
-def query(
-    trace: Trace | str | os.PathLike[str], sql: str, *, pandas: bool = False
-) -> list[dict[str, Any]] | Any:
+def query(trace: Trace | str | os.PathLike[str], sql: str, *, pandas: bool = False) -> Any:
     """Ask a trace a question in Perfetto's SQL.
 
     The engine is Perfetto's own: its program, or the same as WebAssembly (``pip install 'tinytrace[offline]'``).
