@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinytrace as tt
-from tests.perfetto_engine import check_trace_file
-from tests.trace_processor_shell import server_for
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.spans import self_ns
-from tinytrace.analysis.wasm_engine import QUERY, QUERY_ARGS
 from tinytrace.exporters import export
 
 FOLDER = Path(__file__).parents[2] / "samples" / "analysis"
@@ -107,21 +101,8 @@ def test_a_trace_with_nothing_in_it_is_no_error(script: str, tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.fixture
-def engine_address(recording: Path) -> Iterator[str]:
-    """What `trace_processor --httpd` is to its clients, made of the engine that the tests have."""
-    engine = check_trace_file(recording)
-    server = server_for({"/query": lambda body: b"".join(engine.call(QUERY, QUERY_ARGS, body))})
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_perfetto_and_numpy_give_the_same_answer(recording: Path, engine_address: str) -> None:
-    found = rows("perfetto_query.py", recording, engine_address)
+def test_perfetto_and_numpy_give_the_same_answer(recording: Path) -> None:
+    found = rows("perfetto_query.py", recording)
     assert {row[0] for row in found} == {"matmul", "add", "exp", "add.reduce", "sum"}
     assert [row[-1] for row in found] == ["same"] * 5
     by_op = {row[0]: row for row in found}
@@ -130,12 +111,11 @@ def test_perfetto_and_numpy_give_the_same_answer(recording: Path, engine_address
     assert by_op["add"][1] == str(2 * STEPS + 1)
 
 
-def test_without_an_engine_one_line_says_what_to_do(recording: Path) -> None:
-    done = run("perfetto_query.py", recording, "127.0.0.1:9")
-    assert done.returncode == 1
-    assert re.fullmatch(
-        r"no engine \(.*\): give host:port of a `trace_processor --httpd .*`\n", done.stderr
-    )
+def test_where_perfetto_cannot_be_asked_one_line_says_why(tmp_path: Path) -> None:
+    where = tmp_path / "nothing.json"
+    done = run("perfetto_query.py", where)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{where}: cannot be read: No such file or directory\n"
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
