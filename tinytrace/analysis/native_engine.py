@@ -1,7 +1,7 @@
 """Perfetto's trace processor as a program, through Perfetto's own Python package.
 
 The package gets the program from the internet the first time that it is needed, checks it against a hash, and
-keeps it in ``~/.local/share/perfetto``.
+keeps it in `KEPT`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from perfetto.prebuilts.perfetto_prebuilts import get_perfetto_prebuilt
 path = get_perfetto_prebuilt(TRACE_PROCESSOR_SHELL_MANIFEST)
 print(); print(path)
 """
+KEPT = "~/.local/share/perfetto/prebuilts"
 NOWHERE = "http://127.0.0.1:9"  # the port of `discard`, where nobody listens: refused at once
 PROXIES = ("https_proxy", "http_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY")
 START_LIMIT_S = 30
@@ -42,6 +43,9 @@ def find_program(download: bool) -> Path:
     """
     environment = dict(os.environ)
     if not download:
+        kept = os.path.expanduser(KEPT)  # noqa: PTH111: as the package does; it needs no home
+        if not Path(kept).is_dir():  # the package would make it
+            raise EngineError(f"there is none in {KEPT}")
         environment.update(dict.fromkeys(PROXIES, NOWHERE), no_proxy="", NO_PROXY="")
     done = subprocess.run(
         [sys.executable, "-c", FIND],
