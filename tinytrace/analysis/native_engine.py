@@ -43,7 +43,7 @@ def find_program(download: bool) -> Path:
     """
     environment = dict(os.environ)
     if not download:
-        kept = os.path.expanduser(KEPT)  # noqa: PTH111: as the package does; it needs no home
+        kept = os.path.expanduser(KEPT)  # noqa: PTH111 - as the package does
         if not Path(kept).is_dir():  # the package would make it
             raise EngineError(f"there is none in {KEPT}")
         environment.update(dict.fromkeys(PROXIES, NOWHERE), no_proxy="", NO_PROXY="")
