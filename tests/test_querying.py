@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import re
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import pytest
 import tinytrace as tt
 from tests.builders import trace_of
 from tinytrace import querying
+from tinytrace.analysis import median_step, perfetto_ui, sql_answer
 from tinytrace.errors import InputError, QueryError
+from tinytrace.exporters import perfetto_link
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "query.md"
 OPS = "select name, dur from slice where category = 'op' order by dur"
@@ -50,8 +53,13 @@ def test_what_goes_wrong_is_one_of_our_errors(tmp_path: Path) -> None:
         tt.query(tmp_path / "nothing.json", "select 1")
 
 
-def test_the_example_runs() -> None:
-    failed, run = doctest.testmod(querying)
+@pytest.mark.parametrize(
+    "module",
+    [querying, perfetto_link, median_step, perfetto_ui, sql_answer],
+    ids=lambda m: m.__name__,
+)
+def test_the_examples_run(module: ModuleType) -> None:
+    failed, run = doctest.testmod(module)
     assert (failed, run > 0) == (0, True)
 
 
