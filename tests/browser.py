@@ -106,13 +106,24 @@ class Page:
 
 
 @contextmanager
-def chromium(width: int = 1200, height: int = 800) -> Iterator[Page]:
-    """Start Chromium with an empty profile; end it and remove the profile afterwards."""
+def chromium(width: int = 1200, height: int = 800, *arguments: str) -> Iterator[Page]:
+    """Start Chromium with an empty profile; end it and remove the profile afterwards.
+
+    Args:
+        width: of the window.
+        height: of the window.
+        arguments: further ones of its command line.
+    """
     browser, driver = _programs()
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     profile = tempfile.mkdtemp(prefix="tinytrace-chromium-")
-    for argument in (*ARGUMENTS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
+    for argument in (
+        *ARGUMENTS,
+        *arguments,
+        f"--user-data-dir={profile}",
+        f"--window-size={width},{height}",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     tab = webdriver.Chrome(options=options, service=Service(driver))

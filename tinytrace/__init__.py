@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinytrace.errors import TinytraceError
     from tinytrace.exporters.registry import export
     from tinytrace.library import trace
+    from tinytrace.querying import query
     from tinytrace.toolkit.comparing import compare
     from tinytrace.toolkit.flops import count_flops
     from tinytrace.toolkit.memory import MemoryTracker
@@ -57,6 +58,7 @@ __all__ = [
     "op",
     "plot_performance_comparison",
     "profile",
+    "query",
     "span",
     "step",
     "trace",
@@ -78,6 +80,7 @@ _HOME = {
     "measure_performance": "tinytrace.toolkit.performance",
     "plot_performance_comparison": "tinytrace.toolkit.plots",
     "profile": "tinytrace.toolkit.profiler",
+    "query": "tinytrace.querying",
     "trace": "tinytrace.library",
     **dict.fromkeys(("counter", "instant", "op", "span", "step"), "tinytrace.tracer.annotate"),
 }

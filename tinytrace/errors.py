@@ -8,7 +8,10 @@
     │   ├── ScriptError       3   no such script, or one that cannot be opened
     │   └── TraceFormatError  4   not a trace, truncated, or from a newer format
     ├── OutputError           5   a target that cannot be written
-    └── StoreError            6   a run folder that is broken or cannot be made
+    ├── StoreError            6   a run folder that is broken or cannot be made
+    ├── QueryError            7   a statement that Perfetto's engine refuses
+    ├── EngineError           8   Perfetto's engine failed, or cannot be started
+    └── ServeError            9   a port that cannot be had
 
 The number is the exit code of the command line when the error ends it. A profiled program keeps its
 own exit code: these are used only when no program ran, or when a command works on a saved trace.
@@ -53,3 +56,21 @@ class StoreError(TinytraceError):
     """A run folder is broken, or cannot be made."""
 
     exit_code = 6
+
+
+class QueryError(TinytraceError):
+    """A statement in SQL that Perfetto's engine refuses."""
+
+    exit_code = 7
+
+
+class EngineError(TinytraceError):
+    """Perfetto's engine failed, ran out of memory, or cannot be started."""
+
+    exit_code = 8
+
+
+class ServeError(TinytraceError):
+    """Nothing can be served: the port is taken, or may not be opened."""
+
+    exit_code = 9

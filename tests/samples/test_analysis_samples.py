@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinytrace as tt
-from tests.perfetto_engine import QUERY, QUERY_ARGS, TraceProcessor, check_trace_file
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.spans import self_ns
 from tinytrace.exporters import export
@@ -106,35 +101,8 @@ def test_a_trace_with_nothing_in_it_is_no_error(script: str, tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.fixture
-def engine_address(recording: Path) -> Iterator[str]:
-    """What `trace_processor --httpd` is to its clients, made of the engine that the tests have."""
-    engine: TraceProcessor = check_trace_file(recording)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert self.path == "/query"
-            reply = b"".join(engine._call(QUERY, QUERY_ARGS, body))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the test's output is its own."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_perfetto_and_numpy_give_the_same_answer(recording: Path, engine_address: str) -> None:
-    found = rows("perfetto_query.py", recording, engine_address)
+def test_perfetto_and_numpy_give_the_same_answer(recording: Path) -> None:
+    found = rows("perfetto_query.py", recording)
     assert {row[0] for row in found} == {"matmul", "add", "exp", "add.reduce", "sum"}
     assert [row[-1] for row in found] == ["same"] * 5
     by_op = {row[0]: row for row in found}
@@ -143,12 +111,11 @@ def test_perfetto_and_numpy_give_the_same_answer(recording: Path, engine_address
     assert by_op["add"][1] == str(2 * STEPS + 1)
 
 
-def test_without_an_engine_one_line_says_what_to_do(recording: Path) -> None:
-    done = run("perfetto_query.py", recording, "127.0.0.1:9")
-    assert done.returncode == 1
-    assert re.fullmatch(
-        r"no engine \(.*\): give host:port of a `trace_processor --httpd .*`\n", done.stderr
-    )
+def test_where_perfetto_cannot_be_asked_one_line_says_why(tmp_path: Path) -> None:
+    where = tmp_path / "nothing.json"
+    done = run("perfetto_query.py", where)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{where}: cannot be read: No such file or directory\n"
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

@@ -24,11 +24,13 @@ COMMANDS = {
     "check": "tinytrace.cli.check",
     "diff": "tinytrace.cli.diff",
     "export": "tinytrace.cli.export",
+    "query": "tinytrace.cli.query",
     "recover": "tinytrace.cli.recover",
     "report": "tinytrace.cli.report",
     "roofline": "tinytrace.cli.roofline",
     "summary": "tinytrace.cli.summary",
     "verify": "tinytrace.cli.verify",
+    "view": "tinytrace.cli.view",
 }
 
 

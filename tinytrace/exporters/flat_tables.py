@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure
+from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure, count_trace
 from tinytrace.analysis.spans import self_ns
 from tinytrace.exporters.chrome_text import shown
 from tinytrace.exporters.collapsed import escaped
