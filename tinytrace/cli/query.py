@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tinytrace.cli.figures import clean
+from tinytrace.analysis.figures import clean
 from tinytrace.cli.messages import say
 from tinytrace.cli.options import Parser
 from tinytrace.errors import InputError, UsageError

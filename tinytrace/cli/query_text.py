@@ -7,8 +7,8 @@ import json
 import math
 from typing import Any, TextIO
 
+from tinytrace.analysis.figures import clean
 from tinytrace.analysis.sql_answer import Answer
-from tinytrace.cli.figures import clean
 from tinytrace.cli.layout import GAP, Page, cells
 from tinytrace.cli.sheet import encoding_of
 

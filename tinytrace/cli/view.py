@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import quote
 
-from tinytrace.cli.figures import clean
+from tinytrace.analysis.figures import clean
 from tinytrace.cli.messages import say
 from tinytrace.cli.options import Parser
 from tinytrace.cli.trace_server import TraceServer
