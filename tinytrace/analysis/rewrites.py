@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytrace.analysis.operands import layout_of
-from tinytrace.analysis.replay import Call, exponent_of, rebuilt
+from tinytrace.analysis.replay import Call, can_be_rebuilt, exponent_of, rebuilt
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Operand, Signature
 
@@ -58,6 +58,12 @@ class Rewrite:
     forms: Callable[[Signature, int, bool], Forms]
     code: Callable[[Signature], tuple[str, str]]
     condition: str
+
+
+def can_be_rewritten(rewrite: Rewrite, sig: Signature) -> bool:
+    """Whether a rewrite applies to a signature; not to what has no elements, or cannot be called again."""
+    sizes = [operand.elements for operand in sig.operands]
+    return all(sizes) and can_be_rebuilt(sig) and rewrite.applies(sig)
 
 
 def _arrays(sig: Signature) -> list[Operand]:

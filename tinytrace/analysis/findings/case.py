@@ -311,12 +311,14 @@ class Case:
         why: str,
         remedy: str,
         code: str,
+        parts: Ints | None = None,
     ) -> Finding:
-        """Make a finding at a frame."""
+        """Make a finding at a frame; ``parts``: the calls that rewrites of its rule are about."""
         frames, text = self.trace.frames, self.trace.strings
         file_id = int(frames.file_id[frame]) if frame >= 0 else -1
         ceiling = None if ceiling_ns is None else max(0, int(ceiling_ns))
         return Finding(
+            id="",
             rule=rule,
             title=title,
             file=text[file_id] if file_id >= 0 else None,
@@ -329,7 +331,12 @@ class Case:
             why_confidence=why,
             remedy=remedy,
             code=code,
+            calls=() if parts is None else self._calls(parts),
         )
+
+    def _calls(self, parts: Ints) -> tuple[tuple[int, int], ...]:
+        pairs = zip(self.parts.signature_id[parts], self.parts.callsite_id[parts], strict=True)
+        return tuple(sorted({(int(signature), int(frame)) for signature, frame in pairs}))
 
 
 def steady_ns(parts: OpParts) -> Ints:

@@ -37,4 +37,5 @@ def find(case: Case) -> Iterator[Finding]:
             why="page faults are not recorded: that they take the time is concluded from the size",
             remedy="Give it memory that is kept. New pages are cleared by the kernel when they are first written.",
             code="np.add(x, y, out=buffer)  # buffer = np.empty_like(x), made once",
+            parts=site.parts,
         )

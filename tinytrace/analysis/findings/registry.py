@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from tinytrace.analysis.findings import (
     constants,
@@ -26,6 +27,7 @@ from tinytrace.analysis.findings import (
 )
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
+from tinytrace.analysis.findings.mechanical import with_rewrites
 from tinytrace.analysis.op_parts import OpParts
 from tinytrace.tracer.trace import Trace
 
@@ -85,4 +87,8 @@ def findings(
         for finding in rule(case)
         if finding.ceiling_ns is None or finding.ceiling_share >= min_share
     ]
-    return tuple(sorted(found, key=lambda finding: -(finding.ceiling_ns or 0)))
+    found.sort(key=lambda finding: -(finding.ceiling_ns or 0))
+    return tuple(
+        with_rewrites(replace(finding, id=f"F{number}"), trace.signatures)
+        for number, finding in enumerate(found, 1)
+    )
