@@ -178,7 +178,7 @@ def _closing(verification: Verification) -> list[str]:
     ]
     if any(map(_as_long, verification.rows)):
         notes.append(
-            "Times as long as here: what made the calls slow there (other values, memory not in the caches, fresh pages, other "
-            "programs) is in neither form, and in no gain above."
+            "Times as long as here: what made the calls slow there (other values, memory not in the caches, fresh "
+            "pages, other programs) is in neither form, and in no gain above."
         )
     return notes
