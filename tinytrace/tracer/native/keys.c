@@ -72,6 +72,7 @@ int selected(PyArrayObject *a, PyObject *key, selection *s) {
             Py_ssize_t start, stop, step;
             if (PySlice_Unpack(o, &start, &stop, &step) < 0) { PyErr_Clear(); return 0; }
             s->shape[ndim] = PySlice_AdjustIndices(sizes[dim], &start, &stop, step);
+            if (!s->shape[ndim]) start = 0, step = 1; /* as NumPy does */
             s->strides[ndim++] = steps[dim] * step;
             data += start * steps[dim++];
         } else {

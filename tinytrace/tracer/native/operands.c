@@ -395,7 +395,8 @@ uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObj
         if (!known) add_bare(&k, LAYOUT_OTHER, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
         else {
             int alias = is_the_part(&part, a, value) ? 0 : NO_ALIAS, layout = layout_of(&part, PyArray_ITEMSIZE(a));
-            k.words[k.used++] = head(part.ndim, layout, alias, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
+            int swapped = PyArray_DESCR(a)->byteorder == NPY_OPPBYTE ? LAYOUT_SWAPPED : 0;
+            k.words[k.used++] = head(part.ndim, layout | swapped, alias, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
             for (int i = 0; i < part.ndim; i++) k.words[k.used++] = (uint64_t)part.shape[i];
             for (int i = 0; layout == LAYOUT_STRIDED && i < part.ndim; i++) k.words[k.used++] = (uint64_t)part.strides[i];
         }
