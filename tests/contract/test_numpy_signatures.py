@@ -177,13 +177,13 @@ def test_the_part_that_is_assigned_to_is_described_as_a_view_of_it(data: st.Data
         a[key] = view
         a[key] = view.copy()
 
-    trace = record("c", program)
+    trace = record(CORES[0], program)
     told = [
         trace.signatures[trace.spans.signature_id[row]].outputs[0]
         for row in range(len(trace.spans))
         if trace.strings[trace.spans.name_id[row]] == "setitem"
     ]
-    assert [part.alias for part in told] == [0, -1]
+    assert [part.alias for part in told] == ([0, -1] if CORES[0] == "c" else [])
     c, f = view.flags.c_contiguous, view.flags.f_contiguous
     for part in told:
         assert (np.dtype(part.dtype), part.itemsize) == (view.dtype, view.itemsize)
