@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -204,6 +205,13 @@ class Case:
         short &= spans.thread[rows[1:]] == spans.thread[rows[:-1]]
         return function[:-1][short], function[1:][short], gap_ns[short]
 
+    def told(self, section: str, name: str) -> int | None:
+        """Return a whole number, at least 1, of the trace's metadata; None: there is no such."""
+        facts = self.trace.meta.get(section)
+        value = facts.get(name) if isinstance(facts, dict) else None
+        whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**20
+        return value if whole else None
+
     @cached_property
     def elements(self) -> int:
         """How many single elements of arrays were read or written; 0 where the trace does not tell."""
@@ -256,6 +264,20 @@ class Case:
             rows, up = rows[~matches[up]], parent[up[~matches[up]]]
             rows, up = rows[up >= 0], up[up >= 0]
         return found
+
+    def callers_of(self, modules: re.Pattern[str]) -> Ints:
+        """Return per stack the innermost frame of the program, if a module was called from there; −1: none was.
+
+        Args:
+            modules: matches the files of such modules.
+        """
+        files = [text.replace("\\", "/") for text in self.trace.strings]
+        inside = np.array([*(bool(modules.search(file)) for file in files), False], "?")
+        program = ~(self.is_library | inside)
+        # What a stack has innermost, of these two sorts of files, tells: such a module, or the program.
+        first = self.innermost(inside | program)
+        called = (first >= 0) & inside[self.trace.frames.file_id[first]]
+        return np.where(called, self.innermost(program), -1)
 
     @cached_property
     def python_ns(self) -> Ints:

@@ -27,6 +27,7 @@ from tinytrace.analysis.findings import (
     strided,
     temporaries,
     tiny_ops,
+    waiting,
 )
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.rewrites import REWRITES, can_be_rewritten
@@ -55,6 +56,7 @@ NONE: dict[str, str] = {
     saving.NAME: "saving is no operation on arrays",
     scatter.NAME: "how often an index occurs is not recorded, and the gain depends on it",
     tiny_ops.NAME: "which calls can be made one is not recorded",
+    waiting.NAME: "waiting is no operation",
 }
 NOT_AGAIN = "none of its operations can be made again from what is recorded of it"
 

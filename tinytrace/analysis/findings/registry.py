@@ -24,6 +24,7 @@ from tinytrace.analysis.findings import (
     strided,
     temporaries,
     tiny_ops,
+    waiting,
 )
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
@@ -56,6 +57,7 @@ RULES: dict[str, Rule] = {
     strided.NAME: strided.find,
     temporaries.NAME: temporaries.find,
     tiny_ops.NAME: tiny_ops.find,
+    waiting.NAME: waiting.find,
 }
 
 
