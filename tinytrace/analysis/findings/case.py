@@ -294,8 +294,14 @@ class Case:
 
     @cached_property
     def python_samples(self) -> Ints:
-        """Per function how many samples stand for Python between ops, at least half of their time."""
-        mine = (self.gap_ns > 0) & (2 * self.gap_ns >= self.trace.samples.weight_ns)
+        """Per function how many samples stand for Python between ops, at least half of their time.
+
+        A thread that had no CPU since the sample before is where it was: such samples are no further observation of
+        what it does, however many are taken while other programs hold it up.
+        """
+        samples = self.trace.samples
+        mine = (self.gap_ns > 0) & (2 * self.gap_ns >= samples.weight_ns)
+        mine &= (samples.cpu_ns < 0) | (samples.cpu_ns >= RUNNING * samples.weight_ns)
         return self._per_function(mine.astype("i8"))
 
     def _per_function(self, values: Ints) -> Ints:
