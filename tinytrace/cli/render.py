@@ -6,6 +6,7 @@ ops, warnings) is data: it is escaped, and never read as a terminal's control se
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TextIO
 
@@ -18,6 +19,7 @@ from tinytrace.tracer.trace import Trace
 
 TOP = 10
 VIEWER = "https://ui.perfetto.dev"
+READABLE = (".json", ".json.gz")  # of what the report reads
 VIEWABLE = (".json", ".json.gz", ".pftrace")  # suffixes of what the viewer opens
 
 
@@ -60,6 +62,9 @@ class _Summary:
             self._say(f"Warning: {self._text(warning, LONGEST_TEXT)}", "warning")
         if output_path is not None:
             self._say(self._opening(Path(output_path)))
+            if str(output_path).endswith(READABLE):
+                command = f"python -m tinytrace report {shlex.quote(str(output_path))}"
+                self._say(f"Why it is slow: {self._text(command, LONGEST_TEXT)}")
         self._sheet.print()
 
     def _ops(self, summary: Summary) -> None:
