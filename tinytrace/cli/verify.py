@@ -14,7 +14,7 @@ examples:
   python -m tinytrace verify trace.json "pow instead of products"    all findings of a rule
   python -m tinytrace verify trace.json products     one kind of rewrite
 
-rewrites: out, float32, contiguous, copy, products, square, sqrt, blas_dtype (docs/verify.md)
+rewrites: out, float32, contiguous, copy, products, products_signed, square, sqrt, blas_dtype (docs/verify.md)
 """
 TOP = 8
 

@@ -37,7 +37,7 @@ OF_RULE: dict[str, tuple[str, ...]] = {
     float64_leak.NAME: ("float32",),
     fresh_memory.NAME: ("out",),
     optimizers.NAME: ("out",),
-    powers.NAME: ("products",),
+    powers.NAME: ("products", "products_signed"),
     products.WITHOUT_BLAS: ("blas_dtype",),
     strided.NAME: ("contiguous", "copy"),
     temporaries.NAME: ("out",),
