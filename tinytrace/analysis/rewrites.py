@@ -321,7 +321,7 @@ REWRITES: dict[str, Rewrite] = {
             _products_code, "the last digit may differ",
         ),
         Rewrite(
-            "products_signed", "the same, of numbers of both signs, with which pow may take far longer",
+            "products_signed", "multiply instead of raising numbers of both signs to a power",
             _is_whole_power_of_real_numbers, _signed_products_forms, _products_code,
             "there are negative numbers; the last digit may differ",
         ),
