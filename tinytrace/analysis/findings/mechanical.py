@@ -25,6 +25,7 @@ from tinytrace.analysis.findings import (
     saving,
     scatter,
     strided,
+    taking_turns,
     temporaries,
     tiny_ops,
     waiting,
@@ -55,6 +56,7 @@ NONE: dict[str, str] = {
     sample_loader.NAME: "the array of all samples is not recorded",
     saving.NAME: "saving is no operation on arrays",
     scatter.NAME: "how often an index occurs is not recorded, and the gain depends on it",
+    taking_turns.NAME: "threads are no operation",
     tiny_ops.NAME: "which calls can be made one is not recorded",
     waiting.NAME: "waiting is no operation",
 }
