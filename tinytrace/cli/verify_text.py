@@ -40,6 +40,8 @@ def print_asked(asked: Asked, path: str, file: TextIO) -> None:
     else:
         for finding in asked.findings:
             _finding(finding, sheet)
+        if asked.findings and asked.rewrites:
+            sheet.say()
     sheet.print()
 
 
