@@ -16,12 +16,18 @@ RUN_MS = 100
 
 
 def run(
-    waits_ms: int, *, workers: int = 1, busy: float = 1.0, cores: int = 4, module: str = QUEUE
+    waits_ms: int,
+    *,
+    workers: int = 1,
+    busy: float = 1.0,
+    cores: int = 4,
+    module: str = QUEUE,
+    called: str = "get",
 ) -> Trace:
     """A main thread that waits for so many ms of 100 and works after, beside others that work while it waits."""
     builder = TraceBuilder()
     builder.process(1, end_ns=START_NS + RUN_MS * MS)
-    line, get = builder.frame("train", FILE, 7), builder.frame("get", module, 171)
+    line, get = builder.frame("train", FILE, 7), builder.frame(called, module, 171)
     wait = builder.frame("Condition.wait", THREADING, 320)
     load, start = builder.frame("load", FILE, 30), builder.frame("Thread.run", THREADING, 982)
     for thread in range(1 + workers):
@@ -80,6 +86,12 @@ def test_other_libraries_are_no_waiting() -> None:
         strings=tuple(s.replace(THREADING, "/usr/lib/python3.11/bisect.py") for s in trace.strings),
     )
     assert found(NAME, plain) == []
+
+
+@pytest.mark.parametrize("called", ["start", "Thread.start"])
+def test_starting_a_thread_is_no_waiting_for_its_work(called: str) -> None:
+    assert found(NAME, run(40, busy=0.0, module=THREADING, called=called)) == []
+    assert found(NAME, run(40, busy=0.0, module=THREADING, called="Thread.join")) != []
 
 
 def test_who_runs_while_in_such_a_module_does_not_wait() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from tinytrace.analysis.findings.case import RUNNING, Case, Ints, Mask
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import time
+from tinytrace.analysis.spans import inside
 from tinytrace.tracer.groups import group_ids, sums
 
 NAME = "waiting for other threads"
@@ -17,6 +18,7 @@ SHARE = 0.05  # of the run
 MIN_SAMPLES = 10
 BUSY = 0.8  # of the cores at work meanwhile: then somebody computes, and waiting is what one does
 # By the files that the functions are in; a lock that is taken by `with lock:` is C and has no frame of its own.
+STARTS = re.compile(r"(^|\.)(start|__init__)$")  # of a thread, a process
 MODULES = re.compile(
     r"/(threading|queue|subprocess|concurrent/futures/\w+|multiprocessing/\w+)\.py$"
 )
@@ -37,6 +39,7 @@ def find(case: Case) -> Iterator[Finding]:
         return
     caller = np.append(case.callers_of(MODULES), -1)[samples.stack_id]
     waits = (caller >= 0) & (samples.cpu_ns >= 0) & ~samples.on_cpu
+    waits &= ~np.append(_starting(case), False)[samples.stack_id]
     mine = waits & (samples.thread == case.thread) & (case.gap_ns > 0)
     if not mine.any():
         return
@@ -74,6 +77,19 @@ def find(case: Case) -> Iterator[Finding]:
             "    for i in range(4, n):\n        batch = coming.popleft().result()\n"
             "        coming.append(pool.submit(load, i))",
         )
+
+
+def _starting(case: Case) -> Mask:
+    """Per stack whether a thread or a process is being started, which returns when the system has let it run."""
+    trace = case.trace
+    strings = [*trace.strings, ""]
+    starts = np.array([bool(STARTS.search(text)) for text in strings], "?")
+    files = np.array([bool(MODULES.search(text.replace("\\", "/"))) for text in strings], "?")
+    frames = starts[trace.frames.name_id] & files[trace.frames.file_id]
+    rows = np.flatnonzero(frames[trace.stacks.frame_id])
+    starting = inside(trace.stacks.parent, rows)
+    starting[rows] = True
+    return starting
 
 
 def _at_work(case: Case, rows: Ints, waits: Mask) -> float:
