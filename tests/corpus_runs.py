@@ -21,6 +21,7 @@ PLANTED = {  # program → the rule that must name it
     "embedding_scatter": "scatter by ufunc.at",
     "float64_leak": "float64 out of float32",
     "powers": "pow instead of products",
+    "queue_wait": "waiting for other threads",
     "revisited_graph": "graph walked again and again",
     "sample_loader": "samples put together one by one",
 }

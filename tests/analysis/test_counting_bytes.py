@@ -105,6 +105,12 @@ def test_what_is_only_overwritten_is_not_read() -> None:
     assert (count(copyto).bytes_read, count(copyto).bytes_written) == (32, 64)
 
 
+def test_what_is_assigned_to_itself_moves_nothing() -> None:
+    x, itself = operand(np.ones(8)), operand(np.ones(8), alias=0)
+    assert count(Signature("setitem", (x, itself), 1)).bytes == 0
+    assert count(Signature("setitem", (x, operand(np.ones(8))), 1)).bytes == 128
+
+
 def test_a_result_that_is_the_argument_itself_moves_nothing() -> None:
     x = operand(np.ones(8))
     assert count(Signature("asarray", (x, operand(np.ones(8), alias=0)), 1)).bytes == 0

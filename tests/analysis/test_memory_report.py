@@ -129,7 +129,38 @@ def test_noise_is_seldom_said_to_be_growth() -> None:
 
 def test_few_readings_tell_no_growth() -> None:
     growth = one(run(40, live_mb={500: 1.0, 20_500: 2.0, 39_500: 3.0}).build()).array_growth
-    assert (growth.slope, growth.verdict, growth.typical_bytes) == (None, "not known", 2_000_000)
+    # The peaks of the two times between them.
+    assert (growth.slope, growth.verdict, growth.typical_bytes) == (None, "not known", 2_500_000)
+
+
+def sawtooth(every_ns: int, kept_mb: float = 0.0, n_steps: int = 40) -> Trace:
+    """Memory rises from 1 to 11 MB within each step, and falls; it is read at regular times."""
+    builder = run(n_steps)
+    live, peak = builder.series("array_mb", "MB"), builder.series("array_peak_mb", "MB")
+
+    def mb(t_ns: int) -> float:
+        step, within = divmod(t_ns, STEP_NS)
+        return 1 + 10 * within / STEP_NS + kept_mb * step
+
+    for t_ns in range(1, n_steps * STEP_NS, every_ns):
+        since = range(max(0, t_ns - every_ns + 1), t_ns + 1)
+        builder.counter(live, START_NS + t_ns, mb(t_ns))
+        builder.counter(peak, START_NS + t_ns, max(map(mb, since)))
+    return builder.build()
+
+
+@pytest.mark.parametrize("every_ns", [90, 400, 501, 975, 1000, 1024, 1990, 3010])
+def test_what_rises_within_each_step_does_not_grow_however_it_is_read(every_ns: int) -> None:
+    growth = one(sawtooth(every_ns)).array_growth
+    assert growth.verdict == "flat"
+    assert growth.slope is not None and abs(growth.slope.estimate) < 2 * KB
+
+
+@pytest.mark.parametrize("every_ns", [90, 400, 501, 975, 1000, 1024, 1990, 3010])
+def test_what_is_kept_shows_through_what_rises_within_each_step(every_ns: int) -> None:
+    growth = one(sawtooth(every_ns, kept_mb=0.1)).array_growth
+    assert growth.verdict == "growing"
+    assert growth.slope is not None and growth.slope.estimate == pytest.approx(100 * KB, rel=0.1)
 
 
 # --- modelled

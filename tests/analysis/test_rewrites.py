@@ -54,7 +54,8 @@ def forms(name: str, sig: Signature) -> Forms:
         (with_first(ADD, ROWS), ["out", "float32", "contiguous", "copy"]),
         (with_first(ADD, COLUMNS), ["out", "float32", "contiguous", "copy"]),
         (with_first(MATMUL, COLUMNS), ["out", "float32"]),  # BLAS takes either order
-        (power("3"), ["out", "float32", "products"]),
+        (power("3"), ["out", "float32", "products", "products_signed"]),
+        (power("3", "complex128"), ["out", "products"]),
         (power("2.0", scalar="float"), ["out", "float32", "square"]),
         (power("0.5", scalar="float"), ["out", "float32", "sqrt"]),
         (power("9"), ["out", "float32"]),
@@ -72,6 +73,15 @@ def test_a_rewrite_is_offered_where_it_applies_and_nowhere_else(
     sig: Signature, names: list[str]
 ) -> None:
     assert fitting(sig) == names
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_powers_of_numbers_of_both_signs_are_products_too(dtype: str) -> None:
+    x = Operand(dtype, (40, 3), Layout.STRIDED, (48, 8), itemsize=np.dtype(dtype).itemsize)
+    before, after = forms("products_signed", with_first(power("3", dtype), x))
+    result = after()
+    assert (result < 0).any() and (result > 0).any() and result.dtype == dtype
+    np.testing.assert_allclose(result, before(), rtol=1e-2 if dtype == "float16" else 1e-6)
 
 
 @pytest.mark.parametrize("exponent", range(3, 9))

@@ -67,6 +67,11 @@ def test_a_floor_of_more_than_half_of_the_time_is_overhead() -> None:
     assert found.overhead_percent == 50
 
 
+def test_an_op_that_does_no_work_is_overhead_however_long_it_takes() -> None:
+    found = verdict_of("add", "0x4,0x4->0x4", 30)
+    assert (found.verdict, found.overhead_percent, found.roof_ns) == (Verdict.OVERHEAD, 100, 0)
+
+
 def test_faster_than_a_roof_is_no_result_and_that_goes_before_overhead() -> None:
     found = verdict_of("add", SUM, 0.7)  # the floor is 57 % of it
     assert found.verdict is Verdict.VIOLATION

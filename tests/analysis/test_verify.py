@@ -14,7 +14,7 @@ import pytest
 import threadpoolctl  # noqa: F401  # sets an environment variable for Intel's OpenMP, once
 
 import tinytrace as tt
-from tests.builders import trace_of
+from tests.builders import signature_of, trace_of
 from tinytrace.analysis.in_turns import (
     MARGIN,
     ROUNDS,
@@ -30,6 +30,7 @@ from tinytrace.analysis.in_turns import (
 from tinytrace.analysis.paired import Interval
 from tinytrace.analysis.replay import NotRebuiltError
 from tinytrace.analysis.rewrites import Forms
+from tinytrace.analysis.verifiable import asked_for
 from tinytrace.analysis.verify import candidates, verify
 from tinytrace.errors import UsageError
 from tinytrace.tracer.trace import Trace
@@ -136,8 +137,24 @@ def test_candidates_come_by_the_time_of_their_signatures() -> None:
 
 def test_one_rewrite_can_be_asked_for_by_its_name() -> None:
     assert [c.rewrite.name for c in candidates(TRACE, "float32")] == ["float32"]
-    with pytest.raises(UsageError, match="'float16' is no rewrite: there are out, float32,"):
+    with pytest.raises(
+        UsageError, match=r"'float16' is no finding of this trace .* there are out, float32,"
+    ):
         candidates(TRACE, "float16")
+
+
+def test_only_the_calls_of_a_finding_are_candidates() -> None:
+    # The same signature at two places; float64 out of float32 is of all that follows, the leak at line 5.
+    leak = signature_of("multiply", "2000:f4,.->2000")
+    wide = signature_of("negative", "2000->2000")
+    text = "negative:100@a.py:2:f multiply:350@a.py:5:f negative:200@a.py:7:f"
+    trace = trace_of(text, signatures={"multiply": leak, "negative": wide})
+    asked = asked_for(trace, "F1")
+    assert [finding.rule for finding in asked.findings] == ["float64 out of float32"]
+    found = [(c.rewrite.name, c.group.op, c.group.self_ns) for c in candidates(trace, asked)]
+    assert found == [("float32", "multiply", 350_000), ("float32", "negative", 200_000)]
+    everywhere = [(c.group.op, c.group.self_ns) for c in candidates(trace, "float32")]
+    assert everywhere == [("multiply", 350_000), ("negative", 300_000)]
 
 
 @pytest.mark.parametrize(

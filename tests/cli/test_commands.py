@@ -90,6 +90,7 @@ def test_a_summary_goes_to_stdout(done: dict[str, Done]) -> None:
     assert ended.out.startswith("\ntinytrace: 7.00 us recorded\n\nTop ops by self time (2 of 2)\n")
     assert ended.out.endswith(
         "Trace: trace.json - open https://ui.perfetto.dev and drop trace.json on it.\n"
+        "Why it is slow: python -m tinytrace report trace.json\n"
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from tinytrace.analysis.findings import Finding
 from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.sheet import Sheet
 
 POWER = Finding(
+    id="F1",
     rule="pow instead of products",
     title="x ** 3 is computed as a power",
     file="/home/me/\x1b[31mtrain.py",
@@ -24,17 +26,18 @@ POWER = Finding(
 )
 
 
-def printed(*found: Finding) -> str:
+def printed(*found: Finding, path: str = "trace.json") -> str:
     out = io.StringIO()
     sheet = Sheet(out)
-    say_findings(found, sheet)
+    say_findings(found, sheet, path)
     sheet.print()
     return out.getvalue()
 
 
 def test_a_finding_says_where_what_how_much_and_what_to_write() -> None:
     text = printed(POWER)
-    assert "1. " in text and "train.py:42 gelu: x ** 3 is computed as a power" in text
+    assert "train.py:42 gelu: x ** 3 is computed as a power [pow instead of products]" in text
+    assert text.splitlines()[1].startswith("F1. ")
     assert "to win: at most 1.50 s, 25 % of the run without imports" in text
     assert "confidence high: the exponent is recorded" in text
     assert "seen: 120 calls; 2.00 s in them" in text
@@ -44,9 +47,16 @@ def test_a_finding_says_where_what_how_much_and_what_to_write() -> None:
 
 
 def test_only_the_first_five_are_printed_and_the_number_of_all() -> None:
-    text = printed(*[POWER] * 7)
+    text = printed(*[replace(POWER, id=f"F{n}") for n in range(1, 8)])
     assert "Findings (5 of 7, by the most that could be won)" in text
-    assert "5. " in text and "6. " not in text
+    assert "F5. " in text and "F6. " not in text
+
+
+def test_what_can_be_verified_has_its_command_beside_it() -> None:
+    able = replace(POWER, id="F2", rewrites=("products",))
+    text = printed(POWER, able, path="my runs/a.json")
+    [line] = [line for line in text.splitlines() if "measure it" in line]
+    assert line == "   measure it: python -m tinytrace verify 'my runs/a.json' F2 (products)"
 
 
 def test_nothing_wrong_is_said() -> None:

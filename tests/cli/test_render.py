@@ -109,6 +109,7 @@ Self-audit: sampled at 948 Hz of 1,000 asked, largest gap 20.9 ms; 304 spans rec
 FLOPs counted for 99.1 % of op time, uncounted ops: random.normal; 1,263 element accesses not recorded; \
 own overhead about 0.420 % (estimate, 95 ns per op).
 Trace: runs/trace.json - open https://ui.perfetto.dev and drop trace.json on it.
+Why it is slow: python -m tinytrace report runs/trace.json
 """
 
 
@@ -157,6 +158,7 @@ recorded (compiled core); FLOPs counted for 99.1 % of op time, uncounted ops:
 random.normal; 1,263 element accesses not recorded; own overhead about 0.420 %
 (estimate, 95 ns per op).
 Trace: /tmp/trace.json - open https://ui.perfetto.dev and drop trace.json on it.
+Why it is slow: python -m tinytrace report /tmp/trace.json
 """
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import trace_of
+from tests.builders import signature_of, trace_of
 from tests.cli.commands import Done, run_commands
+from tests.peaks_by_hand import with_peaks
 from tinytrace.analysis.in_turns import Outcome, Verdict, verdict_of
 from tinytrace.analysis.op_groups import group_ops
 from tinytrace.analysis.paired import Interval
@@ -19,6 +20,7 @@ from tinytrace.analysis.verify import Verification, Verified
 from tinytrace.cli.verify import EXAMPLES
 from tinytrace.cli.verify_text import print_verification
 from tinytrace.exporters import export
+from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Trace
 
 [GROUP] = group_ops(trace_of("power:400@a.py:3:f power:400@a.py:3:f"))
@@ -93,17 +95,32 @@ def test_the_help_names_every_rewrite() -> None:
     assert named[1].split(", ") == list(REWRITES)
 
 
+def found_in() -> Trace:
+    """A trace with two findings: copies, which take most time, and powers."""
+    copying = signature_of("array", "512x512:f4->512x512:f4")
+    power = replace(signature_of("power", "2000,.:i8->2000"), attributes="exponent=3")
+    scalar = replace(power.operands[1], dtype="int", layout=Layout.PYTHON_SCALAR)
+    power = replace(power, operands=(power.operands[0], scalar, power.operands[2]))
+    text = "array:300@t.py:8:init " * 10 + "power:100@t.py:9:gelu add[50,50->50]:50@t.py:9:gelu"
+    return trace_of(text, signatures={"array": copying, "power": power})
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
     folder = tmp_path_factory.mktemp("verify")
     export(trace_of("power[1000,.:i8->1000]:9 add[40,40->40]:9"), folder / "trace.json")
     export(Trace(meta={"format_version": 1}), folder / "empty.json")
+    export(with_peaks(found_in()), folder / "found.json")
     (Path(folder) / "foreign.json").write_text(
         '[{"ph":"X","name":"aten::mm","ts":1,"dur":5,"pid":1}]'
     )
     lines = ["trace.json out --top 1", "empty.json", "foreign.json", "trace.json faster", "no.json"]
-    answers = run_commands([["verify", *line.split()] for line in lines], folder)
-    return dict(zip(lines, answers, strict=True))
+    lines += ["found.json --top 1", "found.json f2", "found.json F1", "found.json F4"]
+    argvs = [["verify", *line.split()] for line in lines]
+    for rule in ("pow instead of products", "thin product"):
+        lines.append(f"found.json {rule}")
+        argvs.append(["verify", "found.json", rule])
+    return dict(zip(lines, run_commands(argvs, folder), strict=True))
 
 
 def test_a_rewrite_is_measured_from_the_command_line(done: dict[str, Done]) -> None:
@@ -117,10 +134,52 @@ def test_a_rewrite_is_measured_from_the_command_line(done: dict[str, Done]) -> N
 @pytest.mark.parametrize("name", ["empty.json", "foreign.json"])
 def test_where_there_is_nothing_to_rewrite_it_is_said(done: dict[str, Done], name: str) -> None:
     assert done[name].code == 0
-    assert done[name].out == "No op with a mechanical rewrite takes 0.1 % of the time of all ops.\n"
+    assert done[name].out.splitlines() == [
+        "Findings: nothing is wrong that a rule knows.",
+        "",
+        "No op with a mechanical rewrite takes 0.1 % of the time of all ops.",
+    ]
+
+
+def test_a_finding_is_verified_by_its_id_or_its_rule(done: dict[str, Done]) -> None:
+    for given in ("found.json f2", "found.json pow instead of products"):
+        answer = done[given]
+        assert (answer.code, answer.err) == (0, "")
+        assert answer.out.startswith("F2. t.py:9 gelu: x ** 3 is computed by pow")
+        assert "rewrites that can be timed: products, products_signed" in answer.out
+        assert "x ** 3  ->  x * x * x" in answer.out
+        assert "(2 of 2)" in answer.out  # and not the addition, which the finding is not about
+
+
+def test_a_finding_without_a_rewrite_says_why_in_one_line(done: dict[str, Done]) -> None:
+    answer = done["found.json F1"]
+    assert (answer.code, answer.err) == (0, "")
+    headline, why = answer.out.splitlines()
+    assert headline.startswith("F1. t.py:8 init: np.array in init copies arrays")
+    assert why.strip() == ("not timed: without the copy nothing is left to time: all of it is won")
+
+
+def test_a_rule_that_found_nothing_is_answered(done: dict[str, Done]) -> None:
+    answer = done["found.json thin product"]
+    assert (answer.code, answer.out) == (
+        0,
+        "No finding of this trace is by the rule thin product.\n",
+    )
+
+
+def test_without_a_name_it_is_listed_what_can_be_verified(done: dict[str, Done]) -> None:
+    lines = done["found.json --top 1"].out.splitlines()
+    assert lines[0] == "Findings with rewrites that can be timed: 1 of 2"
+    assert [line[:2] for line in lines[1:5]] == ["F1", "  ", "F2", "  "]
+    assert lines[5] == "One of them alone: python -m tinytrace verify found.json F2"
+    assert any(line.startswith("Rewrites, those of the ops with most time") for line in lines)
 
 
 def test_a_name_that_is_none_is_one_line(done: dict[str, Done]) -> None:
     assert done["trace.json faster"].code == 2
-    assert done["trace.json faster"].line.startswith("'faster' is no rewrite: there are out, ")
+    assert done["trace.json faster"].line.startswith(
+        "'faster' is no finding of this trace (there are none), no rule and no rewrite: there are out, "
+    )
+    assert done["found.json F4"].code == 2
+    assert done["found.json F4"].line.startswith("'F4' is no finding of this trace (F1 to F2)")
     assert done["no.json"].code == 3

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import basic_indices
 
 from tests.contract.recorded import Recorded, record, run
 from tests.cores import CORES
@@ -162,6 +163,33 @@ def test_calls_that_look_alike_are_told_apart_by_which_arrays_are_the_same(core:
     for texts in (list(expected), list(reversed(expected))):
         found = Recorded(run(core, "\n".join(texts), {"np": np, "x": x, "y": y}))
         assert found.by_line() == {n: expected[t] for n, t in enumerate(texts, 1)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_the_part_that_is_assigned_to_is_described_as_a_view_of_it(data: st.DataObject) -> None:
+    a = data.draw(arrays().filter(lambda a: a.flags.writeable))
+    keys = basic_indices(a.shape, allow_newaxis=True)
+    key = data.draw(keys.filter(lambda key: isinstance(a[key], np.ndarray)))
+    view = a[key]
+
+    def program() -> None:
+        a[key] = view
+        a[key] = view.copy()
+
+    trace = record(CORES[0], program)
+    told = [
+        trace.signatures[trace.spans.signature_id[row]].outputs[0]
+        for row in range(len(trace.spans))
+        if trace.strings[trace.spans.name_id[row]] == "setitem"
+    ]
+    assert [part.alias for part in told] == ([0, -1] if CORES[0] == "c" else [])
+    c, f = view.flags.c_contiguous, view.flags.f_contiguous
+    for part in told:
+        assert (np.dtype(part.dtype), part.itemsize) == (view.dtype, view.itemsize)
+        assert part.shape == view.shape
+        assert (part.layout & 15) == (0 if c else 1 if f else 2)
+        assert part.strides == (() if c or f else view.strides)
 
 
 @settings(max_examples=60, deadline=None)

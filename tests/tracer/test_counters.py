@@ -1,5 +1,6 @@
 """Counters of the process: what is written, what is left out, and that nothing gets out."""
 
+import mmap
 import subprocess
 import sys
 import threading
@@ -128,6 +129,32 @@ def test_two_ticks_at_the_same_time_give_no_second_value() -> None:
     counters.tick()
     counters.tick()
     assert sink.of("cpu_percent") == []
+
+
+def test_time_in_the_kernel_is_that_since_the_tick_before_and_page_faults_are_all() -> None:
+    sink = Sink()
+    times = iter([0, 50_000_000, 50_000_000, 100_000_000])
+    usage = iter([(7.0, 1000), (7.01, 1500), (7.01, 1500), (7.11, 1500)])
+    counters = ProcessCounters(sink, clock=lambda: next(times), usage=lambda: next(usage))
+    for _ in range(4):
+        counters.tick()
+    percent, at_ns = zip(*sink.of("system_percent"), strict=True)
+    assert percent == pytest.approx((20.0, 200.0))
+    assert at_ns == (50_000_000, 100_000_000)
+    assert [value for value, _ in sink.of("page_faults")] == [1000, 1500, 1500, 1500]
+
+
+def test_page_faults_are_those_of_memory_that_is_touched_for_the_first_time() -> None:
+    sink = Sink()
+    counters = ProcessCounters(sink)
+    counters.tick()
+    fresh = mmap.mmap(-1, 200 * mmap.PAGESIZE)
+    for page in range(200):
+        fresh[page * mmap.PAGESIZE] = 1
+    counters.tick()
+    fresh.close()
+    (before, _), (after, _) = sink.of("page_faults")
+    assert 200 <= after - before < 2000
 
 
 def test_array_memory_is_written_when_the_recorder_counts_it() -> None:

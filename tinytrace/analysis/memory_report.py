@@ -50,9 +50,10 @@ class Growth:
     """How memory changes from step to step, over the steps after the warm-up.
 
     Attributes:
-        slope: bytes per step (Theil-Sen over the readings), with its 95 % interval; None: too few readings.
-        steps: how many steps the readings span.
-        typical_bytes: median of the readings; None: there are none.
+        slope: bytes per step (Theil-Sen over the points), with its 95 % interval; None: too few. Of arrays, a point
+            is the peak of at least a whole step; of resident memory, a reading.
+        steps: how many steps they span.
+        typical_bytes: median of the points; None: there are none.
         verdict: ``growing``: the interval is above 0, both halves rise, and the growth over all steps is at
             least 1 % of the median. ``flat``: the interval excludes a growth of 5 % or more. Else ``not known``.
     """
@@ -183,8 +184,8 @@ def _process(
         resident=None if resident is None else _resident_peak(resident, mine),
         floor_bytes=_floor(series.get("array_mb"), mine, usual),
         allocations_per_step=_per_step(series.get("allocations"), mine, usual),
-        array_growth=_growth(series.get("array_mb"), mine, usual),
-        resident_growth=_growth(resident, mine, usual),
+        array_growth=_growth(*_whole_steps(series.get("array_peak_mb"), mine, usual), mine, usual),
+        resident_growth=_growth(*_read_in_steps(resident, mine, usual), mine, usual),
         modelled_holders=_holders(process, results, mine, arrays, top),
         modelled_temporaries=results.sources(inside, top),
         modelled_bytes_per_step=results.total_bytes(inside) / with_ops if has_some else None,
@@ -257,14 +258,44 @@ def _progress(t_ns: Ints, steps: Steps) -> Floats:
     return np.interp(t_ns, corners, np.repeat(np.arange(n + 1.0), 2)[1:-1])
 
 
-def _growth(readings: _Readings | None, steps: Steps, usual: slice) -> Growth:
-    n = len(steps.start_ns[usual])
+def _read_in_steps(readings: _Readings | None, steps: Steps, usual: slice) -> tuple[Floats, Floats]:
+    """Progress and value of the readings in the steps."""
     if readings is None:
-        return Growth(None, n, None, "not known")
+        return np.zeros(0), np.zeros(0)
     inside = _in_steps(readings, steps, usual)
-    if not inside.any():
+    return _progress(readings.t_ns[inside], steps), readings.value[inside]
+
+
+def _whole_steps(peaks: _Readings | None, steps: Steps, usual: slice) -> tuple[Floats, Floats]:
+    """Progress, and the most that was live in a time of at least one whole step.
+
+    Memory rises and falls within each step. Where steps and readings take about the same time, single readings walk
+    slowly through that, and rise while nothing is kept. So a reading tells the peak since the one before; where that
+    is less than a step, those that overlap a step make one point.
+    """
+    if peaks is None or len(peaks.t_ns) < 2:
+        return np.zeros(0), np.zeros(0)
+    inside = _in_steps(peaks, steps, usual)
+    inside[1:] &= inside[:-1]  # the time that a peak is of
+    inside[0] = False
+    progress = _progress(peaks.t_ns, steps)
+    lengths = np.diff(progress, prepend=progress[0])[inside]
+    if len(lengths) and np.median(lengths) >= 1:
+        return progress[inside], peaks.value[inside].astype("f8")
+    start_ns, end_ns = steps.start_ns[usual], steps.end_ns[usual]
+    first = np.searchsorted(peaks.t_ns, start_ns, "right")
+    behind = np.searchsorted(peaks.t_ns, end_ns, "left") + 1
+    known = (first > 0) & (behind <= len(peaks.t_ns))
+    borders = np.stack([first[known], behind[known]], axis=1).ravel()
+    values = np.append(peaks.value.astype("f8"), -np.inf)
+    most = np.maximum.reduceat(values, borders)[::2]
+    return np.arange(1.0, len(steps) + 1)[usual][known], np.asarray(most, "f8")
+
+
+def _growth(x: Floats, y: Floats, steps: Steps, usual: slice) -> Growth:
+    n = len(steps.start_ns[usual])
+    if not len(x):
         return Growth(None, n, None, "not known")
-    x, y = _progress(readings.t_ns[inside], steps), readings.value[inside]
     slope, typical = theil_sen(x, y), float(np.median(y))
     return Growth(slope, n, typical, "not known" if slope is None else _verdict(slope, x, y))
 

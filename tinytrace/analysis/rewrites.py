@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinytrace.analysis.operands import layout_of
-from tinytrace.analysis.replay import Call, exponent_of, rebuilt
+from tinytrace.analysis.replay import Call, can_be_rebuilt, exponent_of, rebuilt
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Operand, Signature
 
@@ -58,6 +58,12 @@ class Rewrite:
     forms: Callable[[Signature, int, bool], Forms]
     code: Callable[[Signature], tuple[str, str]]
     condition: str
+
+
+def can_be_rewritten(rewrite: Rewrite, sig: Signature) -> bool:
+    """Whether a rewrite applies to a signature; not to what has no elements, or cannot be called again."""
+    sizes = [operand.elements for operand in sig.operands]
+    return all(sizes) and can_be_rebuilt(sig) and rewrite.applies(sig)
 
 
 def _arrays(sig: Signature) -> list[Operand]:
@@ -226,6 +232,17 @@ def _products_forms(sig: Signature, seed: int, steady: bool) -> Forms:
     return Forms(before, partial(power_by_products, before.args[0], exponent))
 
 
+def _is_whole_power_of_real_numbers(sig: Signature) -> bool:
+    return _is_whole_power(sig) and all(o.dtype.startswith("float") for o in _arrays(sig))
+
+
+def _signed_products_forms(sig: Signature, seed: int, steady: bool) -> Forms:
+    forms = _products_forms(sig, seed, steady)
+    x = forms.before.args[0]  # type: ignore[attr-defined]
+    x *= np.random.default_rng(seed).choice(np.array([-1, 1], x.dtype), x.shape)
+    return forms
+
+
 def _products_code(sig: Signature) -> tuple[str, str]:
     exponent = int(exponent_of(sig) or 1)
     half = exponent // 2
@@ -302,6 +319,11 @@ REWRITES: dict[str, Rewrite] = {
         Rewrite(
             "products", "multiply instead of raising to a power", _is_whole_power, _products_forms,
             _products_code, "the last digit may differ",
+        ),
+        Rewrite(
+            "products_signed", "multiply instead of raising numbers of both signs to a power",
+            _is_whole_power_of_real_numbers, _signed_products_forms, _products_code,
+            "there are negative numbers; the last digit may differ",
         ),
         Rewrite(
             "square", "np.square instead of raising to a power",

@@ -180,7 +180,8 @@ def judge(counts: TraceCounts, by: By = "op") -> tuple[Grouping, Judged]:
 class PartRoofs:
     """Least times of parts, and what they are worth; `judged` adds them up.
 
-    A part whose op ran others inside is no work: its own time is Python and dispatch, overhead.
+    A part whose op ran others inside is no work: its own time is Python and dispatch, overhead. So is that of one
+    which neither computes nor moves anything (an array of no elements; a part that is assigned to itself).
 
     Args:
         parts: of a trace.
@@ -202,7 +203,11 @@ class PartRoofs:
         self._evaluate_ns = self.roofs.evaluate_ns[signature] * n
         self._memory_ns = self.roofs.memory_ns[signature] * n
         most_ns = self.roofs.memory_most_ns[signature] * np.maximum(n, 1)
-        self._floor_ns = np.where(self._outer, 0.0, self.roofs.floor_ns[signature] * parts.calls)
+        no_work = self._compute_ns + self._evaluate_ns + self._memory_ns == 0
+        floor_ns = np.where(
+            no_work & (n > 0), self._time_ns, self.roofs.floor_ns[signature] * parts.calls
+        )
+        self._floor_ns = np.where(self._outer, 0.0, floor_ns)
         self._level = self.roofs.level[signature]
         declared = (signature < 0) & ~np.isnan(
             parts.flops

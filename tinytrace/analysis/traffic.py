@@ -219,11 +219,14 @@ def put(sig: Signature) -> Traffic:
 def setitem(sig: Signature) -> Traffic:
     """3 · updates + index when there are index arrays; else value read, slice written.
 
-    Inputs are the value and the index arrays; the one output has the shape of what is written.
+    Inputs are the value and the index arrays; the one output has the shape of what is written. Where it is the
+    value itself (``a[i] += b`` ends so), NumPy copies nothing.
     """
     if is_truncated(sig):
         return NOT_KNOWN
     (out,) = sig.outputs
+    if out.alias == 0:
+        return NOTHING
     indices = sig.inputs[1:]
     if indices and all(o.dtype.startswith(INDEX_DTYPES) for o in indices):
         return scattered(out, out.elements, distinct_inputs(sig))

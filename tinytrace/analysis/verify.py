@@ -18,8 +18,9 @@ from tinytrace.analysis.operands import layout_of
 from tinytrace.analysis.paired import Interval
 from tinytrace.analysis.peaks_machine import Machine
 from tinytrace.analysis.peaks_measure import SHARE_OF_MEMORY, available_bytes, blas_limit
-from tinytrace.analysis.replay import NotRebuiltError, can_be_rebuilt, check, extent_bytes
-from tinytrace.analysis.rewrites import REWRITES, Rewrite
+from tinytrace.analysis.replay import NotRebuiltError, check, extent_bytes
+from tinytrace.analysis.rewrites import REWRITES, Rewrite, can_be_rewritten
+from tinytrace.analysis.verifiable import Asked, asked_for, parts_asked_for
 from tinytrace.errors import UsageError
 from tinytrace.tracer.groups import group_ids
 from tinytrace.tracer.machine import numerics
@@ -107,45 +108,36 @@ class Candidate:
     group: OpGroup
 
 
-def check_name(name: str | None) -> None:
-    """Make sure that a name is that of a rewrite; None stands for all.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if name is not None and name not in REWRITES:
-        raise UsageError(f"{name!r} is no rewrite: there are {', '.join(REWRITES)}")
-
-
-def candidates(trace: Trace, name: str | None = None) -> list[Candidate]:
+def candidates(trace: Trace, asked: Asked | str | None = None) -> list[Candidate]:
     """Return the rewrites that apply to ops of a trace, those of the signatures with most time first.
 
     Args:
         trace: any trace.
-        name: of one rewrite; None: all.
+        asked: for what, or a name as in `asked_for`; None: all.
 
     Raises:
-        UsageError: there is no such rewrite.
+        UsageError: there is nothing of that name.
 
     Example:
         >>> candidates(Trace())
         []
     """
-    check_name(name)
-    rewrites = REWRITES.values() if name is None else [REWRITES[name]]
+    asked = asked if isinstance(asked, Asked) else asked_for(trace, asked)
+    rewrites = [REWRITES[name] for name in asked.rewrites]
     parts = op_parts(count_trace(trace))
-    ids, count = group_ids([parts.name_id, parts.signature_id, ~parts.outer])
+    mine = parts_asked_for(asked, parts)
+    ids, count = group_ids([parts.name_id, parts.signature_id, ~parts.outer, mine])
     grouping = Grouping(parts, ids, count, lambda part: trace.strings[parts.name_id[part]])
-    self_ns = grouping.sum(parts.self_ns)
+    self_ns = grouping.sum(np.where(mine, parts.self_ns, 0))
     least_ns = LEAST_SHARE * int(self_ns.sum())
     chosen, wanted = [], []
     for group in grouping.largest(self_ns, None).tolist():
         part = int(grouping.parts_of(group)[0])
         number = int(parts.signature_id[part])
-        if number < 0 or parts.outer[part] or self_ns[group] < least_ns:
+        if number < 0 or parts.outer[part] or not mine[part] or self_ns[group] < least_ns:
             continue
         signature = trace.signatures[number]
-        if fitting := [rewrite for rewrite in rewrites if _applies(rewrite, signature)]:
+        if fitting := [rewrite for rewrite in rewrites if can_be_rewritten(rewrite, signature)]:
             chosen.append(group)
             wanted.append((signature, fitting))
     rows = grouping.rows(np.array(chosen, "i8"))
@@ -156,30 +148,24 @@ def candidates(trace: Trace, name: str | None = None) -> list[Candidate]:
     ]
 
 
-def _applies(rewrite: Rewrite, signature: Signature) -> bool:
-    """Whether it applies; not to what has no elements, or cannot be called again."""
-    sizes = [operand.elements for operand in signature.operands]
-    return all(sizes) and can_be_rebuilt(signature) and rewrite.applies(signature)
-
-
 def verify(
-    trace: Trace, name: str | None = None, top: int = 8, bench: Bench | None = None
+    trace: Trace, asked: Asked | str | None = None, top: int = 8, bench: Bench | None = None
 ) -> Verification:
     """Measure what rewrites of ops of a trace gain, on this machine.
 
     Args:
         trace: any trace.
-        name: of one rewrite; None: all.
+        asked: for what: the id of a finding, the name of a rule or of a rewrite; None: all rewrites.
         top: how many rewrites at most, those of the ops with most time.
         bench: how they are timed.
 
     Raises:
-        UsageError: no such rewrite, or this process is being recorded: the timing would be, too.
+        UsageError: there is nothing of that name, or this process is being recorded: the timing would be, too.
     """
     if Session.is_recording():
         raise UsageError("nothing can be timed in a process that is being recorded: stop first")
     bench = bench or Bench()
-    found = candidates(trace, name)
+    found = candidates(trace, asked)
     threads = _threads(trace)
     alpha = (1 - CONFIDENCE) / max(1, min(top, len(found)))  # Bonferroni
     rows = tuple(_verified(found[:top], bench, threads, alpha))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from tinytrace.analysis.figures import format_ns
@@ -11,18 +12,33 @@ from tinytrace.cli.sheet import LONGEST_TEXT, Sheet
 MOST = 5  # in the text; the JSON has them all
 
 
-def say_findings(found: Sequence[Finding], sheet: Sheet) -> None:
-    """Print what is slow, what shows it, what could be won at most, and what to write instead."""
+def headline(finding: Finding, sheet: Sheet) -> str:
+    """Return which finding it is: its id, where it is, what is slow, and the rule."""
+    where = " ".join(part for part in (finding.place, finding.function) if part)
+    title = sheet.text(finding.title, LONGEST_TEXT)
+    return f"{finding.id}. {sheet.text(where)}: {title} [{finding.rule}]"
+
+
+def verify_command(finding: Finding, path: str) -> str:
+    """Return the command that times the rewrites of a finding."""
+    return f"python -m tinytrace verify {shlex.quote(path)} {finding.id}"
+
+
+def say_findings(found: Sequence[Finding], sheet: Sheet, path: str = "trace.json") -> None:
+    """Print what is slow, what shows it, what could be won at most, and what to write instead.
+
+    Args:
+        found: of a trace.
+        sheet: where to.
+        path: of the trace, for the commands that verify it.
+    """
     if not found:
         sheet.say("Findings: nothing is wrong that a rule knows.")
         return
     shown = found[:MOST]
     sheet.say(f"Findings ({len(shown)} of {len(found)}, by the most that could be won)", "title")
-    for number, finding in enumerate(shown, 1):
-        where = " ".join(part for part in (finding.place, finding.function) if part)
-        sheet.say(
-            f"{number}. {sheet.text(where)}: {sheet.text(finding.title, LONGEST_TEXT)}", "title"
-        )
+    for finding in shown:
+        sheet.say(headline(finding, sheet), "title")
         ceiling = "memory, no time" if finding.ceiling_ns is None else _ceiling(finding)
         sheet.say(
             f"   to win: {ceiling}; confidence {finding.confidence}: "
@@ -34,6 +50,9 @@ def say_findings(found: Sequence[Finding], sheet: Sheet) -> None:
         sheet.say(f"   try: {sheet.text(finding.remedy, LONGEST_TEXT)}")
         for line in finding.code.splitlines():
             sheet.say(f"       {sheet.text(line, LONGEST_TEXT)}", "dim")
+        if finding.rewrites:
+            command = sheet.text(verify_command(finding, path), LONGEST_TEXT)
+            sheet.say(f"   measure it: {command} ({', '.join(finding.rewrites)})")
     sheet.say(
         "Ceilings are bounds, and do not add up: two findings may be about the same time.", "dim"
     )

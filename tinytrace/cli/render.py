@@ -6,6 +6,7 @@ ops, warnings) is data: it is escaped, and never read as a terminal's control se
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TextIO
 
@@ -23,7 +24,7 @@ VIEWERS = {  # of files that end so; the longest ending counts
     ".json": VIEWER, ".json.gz": VIEWER, ".pftrace": VIEWER, ".perfetto-trace": VIEWER,
     ".speedscope.json": "https://www.speedscope.app", ".gecko.json": "https://profiler.firefox.com",
 }  # fmt: skip
-LOSSLESS = (".json", ".json.gz")
+LOSSLESS = (".json", ".json.gz")  # which the report reads
 
 
 def print_summary(trace: Trace, output_path: Path | str | None, file: TextIO) -> None:
@@ -65,6 +66,9 @@ class _Summary:
             self._say(f"Warning: {self._text(warning, LONGEST_TEXT)}", "warning")
         if output_path is not None:
             self._say(self._opening(Path(output_path)))
+            if _ending(Path(output_path)) in LOSSLESS:
+                command = f"python -m tinytrace report {shlex.quote(str(output_path))}"
+                self._say(f"Why it is slow: {self._text(command, LONGEST_TEXT)}")
         self._sheet.print()
 
     def _ops(self, summary: Summary) -> None:
@@ -118,8 +122,7 @@ class _Summary:
 
     def _opening(self, path: Path) -> str:
         text = f"Trace: {self._text(str(path), LONGEST_TEXT)}"
-        endings = {*BUILT_IN_SUFFIXES, *VIEWERS}
-        ending = max((e for e in endings if path.name.lower().endswith(e)), key=len, default="")
+        ending = _ending(path)
         if viewer := VIEWERS.get(ending):
             text += f" - open {viewer} and drop {self._text(path.name, LONGEST_TEXT)} on it."
         if ending and ending not in LOSSLESS:
@@ -129,6 +132,12 @@ class _Summary:
 
     def _function(self, row: LineRow) -> str:
         return UNKNOWN if row.function is None else self._text(row.function)
+
+
+def _ending(path: Path) -> str:
+    """The ending of a file that means a format; "": none that is known."""
+    endings = {*BUILT_IN_SUFFIXES, *VIEWERS}
+    return max((e for e in endings if path.name.lower().endswith(e)), key=len, default="")
 
 
 def _extent(summary: Summary) -> str:

@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
         return 0
     from tinytrace.cli.report_text import print_report
 
-    print_report(report, sys.stdout)
+    print_report(report, sys.stdout, arguments.trace)
     return 0
 
 

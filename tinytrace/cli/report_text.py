@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TextIO
 
 from tinytrace.analysis.account import Account, Entry, Where
@@ -23,7 +24,7 @@ NO_PEAKS = (
 )
 
 
-def print_report(report: Report, file: TextIO) -> None:
+def print_report(report: Report, file: TextIO, path: str = "trace.json") -> None:
     """Print a report.
 
     In colour on a terminal, unless ``NO_COLOR`` is set or it is a dumb one; otherwise plain text.
@@ -31,12 +32,13 @@ def print_report(report: Report, file: TextIO) -> None:
     Args:
         report: of any trace; what is not known is said.
         file: where to.
+        path: of the trace, for the commands that are shown.
 
     Raises:
         OSError: it cannot be written there.
     """
     sheet = Sheet(file)
-    for section in SECTIONS:
+    for section in sections(path):
         section(report, sheet)
         sheet.say()
     _audit(report, sheet)
@@ -250,8 +252,8 @@ def _function(row: HotLine, sheet: Sheet) -> str:
     return name if row.top_op is None else f"{name}: {sheet.text(row.top_op)}"
 
 
-def _findings(report: Report, sheet: Sheet) -> None:
-    say_findings(report.findings, sheet)
+def _findings(report: Report, sheet: Sheet, path: str) -> None:
+    say_findings(report.findings, sheet, path)
 
 
 def _steps(report: Report, sheet: Sheet) -> None:
@@ -292,7 +294,7 @@ def _size(size_bytes: int | None) -> str:
     return f"{size_bytes:,} B" if size_bytes < 1000 else format_mb(size_bytes / 1e6)
 
 
-# In the order in which they are printed.
-SECTIONS: tuple[Callable[[Report, Sheet], None], ...] = (
-    _head, _account, _findings, _ops, _hot, _steps, _memory, _what_if,
-)  # fmt: skip
+def sections(path: str) -> tuple[Callable[[Report, Sheet], None], ...]:
+    """Return what prints each section, in the order in which they are printed."""
+    findings = partial(_findings, path=path)
+    return (_head, _account, findings, _ops, _hot, _steps, _memory, _what_if)

@@ -7,15 +7,68 @@ from typing import TYPE_CHECKING, TextIO
 
 from tinytrace.analysis.figures import format_ns
 from tinytrace.analysis.in_turns import Verdict
+from tinytrace.cli.findings_text import headline, verify_command
 from tinytrace.cli.op_cells import site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, Sheet
 
 if TYPE_CHECKING:
+    from tinytrace.analysis.findings import Finding
     from tinytrace.analysis.in_turns import Outcome
+    from tinytrace.analysis.verifiable import Asked
     from tinytrace.analysis.verify import Verification, Verified
 
 FAR = 2.0  # times as long: more than caches and noise explain among calls that are alike
 STYLES = {Verdict.FASTER: "title", Verdict.SLOWER: "title"}
+
+
+def print_asked(asked: Asked, path: str, file: TextIO) -> None:
+    """Print which findings are meant, what of them can be timed, and why the others cannot.
+
+    Args:
+        asked: for what.
+        path: of the trace.
+        file: where to.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    sheet = Sheet(file)
+    if asked.name is None:
+        _list(asked, path, sheet)
+    elif asked.of_findings and not asked.findings:
+        sheet.say(f"No finding of this trace is by the rule {sheet.text(asked.name)}.")
+    else:
+        for finding in asked.findings:
+            _finding(finding, sheet)
+        if asked.findings and asked.rewrites:
+            sheet.say()
+    sheet.print()
+
+
+def _list(asked: Asked, path: str, sheet: Sheet) -> None:
+    if not asked.findings:
+        sheet.say("Findings: nothing is wrong that a rule knows.")
+    else:
+        able = [finding for finding in asked.findings if finding.rewrites]
+        sheet.say(
+            f"Findings with rewrites that can be timed: {len(able)} of {len(asked.findings)}",
+            "title",
+        )
+        for finding in asked.findings:
+            _finding(finding, sheet)
+        if able:
+            sheet.say(
+                f"One of them alone: {sheet.text(verify_command(able[0], path), LONGEST_TEXT)}"
+            )
+    sheet.say()
+
+
+def _finding(finding: Finding, sheet: Sheet) -> None:
+    sheet.say(headline(finding, sheet), "title")
+    if finding.rewrites:
+        sheet.say(f"   rewrites that can be timed: {', '.join(finding.rewrites)}")
+    else:
+        sheet.say(f"   not timed: {sheet.text(finding.no_rewrite, LONGEST_TEXT)}")
 
 
 def print_verification(verification: Verification, file: TextIO) -> None:
@@ -127,7 +180,7 @@ def _closing(verification: Verification) -> list[str]:
     ]
     if any(map(_as_long, verification.rows)):
         notes.append(
-            "Times as long as here: what made the calls slow there (memory not in the caches, fresh pages, other "
-            "programs) is in neither form, and in no gain above."
+            "Times as long as here: what made the calls slow there (other values, memory not in the caches, fresh "
+            "pages, other programs) is in neither form, and in no gain above."
         )
     return notes

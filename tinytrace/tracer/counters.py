@@ -29,10 +29,11 @@ class ProcessCounters:
     """Write one value of each counter per `tick`.
 
     Series: ``rss_mb`` (MB), ``cpu_percent`` (% of one CPU, all threads: 250 is two and a half CPUs
-    busy; over the time since the tick before, so the first tick writes none). When the recorder
-    counts array memory (``memory() -> (live bytes, peak bytes since the last call,
-    allocations)``), also ``array_mb``, ``array_peak_mb`` (MB) and ``allocations`` (count, since
-    the start).
+    busy; over the time since the tick before, so the first tick writes none), ``system_percent``
+    (likewise, of the time in the kernel), ``page_faults`` (count, since the process began, minor and
+    major; both not on Windows). When the recorder counts array memory (``memory() -> (live bytes,
+    peak bytes since the last call, allocations)``), also ``array_mb``, ``array_peak_mb`` (MB) and
+    ``allocations`` (count, since the start).
 
     What cannot be read is left out of that tick: never a 0, never an exception.
 
@@ -41,6 +42,7 @@ class ProcessCounters:
         process: this process as a ``psutil.Process``, or None: what the recorder says, or one that is
             made where it says nothing.
         clock: ns on CLOCK_MONOTONIC.
+        usage: CPU time in the kernel in s, and page faults, of this process; None: what the kernel says.
         cpu_clock: CPU time of this process in ns. By default the kernel's exact clock: psutil reads
             the one that counts in steps of 10 ms, which are 20 % of a tick of 50 ms.
     """
@@ -51,19 +53,22 @@ class ProcessCounters:
         process: _Process | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         cpu_clock: Callable[[], int] = time.process_time_ns,
+        usage: Callable[[], tuple[float, int]] | None = None,
     ) -> None:
         self._recorder = recorder
         self._resident = resident_reader(recorder, process)
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._memory: Callable[[], tuple[int, int, int]] | None = getattr(recorder, "memory", None)
+        self._usage = usage or _usage_reader()
         self._previous: tuple[int, int] | None = None  # time and CPU time in ns
+        self._previous_system: tuple[int, float] | None = None  # time in ns, and CPU time in s
         self._series: dict[str, int] = {}
 
     def tick(self) -> None:
         """Read everything and write it down with the present time. Never raises."""
         now_ns = self._clock()
-        for read in (self._tick_rss, self._tick_cpu, self._tick_arrays):
+        for read in (self._tick_rss, self._tick_cpu, self._tick_kernel, self._tick_arrays):
             try:
                 read(now_ns)
             except Exception:  # /proc may vanish, be hidden or hold anything: say nothing this time
@@ -81,6 +86,16 @@ class ProcessCounters:
             return
         percent = 100 * (used_ns - previous[1]) / (now_ns - previous[0])
         self._put("cpu_percent", "%", percent, now_ns)
+
+    def _tick_kernel(self, now_ns: int) -> None:
+        if self._usage is None:
+            return
+        system_s, faults = self._usage()
+        previous, self._previous_system = self._previous_system, (now_ns, system_s)
+        self._put("page_faults", "count", float(faults), now_ns)
+        if previous is not None and now_ns > previous[0]:
+            percent = 100e9 * (system_s - previous[1]) / (now_ns - previous[0])
+            self._put("system_percent", "%", percent, now_ns)
 
     def _tick_arrays(self, now_ns: int) -> None:
         if self._memory is None:
@@ -135,6 +150,23 @@ def _statm_reader() -> Callable[[], int | None] | None:
         return int(words[1]) * page_bytes if len(words) > 1 else None
 
     return read if _is_number(read) else None
+
+
+def _usage_reader() -> Callable[[], tuple[float, int]] | None:
+    """What tells the CPU time in the kernel and the page faults; None: this system has no such call.
+
+    It keeps the interpreter's lock.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+
+    def read() -> tuple[float, int]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_stime, usage.ru_minflt + usage.ru_majflt
+
+    return read
 
 
 def _is_number(read: Callable[[], int | None]) -> bool:

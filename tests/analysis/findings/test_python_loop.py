@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.analysis.findings.traces import FILE, MS, found, sampled
 from tests.builders import START_NS, TraceBuilder
 from tinytrace.analysis.findings.python_loop import NAME
@@ -49,3 +51,18 @@ def test_samples_of_a_function_that_is_in_ops_most_of_the_time_are_no_loop() -> 
         builder.sample(0, at_ns + MS, MS, [outer], cpu_ns=MS)
     builder.sample(0, START_NS + 150 * MS, 100 * MS, [outer], cpu_ns=100 * MS)  # held up once
     assert found(NAME, builder.build()) == []
+
+
+@pytest.mark.parametrize(("running", "named"), [(19, False), (20, True)])
+def test_samples_of_a_thread_that_stands_still_are_no_further_observations(
+    running: int, named: bool
+) -> None:
+    builder = TraceBuilder()
+    builder.process(100, end_ns=START_NS + 100 * MS)
+    builder.thread(0, 100)
+    frame = builder.frame("main", FILE, 3)
+    for number in range(100):
+        builder.sample(
+            0, START_NS + (number + 1) * MS, MS, [frame], cpu_ns=MS if number < running else 0
+        )
+    assert bool(found(NAME, builder.build())) == named

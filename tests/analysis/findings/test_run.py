@@ -130,13 +130,14 @@ def arrays_in_steps(grows_mb: float, steps: int = 40, swing_mb: float = 0) -> Tr
     builder = TraceBuilder()
     trace = trace_of("step(add:10000@m.py:3:f) " * steps)
     builder.strings = {s: i for i, s in enumerate(trace.strings)}
-    series = builder.series("array_mb", "MB")
-    for number in range(steps):
-        builder.counter(
-            series,
-            START_NS + number * 10 * MS + 5 * MS,
-            100 + grows_mb * number + swing_mb * (number % 3),
-        )
+    for name in ("array_mb", "array_peak_mb"):
+        series = builder.series(name, "MB")
+        for number in range(steps):
+            builder.counter(
+                series,
+                START_NS + number * 10 * MS + 5 * MS,
+                100 + grows_mb * number + swing_mb * (number % 3),
+            )
     read = builder.build()
     return replace(trace, strings=read.strings, series=read.series, counters=read.counters)
 

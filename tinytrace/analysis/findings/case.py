@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -204,6 +205,13 @@ class Case:
         short &= spans.thread[rows[1:]] == spans.thread[rows[:-1]]
         return function[:-1][short], function[1:][short], gap_ns[short]
 
+    def told(self, section: str, name: str) -> int | None:
+        """Return a whole number, at least 1, of the trace's metadata; None: there is no such."""
+        facts = self.trace.meta.get(section)
+        value = facts.get(name) if isinstance(facts, dict) else None
+        whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**20
+        return value if whole else None
+
     @cached_property
     def elements(self) -> int:
         """How many single elements of arrays were read or written; 0 where the trace does not tell."""
@@ -257,6 +265,20 @@ class Case:
             rows, up = rows[up >= 0], up[up >= 0]
         return found
 
+    def callers_of(self, modules: re.Pattern[str]) -> Ints:
+        """Return per stack the innermost frame of the program, if a module was called from there; −1: none was.
+
+        Args:
+            modules: matches the files of such modules.
+        """
+        files = [text.replace("\\", "/") for text in self.trace.strings]
+        inside = np.array([*(bool(modules.search(file)) for file in files), False], "?")
+        program = ~(self.is_library | inside)
+        # What a stack has innermost, of these two sorts of files, tells: such a module, or the program.
+        first = self.innermost(inside | program)
+        called = (first >= 0) & inside[self.trace.frames.file_id[first]]
+        return np.where(called, self.innermost(program), -1)
+
     @cached_property
     def python_ns(self) -> Ints:
         """Per function the time between ops, sampled; 0 for a function that waits most of that time.
@@ -272,8 +294,14 @@ class Case:
 
     @cached_property
     def python_samples(self) -> Ints:
-        """Per function how many samples stand for Python between ops, at least half of their time."""
-        mine = (self.gap_ns > 0) & (2 * self.gap_ns >= self.trace.samples.weight_ns)
+        """Per function how many samples stand for Python between ops, at least half of their time.
+
+        A thread that had no CPU since the sample before is where it was: such samples are no further observation of
+        what it does, however many are taken while other programs hold it up.
+        """
+        samples = self.trace.samples
+        mine = (self.gap_ns > 0) & (2 * self.gap_ns >= samples.weight_ns)
+        mine &= (samples.cpu_ns < 0) | (samples.cpu_ns >= RUNNING * samples.weight_ns)
         return self._per_function(mine.astype("i8"))
 
     def _per_function(self, values: Ints) -> Ints:
@@ -311,12 +339,14 @@ class Case:
         why: str,
         remedy: str,
         code: str,
+        parts: Ints | None = None,
     ) -> Finding:
-        """Make a finding at a frame."""
+        """Make a finding at a frame; ``parts``: the calls that rewrites of its rule are about."""
         frames, text = self.trace.frames, self.trace.strings
         file_id = int(frames.file_id[frame]) if frame >= 0 else -1
         ceiling = None if ceiling_ns is None else max(0, int(ceiling_ns))
         return Finding(
+            id="",
             rule=rule,
             title=title,
             file=text[file_id] if file_id >= 0 else None,
@@ -329,7 +359,12 @@ class Case:
             why_confidence=why,
             remedy=remedy,
             code=code,
+            calls=() if parts is None else self._calls(parts),
         )
+
+    def _calls(self, parts: Ints) -> tuple[tuple[int, int], ...]:
+        pairs = zip(self.parts.signature_id[parts], self.parts.callsite_id[parts], strict=True)
+        return tuple(sorted({(int(signature), int(frame)) for signature, frame in pairs}))
 
 
 def steady_ns(parts: OpParts) -> Ints:

@@ -41,14 +41,14 @@ def fresh(case: Case, site: Site, min_bytes: int) -> Site | None:
     is_new = case.new_bytes[site.parts] >= min_bytes
     mine = site.parts[is_new]
     calls = int(parts.calls[mine].sum())
-    if len(mine) < 2 or calls < IN_PLACE * site.calls or _not_allocated(case, site, calls):
+    if len(mine) < 2 or calls < IN_PLACE * site.calls or not_allocated(case, site, calls):
         return None
     most = int(parts.callsite_id[mine[np.argmax(parts.self_ns[mine])]])
     return Site(most, site.function_id, mine, int(parts.self_ns[mine].sum()), calls)
 
 
-def _not_allocated(case: Case, site: Site, results: int) -> bool:
-    """Whether counters tell of less than one allocation for two results, while these ops ran."""
+def not_allocated(case: Case, site: Site, results: int) -> bool:
+    """Return whether counters tell of less than one allocation for two results, while these ops ran."""
     trace = case.trace
     named = [
         i for i, name in enumerate(trace.series.name_id) if trace.strings[name] == "allocations"

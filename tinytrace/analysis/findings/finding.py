@@ -13,6 +13,7 @@ class Finding:
     """One finding.
 
     Attributes:
+        id: ``F1``, ``F2``… in the order of a trace's findings; "": it stands alone.
         rule: the name of the rule, by which docs/findings.md explains it.
         title: what is slow, in one sentence.
         file: path; None: not known.
@@ -26,8 +27,13 @@ class Finding:
         why_confidence: what that rests on.
         remedy: what to try.
         code: how to write it; names stand for those of the program.
+        calls: the operations that it is about, where rewrites belong to its rule: pairs of a row of
+            ``Trace.signatures`` and a row of ``Trace.frames``.
+        rewrites: the names of the rewrites (`tinytrace.analysis.rewrites`) of these calls that can be timed.
+        no_rewrite: why there are none.
     """
 
+    id: str
     rule: str
     title: str
     file: str | None
@@ -40,13 +46,16 @@ class Finding:
     why_confidence: str
     remedy: str
     code: str
+    calls: tuple[tuple[int, int], ...] = ()
+    rewrites: tuple[str, ...] = ()
+    no_rewrite: str | None = None
 
     @property
     def place(self) -> str | None:
         """File without folder, and line: ``train.py:42``; None: not known.
 
         Example:
-            >>> text = ("pow", "slow", "/a/train.py", 42, "f", (), 9, 0.1, "high", "", "", "")
+            >>> text = ("F1", "pow", "slow", "/a/train.py", 42, "f", (), 9, 0.1, "high", "", "", "")
             >>> Finding(*text).place
             'train.py:42'
         """

@@ -53,6 +53,7 @@ def find(case: Case) -> Iterator[Finding]:
         remedy="Keep the other operand as narrow as the array. float64 takes twice the memory and half the speed. "
         + ("NumPy's own scalars are float64 and widen; Python's float does not." if sure else ""),
         code=_code(culprit),
+        parts=np.flatnonzero(wide),
     )
 
 

@@ -49,4 +49,5 @@ def find(case: Case) -> Iterator[Finding]:
             "pieces that stay in cache.",
             code="np.multiply(g, g, out=buffer)  # v += (1 - b2) * (g * g - v)\nbuffer -= v\nbuffer *= 1 - b2\n"
             "v += buffer",
+            parts=chain.parts,
         )

@@ -21,8 +21,8 @@ def find(case: Case) -> Iterator[Finding]:
 
     Threads are counted for all processes that lived at the same time and did products.
     """
-    threads = _number(case.trace.meta.get("numerics"), "threads")
-    cores = _number(case.trace.meta.get("machine"), "usable_cpus")
+    threads = case.told("numerics", "threads")
+    cores = case.told("machine", "usable_cpus")
     if threads is None or cores is None or case.peaks is None:
         return
     mine = case.where(lambda signature: signature.op in BLAS)
@@ -57,12 +57,6 @@ def find(case: Case) -> Iterator[Finding]:
         remedy="Give each process its share of the cores, before NumPy is imported.",
         code=f'os.environ["OPENBLAS_NUM_THREADS"] = "{max(1, cores // processes)}"  # before "import numpy"',
     )
-
-
-def _number(told: Any, key: str) -> int | None:
-    value = told.get(key) if isinstance(told, dict) else None
-    whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**20
-    return value if whole else None
 
 
 def _at_once(case: Case, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> int:

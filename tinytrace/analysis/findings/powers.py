@@ -75,6 +75,7 @@ def find(case: Case) -> Iterator[Finding]:
             why="the exponent and the sizes are recorded",
             remedy=f"Write x ** {exponent} as products: pow takes tens of times longer. The last digit may differ.",
             code="x * x * x" if exponent == 3 else _code(exponent),
+            parts=site.parts,
         )
 
 

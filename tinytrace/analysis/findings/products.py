@@ -45,6 +45,7 @@ def find_without_blas(case: Case) -> Iterator[Finding]:
             remedy="Convert to float32 before the product: integers up to 2**24 stay exact (sums as well, as long as "
             "they stay below that; float64: 2**53).",
             code="y = x.astype(np.float32) @ weight.astype(np.float32)",
+            parts=site.parts,
         )
 
 

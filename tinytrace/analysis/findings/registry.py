@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from tinytrace.analysis.findings import (
     constants,
@@ -21,11 +22,14 @@ from tinytrace.analysis.findings import (
     saving,
     scatter,
     strided,
+    taking_turns,
     temporaries,
     tiny_ops,
+    waiting,
 )
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
+from tinytrace.analysis.findings.mechanical import with_rewrites
 from tinytrace.analysis.op_parts import OpParts
 from tinytrace.tracer.trace import Trace
 
@@ -52,8 +56,10 @@ RULES: dict[str, Rule] = {
     saving.NAME: saving.find,
     scatter.NAME: scatter.find,
     strided.NAME: strided.find,
+    taking_turns.NAME: taking_turns.find,
     temporaries.NAME: temporaries.find,
     tiny_ops.NAME: tiny_ops.find,
+    waiting.NAME: waiting.find,
 }
 
 
@@ -85,4 +91,8 @@ def findings(
         for finding in rule(case)
         if finding.ceiling_ns is None or finding.ceiling_share >= min_share
     ]
-    return tuple(sorted(found, key=lambda finding: -(finding.ceiling_ns or 0)))
+    found.sort(key=lambda finding: -(finding.ceiling_ns or 0))
+    return tuple(
+        with_rewrites(replace(finding, id=f"F{number}"), trace.signatures)
+        for number, finding in enumerate(found, 1)
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinytrace.analysis.findings.case import Case, Ints
+from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import time
 from tinytrace.tracer.groups import group_ids, sums
@@ -28,8 +28,7 @@ def find(case: Case) -> Iterator[Finding]:
     samples = trace.samples
     if not len(trace.stacks) or case.thread is None:
         return
-    caller = _callers(case)
-    frame = np.append(caller, -1)[samples.stack_id]
+    frame = np.append(case.callers_of(MODULES), -1)[samples.stack_id]
     mine = (frame >= 0) & case.program_samples & (samples.thread == case.thread)
     if not mine.any():
         return
@@ -51,15 +50,3 @@ def find(case: Case) -> Iterator[Finding]:
             remedy="Do it every so many steps, collect what is to be written, and save without compression.",
             code="if step % 100 == 0:\n    log.info(...)",
         )
-
-
-def _callers(case: Case) -> Ints:
-    """Per stack the innermost frame of the program, if such a module was called from there; −1: none was."""
-    trace = case.trace
-    files = [text.replace("\\", "/") for text in trace.strings]
-    saves = np.array([*(bool(MODULES.search(file)) for file in files), False], "?")
-    program = ~(case.is_library | saves)
-    # What a stack has innermost, of these two sorts of files, tells: a module that saves, or the program.
-    first = case.innermost(saves | program)
-    saving = (first >= 0) & saves[trace.frames.file_id[first]]
-    return np.where(saving, case.innermost(program), -1)

@@ -49,6 +49,7 @@ def find(case: Case) -> Iterator[Finding]:
             why="strides are recorded; a copy pays only if the array is used more than once",
             remedy="Lay the array out as it is walked: make it contiguous once, or swap the axes where it is made.",
             code="x = np.ascontiguousarray(x)  # once, before the loop that uses it",
+            parts=site.parts,
         )
 
 

@@ -49,4 +49,5 @@ def find(case: Case) -> Iterator[Finding]:
             remedy="Work in place where the old value is not needed, give the others memory that is kept (out=), or "
             "go through the arrays in pieces that stay in cache. numexpr or numba make one loop of all.",
             code="np.multiply(x, x, out=buffer)  # buffer = np.empty_like(x), made once\nbuffer *= 0.5\nbuffer += x",
+            parts=chain.parts,
         )

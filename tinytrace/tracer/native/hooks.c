@@ -269,7 +269,7 @@ static int traced_set(PyObject *array, PyObject *key, PyObject *value) {
     int failed = original_set(array, key, value);
     if (!record) return failed;
     uint64_t end = span_now_ns();
-    uint32_t signature = assignment_signature(set_op, array, key, value);
+    uint32_t signature = span_is_open(t, record) ? assignment_signature(set_op, array, key, value, &set_hint) : 0; /* may run Python */
     if (span_is_open(t, record)) record->what = signature;
     span_end(t, record, end, failed ? FLAG_RAISED : 0);
     return failed;

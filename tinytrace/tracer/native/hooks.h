@@ -29,7 +29,7 @@ typedef struct {
 
 int operands_attach(void);
 uint32_t operands_signature(const op_call *call, PyObject *result);
-uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObject *value);
+uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObject *value, call_hint *hint);
 int shares_memory(const op_call *call, PyObject *result);
 int key_is_basic(PyObject *key);
 int key_is_element(PyObject *array, PyObject *key);

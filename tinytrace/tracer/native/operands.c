@@ -346,104 +346,61 @@ int shares_memory(const op_call *c, PyObject *result) {
     return !PyArray_Check(home) || !PyArray_CHKFLAGS((PyArrayObject *)home, NPY_ARRAY_OWNDATA) || Py_REFCNT(home) > 1 || Py_REFCNT(result) > 1;
 }
 
-/* ---- index keys ---- */
-static inline int is_index(PyObject *o) { return PyLong_CheckExact(o) || (!PyArray_Check(o) && !PyBool_Check(o) && PyArray_IsScalar(o, Integer)); }
-static inline int item_is_basic(PyObject *o) { return is_index(o) || PySlice_Check(o) || o == Py_Ellipsis || o == Py_None; }
-int key_is_basic(PyObject *key) {
-    if (!PyTuple_Check(key)) return item_is_basic(key) || PyUnicode_Check(key);
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key); i++) if (!item_is_basic(PyTuple_GET_ITEM(key, i))) return 0;
-    return 1;
-}
-int key_is_element(PyObject *array, PyObject *key) {
-    int ndim = PyArray_NDIM((PyArrayObject *)array);
-    if (!PyTuple_Check(key)) return ndim == 1 && is_index(key);
-    if (PyTuple_GET_SIZE(key) != ndim) return 0;
-    for (Py_ssize_t i = 0; i < ndim; i++) if (!is_index(PyTuple_GET_ITEM(key, i))) return 0;
-    return 1;
+/* ---- assignments ---- */
+/* Whether the value is the selected part itself: `a[i] += b` takes a view, adds, and assigns the view to where it lies. NumPy finds
+   that nothing is left to copy, by the same comparison. */
+static int is_the_part(const selection *s, PyArrayObject *a, PyObject *value) {
+    if (!s->data || !PyArray_Check(value)) return 0;
+    PyArrayObject *v = (PyArrayObject *)value;
+    if (PyArray_DATA(v) != s->data || PyArray_DESCR(v) != PyArray_DESCR(a) || PyArray_NDIM(v) != s->ndim) return 0;
+    npy_intp differ = 0;
+    for (int i = 0; i < s->ndim; i++) differ |= (PyArray_DIM(v, i) ^ s->shape[i]) | (PyArray_STRIDE(v, i) ^ s->strides[i]);
+    return !differ;
 }
 
-/* An index array of integers, or a slice's or an integer's place in a key. */
-static inline int is_integer_array(PyObject *o) { return PyArray_Check(o) && PyArray_ISINTEGER((PyArrayObject *)o); }
-
-/* Broadcasts `dims` into shape[0..*ndim): index arrays select together. 0 = they do not fit (the assignment has failed then). */
-static int broadcast(npy_intp *shape, int *ndim, const npy_intp *dims, int n) {
-    while (*ndim < n) {
-        memmove(shape + 1, shape, (size_t)(*ndim)++ * sizeof *shape);
-        shape[0] = 1;
+/* How a part lies in memory, as NumPy's flags of a view of it would say. What index arrays pick has no strides, and counts as if dense. */
+static int layout_of(const selection *s, npy_intp itemsize) {
+    npy_intp rows = itemsize, columns = itemsize;
+    int c = 1, f = 1;
+    if (!s->data) return LAYOUT_C;
+    for (int i = 0; i < s->ndim; i++) {
+        int j = s->ndim - 1 - i;
+        if (!s->shape[i]) return LAYOUT_C;
+        c &= s->shape[j] == 1 || s->strides[j] == rows;
+        f &= s->shape[i] == 1 || s->strides[i] == columns;
+        rows *= s->shape[j];
+        columns *= s->shape[i];
     }
-    for (int i = 1; i <= n; i++) {
-        npy_intp *at = &shape[*ndim - i], size = dims[n - i];
-        if (*at == 1) *at = size;
-        else if (size != 1 && size != *at) return 0;
-    }
-    return 1;
+    return c ? LAYOUT_C : f ? LAYOUT_F : LAYOUT_STRIDED;
 }
 
-/* The shape that a key of integers, slices, None, ... and arrays of integers selects; -1: of another key (masks, lists).
-   What index arrays select stands where they stand, or first if something else stands between them. Errors of the key itself
-   were raised by the assignment before. */
-static int selected_shape(PyArrayObject *a, PyObject *key, npy_intp *shape) {
-    PyObject *one[1] = {key};
-    PyObject **items = PyTuple_Check(key) ? &PyTuple_GET_ITEM(key, 0) : one;
-    Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1, used = 0;
-    int ndim = 0, dim = 0, rank = PyArray_NDIM(a), arrays = 0, together = 0, at = -1, last = -1, apart = 0;
-    npy_intp index_shape[MAX_NDIM], rest[2 * MAX_NDIM];
-    for (Py_ssize_t i = 0; i < n; i++) {
-        used += items[i] != Py_None && items[i] != Py_Ellipsis;
-        arrays += is_integer_array(items[i]);
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *o = items[i];
-        int picks = arrays && (is_integer_array(o) || is_index(o)); /* beside arrays integers are index arrays too */
-        if ((!item_is_basic(o) && !picks) || ndim >= MAX_NDIM || used > rank) return -1;
-        if (picks) {
-            PyArrayObject *index = PyArray_Check(o) ? (PyArrayObject *)o : NULL;
-            if (index && !broadcast(index_shape, &together, PyArray_DIMS(index), PyArray_NDIM(index))) return -1;
-            if (at < 0) at = ndim;
-            else if (last != i - 1) apart = 1;
-            last = (int)i;
-            dim++;
-        } else if (o == Py_None) rest[ndim++] = 1;
-        else if (o == Py_Ellipsis) for (Py_ssize_t left = rank - used; left > 0 && dim < rank; left--) rest[ndim++] = PyArray_DIM(a, dim++);
-        else if (PySlice_Check(o)) {
-            Py_ssize_t start, stop, step;
-            if (PySlice_Unpack(o, &start, &stop, &step) < 0) { PyErr_Clear(); return -1; }
-            rest[ndim++] = PySlice_AdjustIndices(PyArray_DIM(a, dim), &start, &stop, step);
-            dim++;
-        } else dim++;
-    }
-    while (dim < rank && ndim < MAX_NDIM) rest[ndim++] = PyArray_DIM(a, dim++);
-    if (ndim + together > MAX_NDIM) return -1;
-    if (at < 0 || apart) at = 0;
-    memcpy(shape, rest, (size_t)at * sizeof *shape);
-    memcpy(shape + at, index_shape, (size_t)together * sizeof *shape);
-    memcpy(shape + at + together, rest + at, (size_t)(ndim - at) * sizeof *shape);
-    return ndim + together;
-}
-
-/* Inputs: the value where it is an array, then index arrays. Output: the part that was written (OTHER: size not known). */
-uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObject *value) {
+/* Inputs: the value where it is an array, then index arrays. Output: the part that was written (OTHER: size not known), the same as the
+   value where it is. */
+uint32_t assignment_signature(uint32_t op, PyObject *array, PyObject *key, PyObject *value, call_hint *hint) {
     signature_key k;
     k.used = 1;
     k.n_in = k.n_out = k.attribute_bytes = 0;
     k.left_out = 0;
     PyArrayObject *a = (PyArrayObject *)array;
-    npy_intp shape[MAX_NDIM];
+    selection part;
     if (PyErr_Occurred()) return finish(&k, op, NULL); /* it failed: nothing was written */
     add_input(&k, value, 1);
-    int ndim = selected_shape(a, key, shape);
+    int known = selected(a, key, &part);
     Py_ssize_t n = PyTuple_Check(key) ? PyTuple_GET_SIZE(key) : 1;
     for (Py_ssize_t i = 0; i < n; i++) {
         PyObject *o = PyTuple_Check(key) ? PyTuple_GET_ITEM(key, i) : key;
         if (PyArray_Check(o)) add_input(&k, o, 0);
     }
     if (count(&k) < MAX_OPERANDS) {
-        if (ndim < 0) add_bare(&k, LAYOUT_OTHER, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
+        if (!known) add_bare(&k, LAYOUT_OTHER, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
         else {
-            k.words[k.used++] = head(ndim, LAYOUT_C, NO_ALIAS, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
-            for (int i = 0; i < ndim; i++) k.words[k.used++] = (uint64_t)shape[i];
+            int alias = is_the_part(&part, a, value) ? 0 : NO_ALIAS, layout = layout_of(&part, PyArray_ITEMSIZE(a));
+            int swapped = PyArray_DESCR(a)->byteorder == NPY_OPPBYTE ? LAYOUT_SWAPPED : 0;
+            k.words[k.used++] = head(part.ndim, layout | swapped, alias, PyArray_DESCR(a)->kind, (uint64_t)PyArray_ITEMSIZE(a));
+            for (int i = 0; i < part.ndim; i++) k.words[k.used++] = (uint64_t)part.shape[i];
+            for (int i = 0; layout == LAYOUT_STRIDED && i < part.ndim; i++) k.words[k.used++] = (uint64_t)part.strides[i];
         }
         k.n_out++;
     }
-    return finish(&k, op, NULL);
+    return finish(&k, op, hint);
 }

@@ -12,6 +12,14 @@
 
 enum { CONTIGUITY = NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS, A_FLOAT = -1, AN_INT = -2 };
 
+/* The part of an array that an index key selects. */
+typedef struct {
+    int ndim;
+    npy_intp shape[2 * MAX_NDIM], strides[2 * MAX_NDIM];
+    char *data; /* where it begins; NULL: index arrays pick its elements, and it has no strides */
+} selection;
+int selected(PyArrayObject *array, PyObject *key, selection *part); /* keys.c; 0 = not known */
+
 /* The signature of the last call, if this one has it too: the operands are compared with those, and no key is built. Calls of ufuncs
    with one output on plain arrays, floats and ints, where arrays are the same object or begin elsewhere. 0 = build it. */
 static inline uint32_t same_as_last(const call_hint *h, int n_in, PyObject *const *args, Py_ssize_t n_args, PyObject *result) {
