@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.counting import TraceCounts
 from tinytrace.analysis.op_results import Results, ResultSource
 from tinytrace.analysis.step_finding import Steps, find_steps
 from tinytrace.analysis.step_report import warmup_steps
@@ -109,13 +110,16 @@ class MemoryReport:
     aggregated_ops: int
 
 
-def memory_report(trace: Trace, steps: Steps | None = None, top: int = 5) -> MemoryReport:
+def memory_report(
+    trace: Trace, steps: Steps | None = None, top: int = 5, counts: TraceCounts | None = None
+) -> MemoryReport:
     """Return what is known of the memory of each process.
 
     Args:
         trace: any trace.
         steps: of it; by default those that `find_steps` finds.
         top: how many sources of results at most.
+        counts: of the trace, if they are there already.
 
     Example:
         >>> from tinytrace.tracer.trace import Trace
@@ -123,7 +127,7 @@ def memory_report(trace: Trace, steps: Steps | None = None, top: int = 5) -> Mem
         ()
     """
     steps = find_steps(trace) if steps is None else steps
-    results = Results(trace)
+    results = Results(trace, counts)
     series = _readings(trace)
     known = {*series, *results.processes()}
     found = [
@@ -293,5 +297,7 @@ def _holders(
         begin_ns, end_ns = int(steps.start_ns[busiest]), int(steps.end_ns[busiest])
         near = results.between(process, begin_ns, min(end_ns, peak.before_ns))
     before = results.between(process, None, peak.before_ns)
-    outside = np.setdiff1d(before, np.concatenate([inside, near]), assume_unique=False)
-    return results.sources(np.concatenate([outside, near]), top)
+    known = np.concatenate([inside, near])
+    is_known = np.zeros(max(known.max(initial=-1), before.max(initial=-1)) + 1, "?")
+    is_known[known] = True
+    return results.sources(np.concatenate([before[~is_known[before]], near]), top)

@@ -156,7 +156,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
     account = accounts.of(None, top)
     step_account = None if steps is None else accounts.of(steps, top)
     in_table = np.isin(grouping.ids, chosen)
-    times = OpTimes(counts, "flops")
+    times, memory = OpTimes(counts, "flops"), memory_report(trace, all_steps, top, counts)
     return Report(
         wall_ns=max(0, trace.end_ns - trace.start_ns),
         processes=len(trace.processes),
@@ -170,9 +170,9 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         ops=_ops(grouping, groups, chosen, peaks),
         n_ops=grouping.count,
         hot=hot_lines(parts, top),
-        findings=findings(trace, parts=parts),
+        findings=findings(trace, parts=parts, roofs=roofs.roofs, memory=memory),
         steps=step_report(trace, all_steps, top),
-        memory=memory_report(trace, all_steps, top),
+        memory=memory,
         what_if=what_if(accounts, each, in_table, account),
         step_what_if=what_if(accounts, each, in_table, step_account, steps),
         coverage=Coverage(
