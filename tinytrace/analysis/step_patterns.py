@@ -17,6 +17,7 @@ MIN_PERIODS = 3  # twice may be chance, and a period has no end before the next 
 MIN_EVIDENCE = 12  # periods × different ops in each: three times the same two ops is no loop yet
 MIN_COVERAGE = 0.2  # of the op time: a loop that initialises weights is regular too
 MIN_OPS = 0.5  # or of the ops: the first product of matrices, when BLAS starts, may take longer than a short run
+OTHER = 0.1  # of the op time, or of the ops, before or after the loop: worth a look for another one
 MIN_SAME = 0.6  # share of periods with exactly the same ops, each as often
 MIN_ALIKE = 0.8  # or, of two lines in turns: share of periods of about equal length, and of ops that all have
 INNER = 0.5  # a loop is an inner one if the loop around it has more ops of its own than that share
@@ -44,6 +45,8 @@ class Sequence:
         function: in which function the call site is, likewise.
         start_ns, end_ns: of each.
         optimizer: which of them are an optimizer's.
+        update: per symbol: it changes a parameter, by the look of it.
+        product: per symbol: it is a product of matrices.
     """
 
     symbol: Ints
@@ -51,6 +54,8 @@ class Sequence:
     start_ns: Ints
     end_ns: Ints
     optimizer: Mask
+    update: Mask
+    product: Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +88,14 @@ class Loop(Turns):
         coverage: share of the op time of the sequence in periods that are alike.
         symbols: bool per symbol: it is in most of the periods that are alike.
         regular: bool per period but the last, which has no end yet: it is one of those.
+        learns: products of matrices and updates of parameters run in it.
     """
 
     same: float
     coverage: float
     symbols: Mask
     regular: Mask
+    learns: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +106,14 @@ class Found:
         loop: the loop.
         begin, end: per period, the positions of its first op and behind its last op.
         rival: a loop around it, or in it, that may be meant as well.
+        by_updates: there is such a loop, but by the updates of parameters it was told apart.
     """
 
     loop: Loop
     begin: Ints
     end: Ints
     rival: Loop | None
+    by_updates: bool
 
 
 def find_loop(sequence: Sequence) -> Found | None:
@@ -116,30 +125,71 @@ def find_loop(sequence: Sequence) -> Found | None:
     if not loops:
         return None
     loops.sort(key=lambda loop: (-loop.count, -loop.lines))
-    chosen, rival = _outermost(loops)
+    chosen, rival, by_updates = _outermost(loops)
     begin, end = _bounds(sequence, chosen)
-    return Found(chosen, begin, end, rival)
+    return Found(chosen, begin, end, rival, by_updates)
 
 
-def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None]:
-    """Choose the loop that is no inner one: an optimizer's if there is one, else by their ops and rounds."""
+def other_loops(sequence: Sequence, found: Found) -> dict[str, Loop]:
+    """Return what else was trained ``before`` and ``after`` the loop that was found.
+
+    Loops that change no parameters, such as an evaluation at the end, are none, unless the one found does not either.
+    """
+    whole_ns, n = int((sequence.end_ns - sequence.start_ns).sum()), len(sequence.symbol)
+    parts = {"before": slice(0, int(found.begin[0])), "after": slice(int(found.end[-1]), n)}
+    others = {}
+    for when, part in parts.items():
+        spent_ns = int((sequence.end_ns[part] - sequence.start_ns[part]).sum())
+        if spent_ns <= OTHER * whole_ns and part.stop - part.start <= OTHER * n:
+            continue
+        other = find_loop(_cut(sequence, part))
+        if other is not None and other.loop.learns == found.loop.learns:
+            others[when] = other.loop
+    return others
+
+
+def _cut(sequence: Sequence, part: slice) -> Sequence:
+    """A piece of a sequence, its symbols numbered anew."""
+    first, symbol = numbered(sequence.symbol[part])
+    old = sequence.symbol[part][first]
+    return Sequence(
+        symbol=symbol,
+        function=numbered(sequence.function[part])[1],
+        start_ns=sequence.start_ns[part],
+        end_ns=sequence.end_ns[part],
+        optimizer=sequence.optimizer[part],
+        update=sequence.update[old],
+        product=sequence.product[old],
+    )
+
+
+def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None, bool]:
+    """Choose the loop that is no inner one: an optimizer's if there is one, else by their ops, updates, and rounds.
+
+    Returns:
+        It, one that may be meant as well, and whether updates alone told it from another.
+    """
     optimized = next((loop for loop in loops if loop.has_optimizer), None)
     if optimized:
-        return optimized, None
-    best, rival = loops[0], None
+        return optimized, None, False
+    best, rival, by_updates = loops[0], None, False
     for loop in loops[1:]:
         own = np.count_nonzero(loop.symbols & ~best.symbols) / np.count_nonzero(loop.symbols)
         if own > INNER:
-            best, rival = loop, best if own < DOUBT[1] else None
+            best, rival, by_updates = loop, best if own < DOUBT[1] else None, False
         elif loop.count >= SAME_LEVEL * best.count:
             gain = loop.same - best.same
             if gain > SAME_REGULARITY or (gain > -SAME_REGULARITY and loop.lines > best.lines):
                 best = loop
+        elif best.learns and loop.learns:  # several updates a round: an epoch
+            by_updates = by_updates or bool(own > DOUBT[0]) or FEW_ROUNDS * loop.count >= best.count
+        elif loop.learns:  # what runs in it several times changes nothing: parts of a batch, cells
+            best, rival, by_updates = loop, None, True
         elif FEW_ROUNDS * loop.count >= best.count and loop.lines:
             best, rival = loop, best
         elif own > DOUBT[0] and rival is None:
             rival = loop
-    return best, rival
+    return best, rival, by_updates
 
 
 class _SoFar:
@@ -249,7 +299,18 @@ def _examined(sequence: Sequence, so_far: _SoFar, raw: Turns) -> Loop | None:
         return None
     if same < MIN_SAME and alike < MIN_ALIKE:
         return None
-    return Loop(raw.first, raw.last, raw.lines, raw.has_optimizer, same, coverage, symbols, regular)
+    learns = bool((symbols & sequence.update).any() and (symbols & sequence.product).any())
+    return Loop(
+        raw.first,
+        raw.last,
+        raw.lines,
+        raw.has_optimizer,
+        same,
+        coverage,
+        symbols,
+        regular,
+        learns,
+    )
 
 
 def _is_much(so_far: _SoFar, dur_ns: Ints, size: Ints) -> bool:
@@ -297,9 +358,18 @@ def _bounds(sequence: Sequence, loop: Loop) -> tuple[Ints, Ints]:
 
 
 def make_sequence(
-    callsite: Ints, name: Ints, *, function: Ints, optimizer: Mask, start_ns: Ints, end_ns: Ints
+    callsite: Ints,
+    name: Ints,
+    *,
+    function: Ints,
+    optimizer: Mask,
+    update: Mask,
+    product: Mask,
+    start_ns: Ints,
+    end_ns: Ints,
 ) -> Sequence:
     """Return the sequence of these ops; all columns (n,), in order of start, n at least 1."""
-    symbol, _ = group_ids([callsite, name])
+    symbol, n = group_ids([callsite, name])
     functions, _ = group_ids([function])
-    return Sequence(symbol, functions, start_ns, end_ns, optimizer)
+    of_symbol = [np.bincount(symbol[mask], minlength=n) > 0 for mask in (update, product)]
+    return Sequence(symbol, functions, start_ns, end_ns, optimizer, *of_symbol)

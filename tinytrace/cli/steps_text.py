@@ -26,7 +26,11 @@ def say_steps(found: StepReport, sheet: Sheet) -> None:
     if steps.how is None or found.p50_ns is None:
         sheet.say(f"No steps: {sheet.text(steps.reason, LONGEST_TEXT)}.")
         return
-    sheet.say(f"Steps: {len(steps):,}, {HOW[steps.how]} (confidence: {steps.confidence})", "title")
+    perhaps = "perhaps " if steps.confidence == "low" else ""
+    sheet.say(
+        f"Steps: {perhaps}{len(steps):,}, {HOW[steps.how]} (confidence: {steps.confidence})",
+        "title",
+    )
     if steps.confidence != "certain":
         sheet.say(f"{sheet.text(steps.reason, LONGEST_TEXT)}.", "dim")
     if steps.missing:
