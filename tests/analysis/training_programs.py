@@ -284,6 +284,135 @@ def acts_and_learns(step: Step) -> None:
             net.update()
 
 
+class Trainer:
+    """The usual three methods; parameters are made anew by every update."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.x, self.y = data(160)
+        self.w1 = np.random.default_rng(0).standard_normal((8, 16)) * 0.1
+        self.w2 = np.zeros((16, 1))
+
+    def forward(self, x: Array, y: Array) -> tuple[Array, Array]:
+        hidden = np.tanh(x @ self.w1)
+        return hidden, hidden @ self.w2 - y
+
+    def train_step(self, x: Array, y: Array) -> None:
+        hidden, error = self.forward(x, y)
+        g2 = hidden.T @ error / len(x)
+        g1 = x.T @ ((error @ self.w2.T) * (1 - hidden * hidden)) / len(x)
+        self.w1 = self.w1 - RATE * g1
+        self.w2 = self.w2 - RATE * g2
+
+    def train_epoch(self) -> None:
+        order = np.random.default_rng(2).permutation(160)
+        for i in range(0, 160, 16):
+            with self.step():
+                self.train_step(self.x[order[i : i + 16]], self.y[order[i : i + 16]])
+
+    def fit(self) -> None:
+        for _ in range(12):
+            self.train_epoch()
+            error = self.forward(self.x, self.y)[1]
+            float(np.mean(error * error))
+
+
+def trainer(step: Step) -> None:
+    """A class with fit, train_epoch and train_step; nothing is changed in place."""
+    Trainer(step).fit()
+
+
+def momentum(step: Step) -> None:
+    """Three updates in place in a row, of which one is the parameter's."""
+    x, y = data(200)
+    w, v = np.zeros((8, 1)), np.zeros((8, 1))
+    for _ in range(10):
+        for i in range(0, 200, 20):
+            with step():
+                gradient = x[i : i + 20].T @ (x[i : i + 20] @ w - y[i : i + 20]) / 20
+                v *= 0.9
+                v += gradient
+                w -= RATE * v
+        float(np.abs(x @ w - y).max())
+
+
+def critic_trained_thrice(step: Step) -> None:
+    """A critic is trained three times, and clipped, before the generator is, once."""
+    x, _ = data(256)
+    rng = np.random.default_rng(0)
+    generator, critic = Net(1, 4, 8), Net(2, 8, 1)
+    up, down = np.full((16, 1), 1 / 16), np.full((16, 1), -1 / 16)
+    for _ in range(40):
+        with step():
+            for _ in range(3):
+                fake = generator.forward(rng.standard_normal((16, 4)))
+                for pictures, gradient in ((x[rng.integers(0, 256, 16)], down), (fake, up)):
+                    critic.forward(pictures)
+                    critic.backward(gradient)
+                    critic.update()
+                for layer in critic.layers:
+                    np.clip(layer.w, -0.1, 0.1, out=layer.w)
+            critic.forward(generator.forward(rng.standard_normal((16, 4))))
+            generator.backward(critic.backward(down))
+            generator.update()
+
+
+def cross_validation(step: Step) -> None:
+    """Five networks on five parts of the data, all of it in one batch."""
+    x, y = data(100)
+    for fold in range(5):
+        kept, net = np.arange(100) % 5 != fold, Net(fold)
+        for _ in range(20):
+            with step():
+                error = net.forward(x[kept]) - y[kept]
+                net.backward(error / 80)
+                net.update()
+        float(np.mean((net.forward(x[~kept]) - y[~kept]) ** 2))
+
+
+def mixture(step: Step) -> None:
+    """Expectation and maximisation, of three Gaussians: no gradient anywhere."""
+    x, _ = data(300, 2)
+    means, variances, shares = x[:3].copy(), np.ones(3), np.full(3, 1 / 3)
+    for _ in range(50):
+        with step():
+            distance = ((x[:, None] - means) ** 2).sum(axis=-1)
+            of = shares * np.exp(-distance / 2 / variances) / variances
+            of /= of.sum(axis=1, keepdims=True)
+            count = of.sum(axis=0)
+            means = (of.T @ x) / count[:, None]
+            variances, shares = (of * distance).sum(axis=0) / count / 2, count / len(x)
+
+
+def perceptron(step: Step) -> None:
+    """One sample at a time, and an update only where it was wrong."""
+    x, y = data(50)
+    signs, w = np.sign(y[:, 0]), np.zeros(8)
+    for _ in range(10):
+        for one, sign in zip(x, signs, strict=True):
+            with step():
+                if np.sign(np.dot(w, one)) != sign:
+                    w += RATE * sign * one
+        float(np.mean(np.sign(x @ w) == signs))
+
+
+def episodes(step: Step) -> None:
+    """Policy gradient: an update after each episode of 5 to 14 actions."""
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((4, 2)) * 0.1
+    for _ in range(40):
+        with step():
+            state = rng.standard_normal(4)
+            gradients = []
+            for _ in range(int(rng.integers(5, 15))):
+                chance = np.exp(state @ w)
+                chance /= chance.sum()
+                action = int(rng.random() < chance[1])
+                gradients.append(np.outer(state, np.eye(2)[action] - chance))
+                state = state * 0.9 + rng.standard_normal(4) * 0.1
+            w += RATE * np.sum(gradients, axis=0)
+
+
 PROGRAMS: tuple[Program, ...] = (
     gradient_accumulation,
     validation_every_k_steps,
@@ -297,4 +426,11 @@ PROGRAMS: tuple[Program, ...] = (
     few_batches,
     recurrent_cells,
     acts_and_learns,
+    trainer,
+    momentum,
+    critic_trained_thrice,
+    cross_validation,
+    mixture,
+    perceptron,
+    episodes,
 )

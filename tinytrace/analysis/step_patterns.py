@@ -86,16 +86,20 @@ class Loop(Turns):
     Attributes:
         same: share of periods with exactly the same ops.
         coverage: share of the op time of the sequence in periods that are alike.
+        ops: share of the ops of the sequence in such periods.
         symbols: bool per symbol: it is in most of the periods that are alike.
         regular: bool per period but the last, which has no end yet: it is one of those.
         learns: products of matrices and updates of parameters run in it.
+        more_between: in the periods that are not alike more updates run than in those that are.
     """
 
     same: float
     coverage: float
+    ops: float
     symbols: Mask
     regular: Mask
     learns: bool
+    more_between: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +130,7 @@ def find_loop(sequence: Sequence) -> Found | None:
         return None
     loops.sort(key=lambda loop: (-loop.count, -loop.lines))
     chosen, rival, by_updates = _outermost(loops)
-    begin, end = _bounds(sequence, chosen)
+    begin, end = _bounds(sequence, so_far, chosen)
     return Found(chosen, begin, end, rival, by_updates)
 
 
@@ -176,12 +180,14 @@ def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None, bool]:
     for loop in loops[1:]:
         own = np.count_nonzero(loop.symbols & ~best.symbols) / np.count_nonzero(loop.symbols)
         if own > INNER:
-            best, rival, by_updates = loop, best if own < DOUBT[1] else None, False
+            # An outer loop that varies while the inner one hardly does may be an epoch.
+            unsure = own < DOUBT[1] or (loop.same < MIN_SAME and best.ops > INNER)
+            best, rival, by_updates = loop, best if unsure else None, False
         elif loop.count >= SAME_LEVEL * best.count:
             gain = loop.same - best.same
             if gain > SAME_REGULARITY or (gain > -SAME_REGULARITY and loop.lines > best.lines):
                 best = loop
-        elif best.learns and loop.learns:  # several updates a round: an epoch
+        elif best.learns and loop.learns and not best.more_between:  # an epoch
             by_updates = by_updates or bool(own > DOUBT[0]) or FEW_ROUNDS * loop.count >= best.count
         elif loop.learns:  # what runs in it several times changes nothing: parts of a batch, cells
             best, rival, by_updates = loop, None, True
@@ -199,13 +205,19 @@ class _SoFar:
         fingerprint: of a random number per symbol. Two stretches hold the same ops, each as often, if and (but
             for 1 in 2⁶⁴) only if their differences agree.
         spent_ns: of durations.
+        updates: of ops that are updates.
     """
 
     def __init__(self, sequence: Sequence) -> None:
         n_symbols = int(sequence.symbol.max()) + 1
         random = np.random.default_rng(0).integers(0, 2**64, n_symbols, "u8")
         self.fingerprint = np.append(np.zeros(1, "u8"), np.cumsum(random[sequence.symbol]))
+        self.updates = np.append(0, np.cumsum(sequence.update[sequence.symbol]))
         self.spent_ns = np.append(0, np.cumsum(sequence.end_ns - sequence.start_ns))
+
+    def between(self, begin: Ints, end: Ints) -> NDArray[np.uint64]:
+        """Return what tells apart which ops run in these stretches, and how often."""
+        return np.asarray(self.fingerprint[end] - self.fingerprint[begin], "u8")
 
 
 def _occurrences(labels: Ints, positions: Ints) -> Iterator[Ints]:
@@ -307,10 +319,20 @@ def _examined(sequence: Sequence, so_far: _SoFar, raw: Turns) -> Loop | None:
         raw.has_optimizer,
         same,
         coverage,
+        int(size[regular].sum()) / len(sequence.symbol),
         symbols,
         regular,
         learns,
+        learns and _more_between(so_far, bounds, regular),
     )
+
+
+def _more_between(so_far: _SoFar, bounds: Ints, regular: Mask) -> bool:
+    """Whether updates run in what the other periods have beside: a step of which this loop is a part."""
+    updates = np.diff(so_far.updates[bounds])
+    if regular.all():
+        return False
+    return bool(np.median(updates[~regular]) > np.median(updates[regular]))
 
 
 def _is_much(so_far: _SoFar, dur_ns: Ints, size: Ints) -> bool:
@@ -330,13 +352,14 @@ def _presence(symbol: Ints, begin: Ints, end: Ints, of: Mask) -> NDArray[np.floa
     return there / max(1, len(rows))
 
 
-def _bounds(sequence: Sequence, loop: Loop) -> tuple[Ints, Ints]:
+def _bounds(sequence: Sequence, so_far: _SoFar, loop: Loop) -> tuple[Ints, Ints]:
     """Per period, where it begins and ends: before the first of the loop's lines and behind the last.
 
     Between the last line of a period and the first of the next one are the end of the one (say, the update of
     each parameter, a line that runs many times) and the beginning of the other (say, the layers). What comes
     before the first period of all tells them apart: the ops there that are also between periods are the
-    beginning of a period.
+    beginning of a period. Where the very same ops, as many, are before a round as before the first, it begins
+    with them; an op may run at the end of a period as well (the layers of two networks).
     """
     symbol, n = sequence.symbol, len(sequence.symbol)
     before, after = loop.last[:-1] + 1, loop.first[1:]
@@ -350,6 +373,9 @@ def _bounds(sequence: Sequence, loop: Loop) -> tuple[Ints, Ints]:
     begin = np.append(latest_other, -1)[loop.first - 1] + 1
     begin = np.where(loop.first > 0, begin, 0)
     begin[1:] = np.maximum(begin[1:], before)
+    same = np.maximum(loop.first - len(head), 0)
+    is_same = so_far.between(same, loop.first) == so_far.between(same[:1], loop.first[:1])
+    begin[1:] = np.where(is_same[1:] & (same[1:] >= before), same[1:], begin[1:])
     of_tail = np.append(_presence(symbol, before, begin[1:], loop.regular) > 0.5, False)
     foreign = np.where(of_tail[np.append(symbol, -1)], n, position)
     next_foreign = np.minimum.accumulate(foreign[::-1])[::-1]
