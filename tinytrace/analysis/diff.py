@@ -39,6 +39,7 @@ from tinytrace.analysis.diff_values import (
 )
 from tinytrace.analysis.operands import operands_text
 from tinytrace.analysis.places import file_and_line
+from tinytrace.analysis.step_report import MAD_TO_SIGMA
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 
@@ -47,9 +48,6 @@ LEAST_MARGIN = (
 )
 LEAST_ROWS = 5  # to tell the machine's drift from what one op did
 LEAST_SAMPLES = 10  # a Poisson count of 10 is known to a third
-MAD_TO_SIGMA = (
-    1.4826  # a normal distribution's standard deviation over its median absolute deviation
-)
 _ABSENT = Side(0, 0, 0, None, None, None, 0)
 
 
@@ -195,7 +193,7 @@ class _Comparison:
         for a, b, below, above in zip(left, right, low.tolist(), high.tolist(), strict=True):
             known = a.self_ns > 0 and b.self_ns > 0 and not math.isnan(below)
             value = b.self_ns / b.calls / (a.self_ns / a.calls) if known else 1.0
-            ratios.append(_ratio(value, below, above) if known else None)
+            ratios.append(Ratio.around(value, below, above) if known else None)
         return (left, right), ratios
 
     def _drift(self, rows: Sequence[tuple[Pair, Side, Side, Ratio | None]]) -> Drift | None:
@@ -275,7 +273,7 @@ class _Comparison:
             return None
         value = right.self_ns / self._units[1] / (left.self_ns / self._units[0])
         spread = Z * math.sqrt(left.squares / left.self_ns**2 + right.squares / right.self_ns**2)
-        return _ratio(value, spread, spread)
+        return Ratio.around(value, spread, spread)
 
     def _verdict(self, ratio: Ratio | None) -> Verdict:
         if ratio is None:
@@ -371,10 +369,6 @@ class _Comparison:
             allocations=None if self._per_step or not allocations else round(sum(allocations)),
             array_peak_mb=max(peaks, default=None),
         )
-
-
-def _ratio(value: float, below: float, above: float) -> Ratio:
-    return Ratio(value, value * math.exp(-below), value * math.exp(above))
 
 
 def _moved(change: OpChange) -> bool:

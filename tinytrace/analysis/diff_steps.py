@@ -41,5 +41,4 @@ def median_ratio(before: Timeline, after: Timeline) -> tuple[float, float, Ratio
     medians, low, high = median_spread(*usual)
     if math.isnan(low) or min(medians) <= 0:
         return *medians, None
-    value = medians[1] / medians[0]
-    return *medians, Ratio(value, value * math.exp(-low), value * math.exp(high))
+    return *medians, Ratio.around(medians[1] / medians[0], low, high)

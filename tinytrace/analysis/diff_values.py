@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -28,6 +29,11 @@ class Ratio:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def around(cls, value: float, below: float, above: float) -> Ratio:
+        """Return a ratio whose logarithm lies so far below and above."""
+        return cls(value, value * math.exp(-below), value * math.exp(above))
 
 
 @dataclass(frozen=True, slots=True)
