@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import io
 import json
 from dataclasses import replace
@@ -15,6 +16,8 @@ from tests.cli.commands import Done, run_commands
 from tests.cli.terminal import printed_on_terminal
 from tests.peaks_by_hand import with_peaks
 from tinytrace.analysis.report import report_of
+from tinytrace.analysis.roofline_points import roofline_of
+from tinytrace.cli import layout, steps_text
 from tinytrace.cli.layout import cells
 from tinytrace.cli.report_text import print_report
 from tinytrace.exporters import export
@@ -210,3 +213,66 @@ def test_steps_and_memory_are_in_the_text_and_in_the_json() -> None:
 
 def test_without_steps_the_reason_is_said() -> None:
     assert "No steps: " in plain(trace_of("add"))
+
+
+def with_memory() -> Trace:
+    """A run of whose arrays readings were made, with a gap."""
+    builder = TraceBuilder()
+    builder.process(7, "train.py", START_NS, START_NS + 1000 * US)
+    builder.span(builder.thread(0, 7), START_NS, US, "add")
+    series = builder.series("array_mb", "MB")
+    for at, value in (
+        (0, 1.0),
+        (50, 1.0),
+        (100, 4.0),
+        (150, 1.0),
+        (450, 2.0),
+        (500, 1.0),
+        (800, 0.0),
+        (790, 0.0),
+    ):
+        builder.counter(series, START_NS + at * US, value)
+    return builder.build()
+
+
+def test_memory_is_drawn_in_blocks_from_0_up() -> None:
+    text = plain(with_memory())
+    assert "arrays   |█ ▄▁| 0.00 kB to 4.00 MB" in text
+    assert "a block: the most in its part of 800 us, drawn from 0 up; a space: no reading." in text
+
+
+def test_memory_is_drawn_in_ascii_where_there_are_no_blocks() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    print_report(report_of(with_memory()), out)
+    out.flush()
+    assert b"arrays   |# -_| 0.00 kB to 4.00 MB" in out.buffer.getvalue()
+
+
+def test_a_terminal_gets_a_roofline_and_a_narrow_one_does_not() -> None:
+    trace = training_run()
+    report, roofline = report_of(trace), roofline_of(trace)
+    wide, narrow = (
+        printed_on_terminal(columns, lambda out: print_report(report, out, roofline))
+        for columns in (80, 30)
+    )
+    assert "GFLOP/s\n" in wide and "FLOPs per byte\n" in wide
+    assert "a matmul float64 L2." in wide
+    assert "FLOPs per byte" not in narrow
+    assert "FLOPs per byte" not in plain(trace)
+
+
+def test_a_reason_that_several_ops_have_is_said_once() -> None:
+    sig = "[1000x1000,1000x1000->1000x1000]:90000"
+    report = report_of(with_peaks(trace_of(f"add{sig} multiply{sig} subtract{sig}")))
+    reasons = {"add": ("strided", "small"), "multiply": ("strided",), "subtract": ("uneven: 3",)}
+    rows = tuple(replace(row, reasons=reasons[row.group.op]) for row in report.ops)
+    out = io.StringIO()
+    print_report(replace(report, ops=rows), out)
+    assert "\n  add: small\n  subtract: uneven: 3\n  add, multiply: strided\n" in out.getvalue()
+
+
+def test_examples_of_the_layout_run() -> None:
+    for module in (layout, steps_text):
+        failed, run = doctest.testmod(module)
+        assert failed == 0
+        assert run > 0

@@ -23,6 +23,7 @@ from tinytrace.tracer.counters import BYTES_PER_MB
 from tinytrace.tracer.trace import Trace
 
 MIN_GROWTH = 0.01  # of the memory that is there, over all steps: less is no reason to look further
+PARTS = 48  # of the time: a line of a terminal has room for as many characters, and for words around them
 FLAT = 0.05  # the growth that the interval must exclude for memory to be called flat
 Verdict = Literal["growing", "flat", "not known"]
 Ints = NDArray[np.int64]
@@ -44,6 +45,21 @@ class Peak:
     after_ns: int
     before_ns: int
     step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """Memory in equal parts of the time from the first to the last reading.
+
+    Attributes:
+        start_ns, end_ns: of all parts together.
+        most_bytes: per part the largest reading that lies in it; of arrays, the exact peak up to that reading
+            where it is known. None: no reading lies in it.
+    """
+
+    start_ns: int
+    end_ns: int
+    most_bytes: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,7 @@ class ProcessMemory:
             most this. None: not known.
         allocations_per_step: arrays that NumPy allocated; None: not known.
         array_growth, resident_growth: from step to step.
+        arrays_over_time, resident_over_time: their course; None: not recorded.
         modelled_holders: sources of results that may have been alive at the peak of arrays, largest first: those
             made outside of steps before it, and those made near it. Each holds at most the bytes given.
         modelled_temporaries: sources of results in the steps, most bytes first: all but what memory grew by was
@@ -91,6 +108,8 @@ class ProcessMemory:
     allocations_per_step: float | None
     array_growth: Growth
     resident_growth: Growth
+    arrays_over_time: OverTime | None
+    resident_over_time: OverTime | None
     modelled_holders: tuple[ResultSource, ...]
     modelled_temporaries: tuple[ResultSource, ...]
     modelled_bytes_per_step: float | None
@@ -189,6 +208,8 @@ def _process(
         allocations_per_step=_per_step(series.get("allocations"), mine, usual),
         array_growth=_growth(series.get("array_mb"), mine, usual),
         resident_growth=_growth(resident, mine, usual),
+        arrays_over_time=_over_time(series.get("array_peak_mb", series.get("array_mb"))),
+        resident_over_time=_over_time(resident),
         modelled_holders=_holders(process, results, mine, arrays, top),
         modelled_temporaries=results.sources(inside, top),
         modelled_bytes_per_step=results.total_bytes(inside) / with_ops if has_some else None,
@@ -222,6 +243,17 @@ def _resident_peak(readings: _Readings, steps: Steps) -> Peak:
     at = int(np.argmax(readings.value))
     t_ns = int(readings.t_ns[at])
     return Peak(round(readings.value[at]), t_ns, t_ns, _step_of(steps, t_ns, t_ns))
+
+
+def _over_time(readings: _Readings | None) -> OverTime | None:
+    if readings is None:
+        return None
+    start_ns, end_ns = int(readings.t_ns[0]), int(readings.t_ns[-1])
+    n = max(1, min(PARTS, len(readings.t_ns) // 2))  # they are not quite evenly apart
+    part = np.minimum((readings.t_ns - start_ns) * n // max(1, end_ns - start_ns), n - 1)
+    most = np.full(n, -1.0)
+    np.maximum.at(most, part, readings.value)
+    return OverTime(start_ns, end_ns, tuple(None if b < 0 else round(b) for b in most.tolist()))
 
 
 def _in_steps(readings: _Readings, steps: Steps, usual: slice) -> NDArray[np.bool_]:

@@ -42,13 +42,14 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="for programs, not for people")
     arguments = parser.parse_args(argv)
-    report = report_of(
-        load(arguments.trace), by=arguments.by, sort=arguments.sort, top=arguments.top
-    )
+    trace = load(arguments.trace)
+    report = report_of(trace, by=arguments.by, sort=arguments.sort, top=arguments.top)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=1, allow_nan=False))
         return 0
+    from tinytrace.analysis.roofline_points import roofline_of
     from tinytrace.cli.report_text import print_report
 
-    print_report(report, sys.stdout)
+    roofline = roofline_of(trace, arguments.top) if sys.stdout.isatty() else None
+    print_report(report, sys.stdout, roofline)
     return 0

@@ -9,11 +9,13 @@ from tinytrace.analysis.account import Account, Entry, Where
 from tinytrace.analysis.hot_lines import HotLine
 from tinytrace.analysis.report import Report, ReportOp
 from tinytrace.analysis.roofline import Verdict
+from tinytrace.analysis.roofline_points import Roofline
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
 from tinytrace.cli.figures import format_mb, format_ns
 from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
+from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.cli.steps_text import say_memory, say_steps
 
@@ -23,7 +25,7 @@ NO_PEAKS = (
 )
 
 
-def print_report(report: Report, file: TextIO) -> None:
+def print_report(report: Report, file: TextIO, roofline: Roofline | None = None) -> None:
     """Print a report.
 
     In colour on a terminal, unless ``NO_COLOR`` is set or it is a dumb one; otherwise plain text.
@@ -31,6 +33,7 @@ def print_report(report: Report, file: TextIO) -> None:
     Args:
         report: of any trace; what is not known is said.
         file: where to.
+        roofline: of the same; drawn after the tables of ops.
 
     Raises:
         OSError: it cannot be written there.
@@ -39,6 +42,8 @@ def print_report(report: Report, file: TextIO) -> None:
     for section in SECTIONS:
         section(report, sheet)
         sheet.say()
+        if section is _ops and roofline is not None:
+            _picture(roofline, sheet)
     _audit(report, sheet)
     sheet.print()
 
@@ -144,6 +149,23 @@ def _ops(report: Report, sheet: Sheet) -> None:
     )
 
 
+def _picture(roofline: Roofline, sheet: Sheet) -> None:
+    """The ops under the roofs; nothing where no op has a place or the terminal is too narrow."""
+    lines = chart(roofline, sheet.width, FEW_ROWS)
+    if not lines:
+        return
+    sheet.say("Roofline", "title")
+    for line in lines:
+        sheet.say(line)
+    names = [
+        f"{letter} {sheet.text(point.group.op)} {sheet.text(point.dtype)} {point.level or ''}".rstrip()
+        for letter, point in zip(letters(roofline), roofline.points, strict=True)
+        if letter
+    ]
+    sheet.say(f"{', '.join(names)}. - roofs of computing, / of moving bytes.", "dim")
+    sheet.say()
+
+
 def _label(report: Report, row: ReportOp, sheet: Sheet) -> str:
     if row.group.label is None:
         return {"layer": "(in none)", "step": "(in none)"}.get(report.by, UNKNOWN)
@@ -191,11 +213,20 @@ def _op_notes(report: Report, sheet: Sheet) -> list[str]:
 
 
 def _slow(report: Report, sheet: Sheet) -> list[str]:
-    """A line for each op that is slow for a reason that shows."""
-    told = [
-        f"  {_label(report, row, sheet)}: {'; '.join(sheet.text(reason, LONGEST_TEXT) for reason in row.reasons)}"
-        for row in report.ops
-        if row.reasons
+    """A line for each op that is slow for a reason that shows, and for each reason that several have."""
+    ops: dict[str, list[str]] = {}
+    for row in report.ops:
+        for reason in row.reasons:
+            ops.setdefault(reason, []).append(_label(report, row, sheet))
+    alone: dict[str, list[str]] = {}
+    for reason, labels in ops.items():
+        if len(labels) == 1:
+            alone.setdefault(labels[0], []).append(sheet.text(reason, LONGEST_TEXT))
+    told = [f"  {label}: {'; '.join(reasons)}" for label, reasons in alone.items()]
+    told += [
+        f"  {', '.join(labels)}: {sheet.text(reason, LONGEST_TEXT)}"
+        for reason, labels in ops.items()
+        if len(labels) > 1
     ]
     return told or ["  nothing."]
 
