@@ -276,3 +276,13 @@ def test_examples_of_the_layout_run() -> None:
         failed, run = doctest.testmod(module)
         assert failed == 0
         assert run > 0
+
+
+def test_what_a_trace_warns_of_comes_first() -> None:
+    lines = plain(replace(training_run(), warnings=("half of it is missing",))).splitlines()
+    assert lines[1] == "Warning: half of it is missing"
+    assert sum("half of it" in line for line in lines) == 1
+
+
+def test_an_empty_trace_has_nothing_to_cover() -> None:
+    assert "Coverage: there is no time to explain; there are no ops to count." in plain(Trace())

@@ -53,6 +53,8 @@ def _head(report: Report, sheet: Sheet) -> None:
     text += f", {report.processes} processes" if report.processes > 1 else ""
     text += f", {report.threads} threads" if report.threads > 1 else ""
     sheet.say(text, "title")
+    for warning in report.warnings:
+        sheet.say(f"Warning: {sheet.text(warning, LONGEST_TEXT)}", "warning")
     peaks = report.peaks
     if peaks is None:
         sheet.say(NO_PEAKS)
@@ -81,17 +83,17 @@ def _account(report: Report, sheet: Sheet) -> None:
     thread = sheet.text(account.thread)
     sheet.table(f"Where the time of {thread} went ({format_ns(account.wall_ns)})", columns)
     if step is not None:
-        sheet.say(
-            f"a step: {format_ns(step.wall_ns)}, the mean of the {step.n_windows} steps whose duration is in the "
-            "middle half.",
-            "dim",
-        )
+        which = f"the mean of the {step.n_windows:,} steps whose duration is in the middle half"
+        which = which if step.n_windows > 1 else "the median one"
+        sheet.say(f"a step: {format_ns(step.wall_ns)}, {which}.", "dim")
     if account.scaled:
         sheet.say(
             "Some spans are folded or overlap, so that their times add up to more than there was: Python "
             "between ops is scaled to what is left.",
             "dim",
         )
+    if not report.audit.samples and account.spent_ns(Where.UNATTRIBUTED):
+        sheet.say("Without samples, what ran between ops cannot be told.", "dim")
     if not account.profiler_known:
         sheet.say("What recording cost is not known: it is in the other lines.", "dim")
 
@@ -295,14 +297,16 @@ def _memory(report: Report, sheet: Sheet) -> None:
 
 def _audit(report: Report, sheet: Sheet) -> None:
     cover = report.coverage
-    sheet.say(
-        f"Coverage: of the main thread's time {_share(cover.explained)} explained, {_share(cover.sampled)} "
-        f"sampled; of the ops' time FLOPs counted for {_share(cover.flops_counted)}, bytes for "
-        f"{_share(cover.bytes_counted)}, judged by roofs {_share(cover.judged)}."
-    )
+    time, ops = "there is no time to explain", "there are no ops to count"
+    if cover.explained is not None:
+        time = f"of the main thread's time {_share(cover.explained)} explained, {_share(cover.sampled)} sampled"
+    if cover.judged is not None:
+        ops = (
+            f"of the ops' time FLOPs counted for {_share(cover.flops_counted)}, bytes for "
+            f"{_share(cover.bytes_counted)}, judged by roofs {_share(cover.judged)}"
+        )
+    sheet.say(f"Coverage: {time}; {ops}.")
     sheet.say(audit_text(report.audit, sheet.text))
-    for warning in report.warnings:
-        sheet.say(f"Warning: {sheet.text(warning, LONGEST_TEXT)}", "warning")
 
 
 def _time(t_ns: float | None) -> str:

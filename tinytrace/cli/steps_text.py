@@ -138,7 +138,7 @@ def _say_sources(what: str, sources: Sequence[ResultSource], sheet: Sheet) -> No
 def _growth(growth: Growth) -> str:
     """What arrays do from step to step, with the interval."""
     if growth.slope is None:
-        return "not known (too few readings)"
+        return f"not known ({'too few readings' if growth.steps else 'no steps'})"
     low, high = (_bytes(edge) for edge in (growth.slope.low, growth.slope.high))
     return f"{growth.verdict} ({low} to {high} a step, 95 % interval)"
 
