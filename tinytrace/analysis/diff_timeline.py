@@ -53,7 +53,7 @@ def timeline(trace: Trace) -> Timeline:
     """
     wall_ns = max(0, trace.end_ns - trace.start_ns)
     steps = find_steps(trace)
-    if not len(steps) or steps.confidence == "low":
+    if not steps.are_sure:
         doubt = steps.reason if len(steps) else ""
         return Timeline(_main_thread(trace), None, 0, 0, None, wall_ns, doubt)
     folded = trace.aggregates

@@ -145,13 +145,15 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         ()
     """
     counts = count_trace(trace)
-    grouping, peaks = grouped(counts, by), Peaks.of(trace)
+    all_steps, peaks = find_steps(trace), Peaks.of(trace)
+    is_found = by == "step" and all_steps.are_sure and all_steps.confidence != "certain"
+    grouping = grouped(counts, by, all_steps.number_of(trace) if is_found else None)
     parts = grouping.parts
     roofs = PartRoofs(parts, peaks)
     each = roofs.judged(np.arange(len(parts)), len(parts))
     groups = roofs.judged(grouping.ids, grouping.count)
     chosen = grouping.largest(_sorted_by(grouping, groups, sort), top)
-    accounts, all_steps = Accounts(parts, each), find_steps(trace)
+    accounts = Accounts(parts, each)
     steps = typical_steps(trace, all_steps)
     account = accounts.of(None, top)
     step_account = None if steps is None else accounts.of(steps, top)

@@ -71,6 +71,22 @@ class Steps:
         """(n,) duration of each."""
         return self.end_ns - self.start_ns
 
+    @property
+    def are_sure(self) -> bool:
+        """There are some, and not with low confidence: figures may go by them."""
+        return len(self) > 0 and self.confidence != "low"
+
+    def number_of(self, trace: Trace) -> Ints:
+        """Return per span of the trace the number of the step in which it began, in whatever thread; −1: none."""
+        spans = trace.spans
+        if not len(self):
+            return np.full(len(spans), -1)
+        at = np.searchsorted(self.start_ns, spans.start_ns, "right") - 1
+        process = trace.threads.process
+        inside = (at >= 0) & (spans.start_ns < self.end_ns[at])
+        inside &= process[spans.thread] == process[self.thread]
+        return np.where(inside, self.number[at], -1)
+
 
 def find_steps(trace: Trace) -> Steps:
     """Return the steps of the thread that has most of them, by time.

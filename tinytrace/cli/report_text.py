@@ -189,6 +189,8 @@ def _op_notes(report: Report, sheet: Sheet) -> list[str]:
     """What the table's words mean, as far as they occur; what may make a row slow."""
     rows, verdicts = report.ops, {row.judgement.verdict for row in report.ops}
     notes = []
+    if report.by == "step" and not report.steps.steps.are_sure:
+        notes.append("(in none): no steps are known, or with low confidence only: see below.")
     if any(row.gain_ns is not None for row in rows):
         notes.append(
             "gain <: what the calls would take less at their roofs: a bound, not a promise."
