@@ -15,7 +15,7 @@ from tests.builders import START_NS, TraceBuilder, signature_of, trace_of, trace
 from tests.cli.commands import Done, run_commands
 from tests.cli.terminal import printed_on_terminal
 from tests.peaks_by_hand import with_peaks
-from tinytrace.analysis.report import report_of
+from tinytrace.analysis.report import Sort, report_of
 from tinytrace.analysis.roofline_points import roofline_of
 from tinytrace.cli import layout, steps_text
 from tinytrace.cli.layout import cells
@@ -286,3 +286,15 @@ def test_what_a_trace_warns_of_comes_first() -> None:
 
 def test_an_empty_trace_has_nothing_to_cover() -> None:
     assert "Coverage: there is no time to explain; there are no ops to count." in plain(Trace())
+
+
+@pytest.mark.parametrize(
+    ("sort", "head", "cell"),
+    [("total", "total", "240 us"), ("flops", "FLOPs", "8M"), ("bytes", "bytes", "2.88 MB")],
+)
+def test_the_column_that_the_ops_are_sorted_by_is_shown(sort: Sort, head: str, cell: str) -> None:
+    out = io.StringIO()
+    print_report(report_of(training_run(), sort=sort, top=1), out)
+    table = out.getvalue().split("Top ops")[1].splitlines()[1:3]
+    assert head in table[0].split()
+    assert f"  {cell}  " in table[1]  # 4 · 2 · 100³ FLOPs; 4 · 2 · 45,000 · 8 bytes

@@ -17,7 +17,7 @@ from tinytrace.analysis.diff_values import (
     Verdict,
     Work,
 )
-from tinytrace.cli.figures import clean, format_mb, format_ns, format_rate
+from tinytrace.cli.figures import clean, format_count, format_mb, format_ns, format_rate
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.cli.sheet import LONGEST_NAME, LONGEST_TEXT, UNKNOWN, encoding_of
 from tinytrace.cli.steps_text import HOW
@@ -319,21 +319,7 @@ def _both(row: OpChange, name: str, diff: Diff) -> str:
 
 def _per_unit(value: int, n: int) -> str:
     """A part of a whole number: short, and whole where it is."""
-    return format_rate(value / n) if value % n and value < 100 * n else _short(value // n)
-
-
-def _short(value: int) -> str:
-    """A whole number in at most six characters where that is less than its digits.
-
-    >>> _short(99_999), _short(8_419_383_319)
-    ('99,999', '8.42G')
-    """
-    if value < 100_000:
-        return f"{value:,}"
-    for unit, size in (("E", 10**18), ("P", 10**15), ("T", 10**12), ("G", 10**9), ("M", 10**6)):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value / 1000:.3g}k"
+    return format_rate(value / n) if value % n and value < 100 * n else format_count(value // n)
 
 
 def _is_accounted(row: OpChange) -> bool:

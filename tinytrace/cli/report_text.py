@@ -12,7 +12,7 @@ from tinytrace.analysis.roofline import Verdict
 from tinytrace.analysis.roofline_points import Roofline
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
-from tinytrace.cli.figures import format_mb, format_ns
+from tinytrace.cli.figures import format_count, format_mb, format_ns
 from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
@@ -121,6 +121,7 @@ def _ops(report: Report, sheet: Sheet) -> None:
         first: [_label(report, row, sheet) for row in rows],
         "% wall": [f"{row.group.percent:.1f}" for row in rows],
         "self": [format_ns(row.group.self_ns) for row in rows],
+        **_sorted_by(report),
         "calls": [f"{row.group.calls:,}" for row in rows],
         "p50": [_time(row.group.p50_ns) for row in rows],
         "p99": [_time(row.group.p99_ns) for row in rows],
@@ -149,6 +150,20 @@ def _ops(report: Report, sheet: Sheet) -> None:
         "call; held in: the level that has room for both. Modelled from shapes, not measured.",
         "dim",
     )
+
+
+def _sorted_by(report: Report) -> dict[str, list[str]]:
+    """The column that the rows are sorted by, where the table would not have it."""
+    groups = [row.group for row in report.ops]
+    if report.sort == "total":
+        return {"total": [format_ns(group.total_ns) for group in groups]}
+    if report.sort == "flops":
+        return {
+            "FLOPs": [UNKNOWN if g.flops is None else format_count(round(g.flops)) for g in groups]
+        }
+    if report.sort == "bytes":
+        return {"bytes": [_size(group.bytes) for group in groups]}
+    return {}
 
 
 def _picture(roofline: Roofline, sheet: Sheet) -> None:
@@ -323,10 +338,10 @@ def _share(value: float | None) -> str:
     return "(not known)" if value is None else f"{value:.1f} %"
 
 
-def _size(size_bytes: int | None) -> str:
+def _size(size_bytes: float | None) -> str:
     if size_bytes is None:
         return UNKNOWN
-    return f"{size_bytes:,} B" if size_bytes < 1000 else format_mb(size_bytes / 1e6)
+    return f"{size_bytes:,.0f} B" if size_bytes < 1000 else format_mb(size_bytes / 1e6)
 
 
 # In the order in which they are printed.
