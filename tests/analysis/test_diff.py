@@ -19,7 +19,6 @@ from tinytrace.analysis.diff import diff
 from tinytrace.analysis.diff_values import Diff, OpChange, Ratio, Verdict
 from tinytrace.analysis.foreign import load_foreign
 from tinytrace.analysis.reader import load
-from tinytrace.cli import diff_text
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 
@@ -394,7 +393,6 @@ def test_the_examples_run() -> None:
         diff_intervals,
         diff_match,
         diff_timeline,
-        diff_text,
         operands,
         sys.modules[diff.__module__],
     ):

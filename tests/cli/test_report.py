@@ -17,7 +17,7 @@ from tests.cli.terminal import printed_on_terminal
 from tests.peaks_by_hand import with_peaks
 from tinytrace.analysis.report import Sort, report_of
 from tinytrace.analysis.roofline_points import roofline_of
-from tinytrace.cli import layout, steps_text
+from tinytrace.cli import figures, layout, steps_text
 from tinytrace.cli.layout import cells
 from tinytrace.cli.report_text import print_report
 from tinytrace.exporters import export
@@ -272,7 +272,7 @@ def test_a_reason_that_several_ops_have_is_said_once() -> None:
 
 
 def test_examples_of_the_layout_run() -> None:
-    for module in (layout, steps_text):
+    for module in (figures, layout, steps_text):
         failed, run = doctest.testmod(module)
         assert failed == 0
         assert run > 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from tinytrace.analysis.account import Account, Entry, Where
+from tinytrace.analysis.findings.wording import listed
 from tinytrace.analysis.hot_lines import HotLine
 from tinytrace.analysis.report import Report, ReportOp
 from tinytrace.analysis.roofline import Verdict
@@ -243,7 +244,7 @@ def _slow(report: Report, sheet: Sheet) -> list[str]:
             alone.setdefault(labels[0], []).append(sheet.text(reason, LONGEST_TEXT))
     told = [f"  {label}: {'; '.join(reasons)}" for label, reasons in alone.items()]
     told += [
-        f"  {', '.join(labels)}: {sheet.text(reason, LONGEST_TEXT)}"
+        f"  {listed(labels)}: {sheet.text(reason, LONGEST_TEXT)}"
         for reason, labels in ops.items()
         if len(labels) > 1
     ]
