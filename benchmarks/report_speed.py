@@ -1,7 +1,8 @@
 """How long a report takes, and its memory: `python -m tinytrace report`, reading the file included.
 
 A process of its own per report. CPU time is what counts (the report computes, it does not wait); wall time beside it.
-The traces are synthetic: ops of a few µs, 1,000 per step, 200 distinct ones, a sample per 200 ops, with roofs.
+The traces are synthetic: ops of a few µs, 1,000 per step, 200 distinct ones, a sample per 200 ops, memory every 50
+ms, with roofs. The steps are not marked, so that they are searched for: every section has something to do.
 """
 
 from __future__ import annotations
@@ -19,22 +20,48 @@ from paired import Estimate, Figure, Run, estimate, in_turns, parser, publish, r
 from tests.builders import START_NS, big_trace
 from tests.peaks_by_hand import with_peaks
 from tinytrace.exporters import export
-from tinytrace.tracer.trace import Samples, Stacks, Trace
+from tinytrace.tracer.trace import Counters, Samples, Series, Stacks, Trace
 
 GOAL_S = {1_000_000: 2.0, 10_000_000: 20.0}
 GOAL_MB = 4_000.0
 OPS_PER_SAMPLE = 200
+COUNTER_NS = 50_000_000  # as `tinytrace` reads them
 
 
 def sampled(n: int) -> Trace:
-    """A trace of n ops, with samples and roofs."""
+    """A trace of n ops, with samples, memory and roofs, whose steps nobody marked."""
     trace = big_trace(n)
     at = np.arange(0, n, OPS_PER_SAMPLE)[1:]
     t_ns = trace.spans.start_ns[at]
     weight_ns = np.diff(t_ns, prepend=START_NS)
     stacks = Stacks(np.arange(len(trace.frames)), np.full(len(trace.frames), -1))
     samples = Samples(t_ns, weight_ns, weight_ns, np.zeros(len(at)), trace.spans.callsite_id[at])
-    return with_peaks(replace(trace, samples=samples, stacks=stacks))
+    spans = replace(trace.spans, step=np.full(n, -1))
+    return with_peaks(with_memory(replace(trace, spans=spans, samples=samples, stacks=stacks)))
+
+
+def with_memory(trace: Trace) -> Trace:
+    """The trace with readings of its memory: a few MB, that vary."""
+    t_ns = np.arange(trace.start_ns, trace.end_ns, COUNTER_NS)
+    varying = np.random.default_rng(0).normal(5.0, 1.0, len(t_ns))
+    columns = {
+        "rss_mb": 100 + varying,
+        "array_mb": varying,
+        "array_peak_mb": varying + 1,
+        "allocations": np.arange(len(t_ns)) * 10_000.0,
+    }
+    n = len(columns)
+    strings = len(trace.strings) + np.arange(n)
+    return replace(
+        trace,
+        strings=(*trace.strings, *columns),
+        series=Series(name_id=strings, unit_id=strings, process=np.zeros(n)),
+        counters=Counters(
+            np.tile(t_ns, n),
+            np.repeat(np.arange(n), len(t_ns)),
+            np.concatenate([*columns.values()]),
+        ),
+    )
 
 
 def report(path: Path) -> Run:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.roofs import keep_invented_roofs
+from tests.peaks_by_hand import keep_invented_roofs
 
 settings.register_profile("tinytrace", deadline=None)  # no test asserts real time
 settings.load_profile("tinytrace")

@@ -1,11 +1,17 @@
-"""Roofs of a machine that never was: round numbers, so that expectations can be computed by hand."""
+"""Roofs of machines that never were: round numbers, so that expectations can be computed by hand; and kept, so that
+recorded programs find some.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from tinytrace.analysis import peaks_cache
 from tinytrace.analysis.peaks import META_KEY, Level, LevelName, Peak, Peaks
+from tinytrace.analysis.peaks_machine import Machine
 from tinytrace.tracer.trace import Trace
+
+MOST_THREADS = 8  # that a test gives BLAS, or a machine that runs tests has by itself
 
 
 def exact(value: float) -> Peak:
@@ -46,3 +52,34 @@ PEAKS = Peaks(
 def with_peaks(trace: Trace, peaks: Peaks = PEAKS) -> Trace:
     """The trace, as if recorded on that machine."""
     return replace(trace, meta={**trace.meta, META_KEY: peaks.to_json()})
+
+
+def roofs(fingerprint: str = "0123456789abcdef", threads: int = 1) -> Peaks:
+    """Those of another machine: a spread, a note, and each dtype as some tables have it and others do not."""
+    return Peaks(
+        fingerprint=fingerprint,
+        machine={"cpu": "invented", "numpy": "2.0.0", "cpus": 2},
+        measured_at="2026-01-02T03:04:05+00:00",
+        quick=False,
+        threads=threads,
+        gemm_gflops={"float32": Peak(100.0, 90.0, 100.0, 7), "float64": exact(50)},
+        vector_gflops={"float32": exact(10)},
+        transcendental_gops={"float32": exact(2)},
+        function_gops={"exp float32": exact(2), "sqrt float32": exact(6)},
+        levels=(
+            level("L1", 32_768, 150, resolvable=False),
+            level("L2", 1_048_576, 200),
+            level("L3", 33_554_432, 100),
+            level("DRAM", None, 20),
+        ),
+        floor_ns={"ufunc": Peak(300.0, 300.0, 400.0, 7)},
+        notes=("L1 is not resolvable",),
+    )
+
+
+def keep_invented_roofs() -> None:
+    """Keep them as those of this machine, whatever number of BLAS threads a program has."""
+    import numpy  # noqa: F401 - brings its BLAS along
+
+    for threads in {*range(1, MOST_THREADS + 1), Machine.here().threads}:
+        peaks_cache.store(roofs(Machine.here(threads).fingerprint, threads))

@@ -19,7 +19,6 @@ from tinytrace.analysis.diff import diff
 from tinytrace.analysis.diff_values import Diff, OpChange, Ratio, Verdict
 from tinytrace.analysis.foreign import load_foreign
 from tinytrace.analysis.reader import load
-from tinytrace.cli import diff_text
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 
@@ -182,6 +181,47 @@ def test_with_as_many_steps_the_whole_runs_are_compared_and_steps_have_an_interv
     assert found.account.before_ns == 120_000 - 5000 + 5000
     assert found.steps is not None
     assert found.steps.ratio == Ratio(0.5, 0.5, 0.5)
+
+
+ROUND = "dot[8,8->8]:{}@t.py:3:f add[8,8->8]:2@t.py:4:f sub[8,8->8]:2@t.py:5:f "
+
+
+def test_steps_that_nobody_marked_are_compared_as_well() -> None:
+    found = compare("load:500 " + 10 * ROUND.format(6), "load:900 " + 20 * ROUND.format(3))
+    assert found.basis == "step"
+    assert (found.units_before, found.units_after) == (10, 20)
+    assert (found.account.before_ns, found.account.after_ns) == (10_000, 7000)
+    assert found.steps is not None
+    assert (found.steps.how_before, found.steps.how_after) == ("pattern", "pattern")
+    assert found.steps.ratio is not None
+    assert found.steps.ratio.value == found.steps.ratio.low == found.steps.ratio.high == 0.7
+    assert [(row.name, row.delta_ns) for row in found.ops] == [("dot", -3000)]
+    assert found.same_work
+
+
+def test_the_warm_up_is_in_no_median() -> None:
+    slow_first = 3 * ROUND.format(96) + 20 * ROUND.format(6)
+    steps = compare(slow_first, 23 * ROUND.format(6)).steps
+    assert steps is not None
+    assert (steps.warmup_before, steps.warmup_after) == (3, 0)
+    assert (steps.median_before_ns, steps.median_after_ns) == (10_000, 10_000)
+    assert steps.verdict is Verdict.EQUIVALENT
+
+
+def test_steps_that_are_not_of_one_loop_are_not_compared() -> None:
+    doubled = " ".join(f"{op} {op}" for op in ROUND.format(6).split())
+    found = compare(12 * ROUND.format(6), 6 * f"{doubled} ")
+    assert found.basis == "run"
+    assert found.steps is None
+    assert any("12 and 6, are not of one loop" in note for note in found.notes)
+
+
+def test_steps_found_with_low_confidence_are_not_used_and_that_is_said() -> None:
+    inner = 3 * "dot:6@t.py:3:f add:2@t.py:4:f "
+    found = compare(10 * (inner + "sub:2@t.py:5:f "), 20 * (inner + "sub:2@t.py:5:f "))
+    assert found.steps is None
+    assert found.basis == "run"
+    assert any("steps of the first run are not used" in note for note in found.notes)
 
 
 def test_what_runs_in_other_threads_is_listed_but_not_accounted() -> None:
@@ -353,7 +393,6 @@ def test_the_examples_run() -> None:
         diff_intervals,
         diff_match,
         diff_timeline,
-        diff_text,
         operands,
         sys.modules[diff.__module__],
     ):

@@ -97,7 +97,8 @@ def test_all_operands_of_a_line_that_changed_are_one_row() -> None:
     before = program([("add 8,8->8", "f", 3), ("add 7,7->7", "f", 3)])
     after = program([("add 8:f4,8:f4->8:f4", "f", 3), ("add 7:f4,7:f4->7:f4", "f", 3)])
     [row] = diff(before, after).work
-    assert (row.operands_before, row.operands_after) == ("2 signatures", "2 signatures")
+    assert row.operands_before == "float64[8] float64[8] -> float64[8] and 1 more"
+    assert row.operands_after == "float32[8] float32[8] -> float32[8] and 1 more"
     assert row.before is not None
     assert row.before.calls == 2
 

@@ -16,7 +16,11 @@ from tinytrace.tracer.trace import Trace
 
 
 def finding(ceiling_ns: int | None, share: float) -> Finding:
-    return Finding("pow", "slow", "/a/train.py", 42, "f", (), ceiling_ns, share, "high", "", "", "")
+    return Finding(
+        id="F1", rule="pow", title="slow", file="/a/train.py", line=42, function="f", evidence=(),
+        ceiling_ns=ceiling_ns, ceiling_share=share, confidence="high", why_confidence="", remedy="",
+        code="",
+    )  # fmt: skip
 
 
 def mostly(where: Where, report: Report) -> Report:

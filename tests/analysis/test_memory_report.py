@@ -79,6 +79,23 @@ def test_resident_memory_is_known_when_it_was_read() -> None:
     assert process.resident.step == 1
 
 
+def test_the_course_of_memory_has_the_most_in_each_part_of_the_time() -> None:
+    readings = {500 * n: float(n // 2) for n in range(193) if not 80 <= n < 100}
+    course = one(run(live_mb=readings).build()).arrays_over_time
+    assert course is not None
+    assert (course.start_ns - START_NS, course.end_ns - START_NS) == (0, 96_000)
+    # Four readings in each of 48 parts, and in the last one the very last as well.
+    in_mb = [None if b is None else b // 1_000_000 for b in course.most_bytes]
+    assert in_mb == [*range(1, 40, 2), None, None, None, None, None, *range(51, 95, 2), 96]
+
+
+def test_the_course_of_a_single_reading_is_one_part() -> None:
+    course = one(run(live_mb={100: 2.0}).build()).arrays_over_time
+    assert course is not None
+    assert course.most_bytes == (2_000_000,)
+    assert one(run(live_mb={100: 2.0}).build()).resident_over_time is None
+
+
 def test_the_floor_is_the_least_that_was_read_in_the_steps() -> None:
     process = one(run(10, live_mb={-900: 0.1, 500: 3.0, 4500: 2.0, 9500: 3.0, 10_500: 0.2}).build())
     assert process.floor_bytes == 2_000_000

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tests.builders import START_NS, TraceBuilder, signature_of, trace_of
-from tinytrace.analysis.op_results import Results, new_bytes
+from tinytrace.analysis import op_results
+from tinytrace.analysis.counting import count
+from tinytrace.analysis.op_results import Results
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Operand, Signature, Trace
 
@@ -13,6 +15,10 @@ ADD = "add[8x4:f4,8x4:f4->8x4:f4]"  # 128 bytes
 
 def rows(trace: Trace, process: int = 0) -> list[int]:
     return [int(row) for row in Results(trace).between(process, None, 1 << 62)]
+
+
+def new_bytes(signature: Signature) -> int:
+    return op_results.new_bytes(signature, count(signature))
 
 
 def test_a_result_has_its_elements_times_their_size() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.roofs import level, peak, roofs
+from tests.peaks_by_hand import exact, level, roofs
 from tinytrace.analysis.peaks import META_KEY, Level, Peaks
 from tinytrace.tracer.trace import Trace
 
@@ -151,16 +151,16 @@ def test_a_level_that_was_measured_slower_than_the_next_is_as_fast_as_that() -> 
 
 def test_blas_has_the_bandwidth_of_its_threads() -> None:
     own = level("DRAM", None, 20)
-    peaks = replace(roofs(), levels=(replace(own, blas_gbps=peak(35)),))
+    peaks = replace(roofs(), levels=(replace(own, blas_gbps=exact(35)),))
     assert (gbps(peaks, 10**9), gbps(peaks, 10**9, blas=True)) == (20, 35)
-    peaks = replace(roofs(), levels=(replace(own, blas_gbps=peak(15)),))
+    peaks = replace(roofs(), levels=(replace(own, blas_gbps=exact(15)),))
     assert gbps(peaks, 10**9, blas=True) == 20
 
 
 def test_what_was_not_measured_or_not_resolved_is_no_roof() -> None:
     hidden = roofs().level_of(1000)
     assert hidden is not None
-    assert (hidden.name, hidden.resolvable, hidden.gbps) == ("L1", False, peak(150))
+    assert (hidden.name, hidden.resolvable, hidden.gbps) == ("L1", False, exact(150))
     unknown = replace(roofs(), levels=(Level("DRAM", None, None, False),)).level_of(1000)
     assert unknown is not None
     assert unknown.gbps is None
@@ -184,6 +184,6 @@ def test_roofs_never_rise_with_the_footprint_and_never_fall_below_that_of_memory
 
 
 def test_functions_have_roofs_of_their_own_and_unknown_ones_that_of_the_fastest() -> None:
-    assert roofs().function_roof("exp", "float32") == peak(2)
-    assert roofs().function_roof("tanh", "float32") == peak(6)
+    assert roofs().function_roof("exp", "float32") == exact(2)
+    assert roofs().function_roof("tanh", "float32") == exact(6)
     assert roofs().function_roof("exp", "float64") is None

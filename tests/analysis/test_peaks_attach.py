@@ -9,7 +9,7 @@ import pytest
 
 import tinytrace as tt
 from tests.builders import trace_of
-from tests.roofs import roofs
+from tests.peaks_by_hand import roofs
 from tinytrace.analysis import peaks_cache
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.peaks_attach import ADVICE, NOT_KNOWN, with_peaks

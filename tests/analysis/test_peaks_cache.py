@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.roofs import roofs
+from tests.peaks_by_hand import roofs
 from tinytrace.analysis import peaks_cache
 
 NAME = "0123456789abcdef"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ from tests.cores import CORES, core
 from tinytrace.analysis.reader import load
 from tinytrace.errors import InputError, TinytraceError, TraceFormatError
 from tinytrace.exporters import export
-from tinytrace.tracer.trace import Trace
+from tinytrace.tracer.trace import Samples, Trace
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +88,22 @@ def test_a_file_without_its_end_gives_what_is_there_and_says_so(
     assert 10_000 < there < 40_000
     assert loaded.spans == trace.spans.take(slice(0, there))
     assert loaded.warnings == (
-        f"the end of the trace file is missing: {there:,} of 40,000 spans are there",
+        f"the end of the trace file is missing: {there:,} of 40,000 spans are there; samples after them are "
+        "left out",
     )
+
+
+def test_samples_whose_ops_are_missing_are_left_out(tmp_path: Path) -> None:
+    trace = big_trace(40_000)
+    n = 100
+    t_ns = np.linspace(trace.start_ns, trace.end_ns, n).astype("i8")
+    samples = Samples(t_ns, np.full(n, 9), np.full(n, 9), np.zeros(n), np.full(n, -1))
+    file = written(replace(trace, samples=samples), tmp_path)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    loaded = load(file)
+    assert loaded.samples.t_ns.tolist() == t_ns[t_ns <= loaded.spans.start_ns[-1]].tolist()
+    assert 0 < len(loaded.samples) < n
 
 
 @given(seed=st.integers(0, 2**32), share=st.floats(0, 1))

@@ -107,3 +107,21 @@ def test_every_trace_has_a_report_that_json_can_hold(trace: Trace, by: By, sort:
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     if found.what_if is not None:
         assert found.what_if.at_roof_ns <= found.what_if.top_at_roof_ns <= found.what_if.wall_ns
+
+
+def test_ops_are_told_by_steps_that_were_found_as_well() -> None:
+    rounds = " ".join(f"dot:{5 + n}@t.py:3:f add:2@t.py:4:f sub:2@t.py:5:f" for n in range(9))
+    report = report_of(trace_of(f"load:30@t.py:1:f {rounds}"), by="step", top=3)
+    assert report.steps.steps.how == "pattern"
+    assert [(row.group.label, row.group.calls) for row in report.ops] == [
+        (None, 1),
+        ("8", 3),
+        ("7", 3),
+    ]
+
+
+def test_steps_found_with_low_confidence_make_no_groups() -> None:
+    inner = 3 * "dot:6@t.py:3:f add:2@t.py:4:f "
+    report = report_of(trace_of(10 * (inner + "sub:2@t.py:5:f ")), by="step")
+    assert report.steps.steps.confidence == "low"
+    assert [row.group.label for row in report.ops] == [None]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import Done, run_commands
-from tests.roofs import level, peak, roofs
+from tests.peaks_by_hand import exact, level, roofs
 from tinytrace.analysis.peaks import Level, Peaks
 from tinytrace.analysis.peaks_machine import Machine
 from tinytrace.cli.calibrate import print_peaks
@@ -61,7 +61,7 @@ def test_what_was_not_measured_is_said_and_not_0() -> None:
 
 
 def test_roofs_of_blas_stand_below_those_of_one_thread() -> None:
-    memory = replace(level("DRAM", None, 20), blas_gbps=peak(35))
+    memory = replace(level("DRAM", None, 20), blas_gbps=exact(35))
     lines = printed(replace(roofs(), levels=(memory,))).splitlines()
     assert [line.split()[:2] for line in lines if "DRAM" in line] == [
         ["DRAM", "20.0"],
@@ -71,7 +71,7 @@ def test_roofs_of_blas_stand_below_those_of_one_thread() -> None:
 
 def test_text_from_elsewhere_cannot_do_anything_to_the_terminal() -> None:
     hostile = replace(roofs(), machine={"cpu": "\x1b[31m"}, notes=("\x1b]0;x\x07",))
-    assert "\x1b" not in printed(replace(hostile, gemm_gflops={"\x1b[2J": peak(1)}))
+    assert "\x1b" not in printed(replace(hostile, gemm_gflops={"\x1b[2J": exact(1)}))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])

@@ -70,6 +70,7 @@ GOLD = """
 tinytrace: before.json -> after.json
 End to end: 87.8 ms -> 69.3 ms, -18.4 ms (-21.0 %), accounted on thread MainThread; one run each, so \
 there is no interval.
+Steps: 12 -> 12 (found: the loop that the ops are made of), median 3.06 ms -> 1.53 ms, x0.499 (0.499-0.499): faster.
 Unpaired: two runs that were not made in turns. What the machine did meanwhile is in the difference; 95 \
 % intervals cover what varied within each run.
 Too few ops do the same in both to tell the machine's drift: only what differs by more than a factor of \
@@ -151,11 +152,14 @@ def test_what_ran_in_another_thread_is_beside_the_account() -> None:
 
 def test_runs_of_different_length_are_said_to_be_compared_per_step() -> None:
     text = plain(steps(10), steps(20))
-    assert "\nStep: 3.00 us -> 3.00 us, +0 ns (+0.0 %)" in text
+    assert "\nStep, mean: 3.00 us -> 3.00 us, +0 ns (+0.0 %)" in text
     assert "The numbers of steps differ: everything below is what ran in steps, per step." in text
-    assert "Steps: 10 -> 20, mean 3.00 us -> 3.00 us, x1.00 (1.00-1.00): equivalent." in text
+    assert (
+        "Steps: 10 -> 20 (marked by the program), median 3.00 us -> 3.00 us, x1.00 (1.00-1.00): equivalent."
+        in text
+    )
     assert "Work, exact: the same in every kind of call" in text
-    assert "Of all 10 and 20 steps; compared per step." in text
+    assert "Of all 10 and 20 steps; what follows is per step." in text
 
 
 def steps(n: int) -> Trace:
@@ -301,3 +305,9 @@ def test_a_real_program_before_and_after_a_fix(tmp_path: Path) -> None:
     parts = account["listed_delta_ns"] + account["unlisted_delta_ns"] + account["rest_delta_ns"]
     assert parts == pytest.approx(account["delta_ns"])
     assert not any("different" in note for note in found["notes"])
+
+
+def test_what_changed_is_told_per_step_where_the_numbers_of_steps_differ() -> None:
+    more = trace_of(" ".join(["step(add[8,8->8]:3 add[8,8->8]:3)"] * 20))
+    text = plain(steps(10), more)
+    assert "add  1 -> 2  8 -> 16  0  192 -> 384" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import io
 import json
 from dataclasses import replace
@@ -14,7 +15,10 @@ from tests.builders import START_NS, TraceBuilder, signature_of, trace_of, trace
 from tests.cli.commands import Done, run_commands
 from tests.cli.terminal import printed_on_terminal
 from tests.peaks_by_hand import with_peaks
-from tinytrace.analysis.report import report_of
+from tinytrace.analysis import figures
+from tinytrace.analysis.report import Sort, report_of
+from tinytrace.analysis.roofline_points import roofline_of
+from tinytrace.cli import layout, steps_text
 from tinytrace.cli.layout import cells
 from tinytrace.cli.report_text import print_report
 from tinytrace.exporters import export
@@ -210,3 +214,88 @@ def test_steps_and_memory_are_in_the_text_and_in_the_json() -> None:
 
 def test_without_steps_the_reason_is_said() -> None:
     assert "No steps: " in plain(trace_of("add"))
+
+
+def with_memory() -> Trace:
+    """A run of whose arrays readings were made, with a gap."""
+    builder = TraceBuilder()
+    builder.process(7, "train.py", START_NS, START_NS + 1000 * US)
+    builder.span(builder.thread(0, 7), START_NS, US, "add")
+    series = builder.series("array_mb", "MB")
+    for at, value in (
+        (0, 1.0),
+        (50, 1.0),
+        (100, 4.0),
+        (150, 1.0),
+        (450, 2.0),
+        (500, 1.0),
+        (800, 0.0),
+        (790, 0.0),
+    ):
+        builder.counter(series, START_NS + at * US, value)
+    return builder.build()
+
+
+def test_memory_is_drawn_in_blocks_from_0_up() -> None:
+    text = plain(with_memory())
+    assert "arrays   |█ ▄▁| 0.00 kB to 4.00 MB" in text
+    assert "a block: the most in its part of 800 us, drawn from 0 up; a space: no reading." in text
+
+
+def test_memory_is_drawn_in_ascii_where_there_are_no_blocks() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    print_report(report_of(with_memory()), out)
+    out.flush()
+    assert b"arrays   |# -_| 0.00 kB to 4.00 MB" in out.buffer.getvalue()
+
+
+def test_a_terminal_gets_a_roofline_and_a_narrow_one_does_not() -> None:
+    trace = training_run()
+    report, roofline = report_of(trace), roofline_of(trace)
+    wide, narrow = (
+        printed_on_terminal(columns, lambda out: print_report(report, out, roofline=roofline))
+        for columns in (80, 30)
+    )
+    assert "GFLOP/s\n" in wide and "FLOPs per byte\n" in wide
+    assert "a matmul float64 L2." in wide
+    assert "FLOPs per byte" not in narrow
+    assert "FLOPs per byte" not in plain(trace)
+
+
+def test_a_reason_that_several_ops_have_is_said_once() -> None:
+    sig = "[1000x1000,1000x1000->1000x1000]:90000"
+    report = report_of(with_peaks(trace_of(f"add{sig} multiply{sig} subtract{sig}")))
+    reasons = {"add": ("strided", "small"), "multiply": ("strided",), "subtract": ("uneven: 3",)}
+    rows = tuple(replace(row, reasons=reasons[row.group.op]) for row in report.ops)
+    out = io.StringIO()
+    print_report(replace(report, ops=rows), out)
+    assert "\n  add: small\n  subtract: uneven: 3\n  add, multiply: strided\n" in out.getvalue()
+
+
+def test_examples_of_the_layout_run() -> None:
+    for module in (figures, layout, steps_text):
+        failed, run = doctest.testmod(module)
+        assert failed == 0
+        assert run > 0
+
+
+def test_what_a_trace_warns_of_comes_first() -> None:
+    lines = plain(replace(training_run(), warnings=("half of it is missing",))).splitlines()
+    assert lines[1] == "Warning: half of it is missing"
+    assert sum("half of it" in line for line in lines) == 1
+
+
+def test_an_empty_trace_has_nothing_to_cover() -> None:
+    assert "Coverage: there is no time to explain; there are no ops to count." in plain(Trace())
+
+
+@pytest.mark.parametrize(
+    ("sort", "head", "cell"),
+    [("total", "total", "240 us"), ("flops", "FLOPs", "8M"), ("bytes", "bytes", "2.88 MB")],
+)
+def test_the_column_that_the_ops_are_sorted_by_is_shown(sort: Sort, head: str, cell: str) -> None:
+    out = io.StringIO()
+    print_report(report_of(training_run(), sort=sort, top=1), out)
+    table = out.getvalue().split("Top ops")[1].splitlines()[1:3]
+    assert head in table[0].split()
+    assert f"  {cell}  " in table[1]  # 4 · 2 · 100³ FLOPs; 4 · 2 · 45,000 · 8 bytes

@@ -360,7 +360,7 @@ def typical_steps(trace: Trace, steps: Steps | None = None) -> tuple[Ints, Ints]
         True
     """
     steps = find_steps(trace) if steps is None else steps
-    if steps.thread != main_thread(trace) or steps.confidence == "low":
+    if steps.thread != main_thread(trace) or not steps.are_sure:
         return None
     lasting = steps.dur_ns > 0
     starts, dur_ns = steps.start_ns[lasting], steps.dur_ns[lasting]

@@ -20,9 +20,9 @@ from tinytrace.analysis.json_size import (
     table_bytes,
     text_bytes,
 )
+from tinytrace.analysis.kept_steps import Choice, choose
 from tinytrace.analysis.rates import MAX_POINTS, MIN_BIN_NS, rate_counters
 from tinytrace.analysis.spans import kept_parent, op_tree, self_ns
-from tinytrace.analysis.steps import Choice, choose
 from tinytrace.analysis.thinning import merge_samples, thin_counters
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind

@@ -23,7 +23,7 @@ from tinytrace.analysis.chrome_tables import (
 )
 from tinytrace.errors import TraceFormatError
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.trace import Spans, Trace
+from tinytrace.tracer.trace import Samples, Spans, Trace
 
 OPENING = b'[\n{"ph":"M","name":"tinytrace",'
 # Events that viewers need and that hold nothing of their own: samples and counters are in tables, and
@@ -107,11 +107,13 @@ class ChromeReader:
         rows = np.concatenate([NO_ROWS, *self.rows])
         told = self.head["spans"]
         warnings = list(self.warnings)
+        complete = len(rows) == told
         if cut_off or not self.ended:
-            warnings.append(
+            text = (
                 f"the end of the trace file is missing: {len(rows):,} of {told:,} spans are there"
             )
-        complete = len(rows) == told
+            text += "" if complete else "; samples after them are left out"
+            warnings.append(text)
         if self.ended and not complete:
             warnings.append(
                 f"the trace file was changed: {len(rows):,} of {told:,} spans are there; "
@@ -126,6 +128,8 @@ class ChromeReader:
             flows = tables["flows"]
             there = (flows.from_span < len(spans)) & (flows.to_span < len(spans))
             tables["flows"] = flows.take(there & (not self.ended))
+            if not self.ended:
+                tables["samples"] = _beside(tables["samples"], spans)
         trace = Trace(
             strings=tuple(self.tables.strings),
             signatures=tuple(self.tables.signatures),
@@ -218,6 +222,16 @@ class ChromeReader:
             parent=parent,
             **columns,
         )
+
+
+def _beside(samples: Samples, spans: Spans) -> Samples:
+    """Samples of the time whose spans are there: what they saw later was not all between ops."""
+    there = np.zeros(len(samples), "?")
+    if len(spans):  # in order of thread, then start
+        before = (samples.thread == spans.thread[-1]) & (samples.t_ns <= spans.start_ns[-1])
+        there = (samples.thread < spans.thread[-1]) | before
+    kept: Samples = samples.take(there)
+    return kept
 
 
 def _check(trace: Trace, error: Any) -> None:

@@ -204,7 +204,7 @@ class TableReader:
                     raise TypeError
                 self.strings += [unescape_text(row) for row in rows]
             else:
-                self.signatures += [_signature(unescape_value(row)) for row in rows]
+                self.signatures += [_signature(row) for row in rows]
         except (TypeError, ValueError, RecursionError) as e:
             raise self.error(f"nonsense in the table {name!r}") from e
         return len(rows)
@@ -241,9 +241,11 @@ def _column(values: Any, dtype: str) -> Column:
 
 def _signature(row: Any) -> Signature:
     op, n_inputs, attributes, operands = row
-    signature = Signature(op, tuple(_operand(o) for o in operands), n_inputs, attributes)
     if not (isinstance(op, str) and isinstance(attributes, str) and type(n_inputs) is int):
         raise TypeError
+    signature = Signature(
+        unescape_text(op), tuple(map(_operand, operands)), n_inputs, unescape_text(attributes)
+    )
     if not 0 <= n_inputs <= len(operands):
         raise ValueError
     if any(not -1 <= o.alias < number for number, o in enumerate(signature.operands)):
@@ -254,13 +256,21 @@ def _signature(row: Any) -> Signature:
 def _operand(row: Any) -> Operand:
     dtype, shape, layout, strides, alias, itemsize = row
     numbers = [*shape, *strides, layout, alias, itemsize]
+    if not set(map(type, numbers)) <= {int}:  # some beyond 64 bits: few traces have any
+        shape, strides, layout, alias, itemsize = map(unescape_value, row[1:])
+        numbers = [*shape, *strides, layout, alias, itemsize]
     if not isinstance(dtype, str) or not all(type(n) is int for n in numbers):
         raise TypeError
-    if any(n < 0 for n in shape) or itemsize < 0 or not 0 <= layout <= 255:
+    if min(shape, default=0) < 0 or itemsize < 0 or not 0 <= layout <= 255:
         raise ValueError
     known = layout in Layout.__members__.values()
     return Operand(
-        dtype, tuple(shape), Layout(layout) if known else layout, tuple(strides), alias, itemsize
+        unescape_text(dtype),
+        tuple(shape),
+        Layout(layout) if known else layout,
+        tuple(strides),
+        alias,
+        itemsize,
     )
 
 

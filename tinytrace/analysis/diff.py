@@ -9,7 +9,7 @@ exceed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,12 @@ from tinytrace.analysis.diff_calls import Calls, Key, Side, total
 from tinytrace.analysis.diff_circumstances import circumstances
 from tinytrace.analysis.diff_intervals import (
     Z,
-    blocks_of,
     log_ratio_spread,
     weighted_median,
 )
 from tinytrace.analysis.diff_lines import SampledLine, SampledLines, match_lines
 from tinytrace.analysis.diff_match import Files, Pair, match
+from tinytrace.analysis.diff_steps import are_alike, median_ratio
 from tinytrace.analysis.diff_timeline import Timeline, timeline
 from tinytrace.analysis.diff_values import (
     Account,
@@ -39,6 +39,7 @@ from tinytrace.analysis.diff_values import (
 )
 from tinytrace.analysis.operands import operands_text
 from tinytrace.analysis.places import file_and_line
+from tinytrace.analysis.step_report import MAD_TO_SIGMA
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 
@@ -47,9 +48,6 @@ LEAST_MARGIN = (
 )
 LEAST_ROWS = 5  # to tell the machine's drift from what one op did
 LEAST_SAMPLES = 10  # a Poisson count of 10 is known to a third
-MAD_TO_SIGMA = (
-    1.4826  # a normal distribution's standard deviation over its median absolute deviation
-)
 _ABSENT = Side(0, 0, 0, None, None, None, 0)
 
 
@@ -78,16 +76,38 @@ class _Comparison:
         self._traces, self._top = (before, after), top
         self._timelines = timeline(before), timeline(after)
         n_before, n_after = (line.n_steps for line in self._timelines)
-        self._per_step = bool(n_before and n_after and n_before != n_after)
-        self._units = (n_before, n_after) if self._per_step else (1, 1)
         self._folded = bool(len(before.aggregates) or len(after.aggregates))
+        self._has_steps = bool(n_before and n_after)
+        self._other_loop = False
+        self._match(per_step=self._has_steps and n_before != n_after)
+        if self._per_step and self._are_found() and not self._is_one_loop():
+            self._has_steps, self._other_loop = False, True
+            self._match(per_step=False)
+
+    def _match(self, *, per_step: bool) -> None:
+        """Find the calls of both traces in the other one: all of them, or those in steps."""
+        self._per_step = per_step
+        n_before, n_after = (line.n_steps for line in self._timelines)
+        self._units = (n_before, n_after) if per_step else (1, 1)
         self._calls = tuple(
-            Calls(trace, line, per_step=self._per_step, only_ops=self._folded)
+            Calls(trace, line, per_step=per_step, only_ops=self._folded)
             for trace, line in zip(self._traces, self._timelines, strict=True)
         )
         keys = self._calls[0].keys, self._calls[1].keys
-        self._files = Files(before, after, keys)
+        self._files = Files(*self._traces, keys)
         self._pairs, self._lines = match(*keys, self._files)
+
+    def _are_found(self) -> bool:
+        """Whether the steps of a side are not what the program said."""
+        return any(
+            line.steps is not None and line.steps.confidence != "certain"
+            for line in self._timelines
+        )
+
+    def _is_one_loop(self) -> bool:
+        sides = zip(self._pairs, *self._sides(), strict=True)
+        both = [(a, b) for pair, a, b in sides if pair.before and pair.after]
+        return are_alike(both, *self._units)
 
     def result(self) -> Diff:
         """Everything."""
@@ -140,26 +160,40 @@ class _Comparison:
                     *self._traces, renamed=self._files.renamed, per_step=self._per_step,
                     samples=(sampled[0].samples, sampled[1].samples),
                 )
-            ),
+            ) + tuple(self._doubts()),
         )  # fmt: skip
 
-    def _sums(self) -> tuple[tuple[list[Side], list[Side]], list[Ratio | None]]:
-        """Per pair: what each side spent, and the ratio of times per call."""
-        n = len(self._pairs)
+    def _pair_of(self) -> list[NDArray[np.int64]]:
+        """Per side and group of calls, the number of its pair."""
         rows = [np.zeros(len(calls.keys), "i8") for calls in self._calls]
         for number, pair in enumerate(self._pairs):
             rows[0][list(pair.before)] = number
             rows[1][list(pair.after)] = number
+        return rows
+
+    def _sides(self) -> tuple[list[Side], list[Side]]:
+        """Per pair what each side spent."""
+        n = len(self._pairs)
         left, right = (
-            calls.sides(row_of, n) for calls, row_of in zip(self._calls, rows, strict=True)
+            calls.sides(pair_of, n)
+            for calls, pair_of in zip(self._calls, self._pair_of(), strict=True)
         )
-        blocks = [calls.blocks(row_of, n) for calls, row_of in zip(self._calls, rows, strict=True)]
+        return left, right
+
+    def _sums(self) -> tuple[tuple[list[Side], list[Side]], list[Ratio | None]]:
+        """Per pair: what each side spent, and the ratio of times per call."""
+        left, right = self._sides()
+        n = len(self._pairs)
+        blocks = [
+            calls.blocks(pair_of, n)
+            for calls, pair_of in zip(self._calls, self._pair_of(), strict=True)
+        ]
         low, high = log_ratio_spread(blocks[0], blocks[1])
         ratios: list[Ratio | None] = []
         for a, b, below, above in zip(left, right, low.tolist(), high.tolist(), strict=True):
             known = a.self_ns > 0 and b.self_ns > 0 and not math.isnan(below)
             value = b.self_ns / b.calls / (a.self_ns / a.calls) if known else 1.0
-            ratios.append(_ratio(value, below, above) if known else None)
+            ratios.append(Ratio.around(value, below, above) if known else None)
         return (left, right), ratios
 
     def _drift(self, rows: Sequence[tuple[Pair, Side, Side, Ratio | None]]) -> Drift | None:
@@ -239,7 +273,7 @@ class _Comparison:
             return None
         value = right.self_ns / self._units[1] / (left.self_ns / self._units[0])
         spread = Z * math.sqrt(left.squares / left.self_ns**2 + right.squares / right.self_ns**2)
-        return _ratio(value, spread, spread)
+        return Ratio.around(value, spread, spread)
 
     def _verdict(self, ratio: Ratio | None) -> Verdict:
         if ratio is None:
@@ -286,20 +320,36 @@ class _Comparison:
 
     def _steps(self) -> Steps | None:
         left, right = self._timelines
-        if not left.n_steps or not right.n_steps:
+        if not self._has_steps or left.steps is None or right.steps is None:
             return None
-        blocks = [
-            blocks_of(
-                np.zeros(len(line.step_rows), "i8"), trace.spans.start_ns[line.step_rows],
-                trace.spans.dur_ns[line.step_rows], 1,
+        how = left.steps.how, right.steps.how
+        assert how[0] is not None
+        assert how[1] is not None
+        before_ns, after_ns, ratio = median_ratio(left, right)
+        return Steps(
+            before=left.n_steps,
+            after=right.n_steps,
+            how_before=how[0],
+            how_after=how[1],
+            warmup_before=left.warmup,
+            warmup_after=right.warmup,
+            median_before_ns=before_ns,
+            median_after_ns=after_ns,
+            ratio=ratio,
+            verdict=self._verdict(ratio),
+        )
+
+    def _doubts(self) -> Iterator[str]:
+        """Why steps that were found are not used."""
+        if self._other_loop:
+            left, right = (line.n_steps for line in self._timelines)
+            yield (
+                f"the steps that were found, {left:,} and {right:,}, are not of one loop: the whole runs are "
+                "compared; with tt.step() in the program they would be compared per step"
             )
-            for trace, line in zip(self._traces, self._timelines, strict=True)
-        ]  # fmt: skip
-        low, high = log_ratio_spread(blocks[0], blocks[1])
-        means = left.step_ns / left.n_steps, right.step_ns / right.n_steps
-        known = not math.isnan(low[0]) and min(means) > 0
-        ratio = _ratio(means[1] / means[0], float(low[0]), float(high[0])) if known else None
-        return Steps(left.n_steps, right.n_steps, *means, ratio, self._verdict(ratio))
+        for which, line in zip(("first", "second"), self._timelines, strict=True):
+            if line.doubt:
+                yield f"steps of the {which} run are not used, being found with low confidence: {line.doubt}"
 
     def _work(self, side: int, sums: Sequence[Side]) -> Work:
         ops = [
@@ -319,10 +369,6 @@ class _Comparison:
             allocations=None if self._per_step or not allocations else round(sum(allocations)),
             array_peak_mb=max(peaks, default=None),
         )
-
-
-def _ratio(value: float, below: float, above: float) -> Ratio:
-    return Ratio(value, value * math.exp(-below), value * math.exp(above))
 
 
 def _moved(change: OpChange) -> bool:
@@ -366,9 +412,11 @@ def _callsite(keys: Sequence[Key]) -> str | None:
 
 def _operands(keys: Sequence[Key]) -> str | None:
     known = [key.signature for key in keys if key.signature is not None]
-    if len(known) > 1:
-        return f"{len(known)} signatures"
-    return operands_text(known[0]) if known else None
+    if not known:
+        return None
+    largest = max(known, key=lambda signature: sum(o.elements for o in signature.operands))
+    others = f" and {len(known) - 1} more" if len(known) > 1 else ""
+    return f"{operands_text(largest)}{others}"
 
 
 def _series_values(trace: Trace, name: str) -> list[NDArray[np.float64]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import UNCOUNTED, Figure, count_trace
 from tinytrace.analysis.diff_intervals import Blocks, blocks_of
-from tinytrace.analysis.diff_timeline import Timeline
+from tinytrace.analysis.diff_timeline import Timeline, in_steps
 from tinytrace.analysis.spans import self_ns
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
@@ -83,7 +83,7 @@ class Calls:
         spans, folded = trace.spans, trace.aggregates
         kept, kept_folded = _wanted(spans.kind, only_ops), _wanted(folded.kind, only_ops)
         if per_step:
-            kept &= spans.step >= 0
+            kept &= in_steps(line, spans.start_ns)
         self._rows, self._folds = np.flatnonzero(kept), np.flatnonzero(kept_folded)
         rows, folds = self._rows, self._folds
         self._own_ns = np.concatenate([self_ns(spans)[rows], folded.self_ns[folds]])

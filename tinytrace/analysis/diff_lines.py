@@ -53,7 +53,7 @@ class SampledLines:
         samples = trace.samples
         kept = (samples.thread == line.thread) & (samples.stack_id >= 0)
         if per_step:
-            kept &= in_steps(trace, line, samples.t_ns)
+            kept &= in_steps(line, samples.t_ns, ends=True)
         stack_id, weight_ns = samples.stack_id[kept], samples.weight_ns[kept]
         self.samples = len(stack_id)
         whose = whose_stacks(trace)[stack_id]

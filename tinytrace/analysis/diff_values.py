@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 from tinytrace.analysis.diff_calls import Side
+from tinytrace.analysis.step_finding import How
 
 
 class Verdict(str, Enum):
@@ -27,6 +29,11 @@ class Ratio:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def around(cls, value: float, below: float, above: float) -> Ratio:
+        """Return a ratio whose logarithm lies so far below and above."""
+        return cls(value, value * math.exp(-below), value * math.exp(above))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +158,27 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Steps of the accounted thread.
+    """Steps of the accounted thread, marked by the program or found (docs/steps.md).
 
     Attributes:
         before: how many in the first run.
         after: in the second.
-        mean_before_ns: time per step.
-        mean_after_ns: likewise.
-        ratio: after ÷ before; None: fewer than 8 steps on a side.
+        how_before, how_after: how they are known: ``marks``, ``step numbers``, ``optimizer``, ``pattern``.
+        warmup_before, warmup_after: how many of the first are warm-up, and in no median; None: not known.
+        median_before_ns: of the others.
+        median_after_ns: likewise.
+        ratio: of the medians, after ÷ before; None: fewer than 8 steps on a side.
         verdict: of that.
     """
 
     before: int
     after: int
-    mean_before_ns: float
-    mean_after_ns: float
+    how_before: How
+    how_after: How
+    warmup_before: int | None
+    warmup_after: int | None
+    median_before_ns: float
+    median_after_ns: float
     ratio: Ratio | None
     verdict: Verdict
 
@@ -198,7 +211,7 @@ class Diff:
         thread_after: likewise.
         account: end-to-end time, by ops and other spans.
         lines_account: the same time, by sampled lines.
-        steps: None when a run has no steps.
+        steps: None when a run has no steps, or they are not of the same loop.
         work_before, work_after: totals of the exact part; per step they are for all steps.
         units_before, units_after: by what the exact figures are divided to be compared: steps, or 1.
         ops: rows that differ in time, those that moved the end-to-end time most first.

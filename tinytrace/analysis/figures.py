@@ -40,6 +40,20 @@ def format_rate(value: float) -> str:
     return f"{value:#.3g}" if abs(value) < 1 else digits(value)
 
 
+def format_count(value: int) -> str:
+    """Return a whole number in at most six characters where that is less than its digits.
+
+    >>> format_count(99_999), format_count(8_419_383_319)
+    ('99,999', '8.42G')
+    """
+    if value < 100_000:
+        return f"{value:,}"
+    for unit, size in (("E", 10**18), ("P", 10**15), ("T", 10**12), ("G", 10**9), ("M", 10**6)):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value / 1000:.3g}k"
+
+
 def format_binary(size_bytes: int) -> str:
     """Return the size of a cache, which is made of powers of two.
 

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.counting import TraceCounts
 from tinytrace.analysis.op_results import Results, ResultSource
 from tinytrace.analysis.step_finding import Steps, find_steps
 from tinytrace.analysis.step_report import warmup_steps
@@ -22,6 +23,7 @@ from tinytrace.tracer.counters import BYTES_PER_MB
 from tinytrace.tracer.trace import Trace
 
 MIN_GROWTH = 0.01  # of the memory that is there, over all steps: less is no reason to look further
+PARTS = 48  # of the time: a line of a terminal has room for as many characters, and for words around them
 FLAT = 0.05  # the growth that the interval must exclude for memory to be called flat
 Verdict = Literal["growing", "flat", "not known"]
 Ints = NDArray[np.int64]
@@ -43,6 +45,21 @@ class Peak:
     after_ns: int
     before_ns: int
     step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """Memory in equal parts of the time from the first to the last reading.
+
+    Attributes:
+        start_ns, end_ns: of all parts together.
+        most_bytes: per part the largest reading that lies in it; of arrays, the exact peak up to that reading
+            where it is known. None: no reading lies in it.
+    """
+
+    start_ns: int
+    end_ns: int
+    most_bytes: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,7 @@ class ProcessMemory:
             most this. None: not known.
         allocations_per_step: arrays that NumPy allocated; None: not known.
         array_growth, resident_growth: from step to step.
+        arrays_over_time, resident_over_time: their course; None: not recorded.
         modelled_holders: sources of results that may have been alive at the peak of arrays, largest first: those
             made outside of steps before it, and those made near it. Each holds at most the bytes given.
         modelled_temporaries: sources of results in the steps, most bytes first: all but what memory grew by was
@@ -91,6 +109,8 @@ class ProcessMemory:
     allocations_per_step: float | None
     array_growth: Growth
     resident_growth: Growth
+    arrays_over_time: OverTime | None
+    resident_over_time: OverTime | None
     modelled_holders: tuple[ResultSource, ...]
     modelled_temporaries: tuple[ResultSource, ...]
     modelled_bytes_per_step: float | None
@@ -110,13 +130,16 @@ class MemoryReport:
     aggregated_ops: int
 
 
-def memory_report(trace: Trace, steps: Steps | None = None, top: int = 5) -> MemoryReport:
+def memory_report(
+    trace: Trace, steps: Steps | None = None, top: int = 5, counts: TraceCounts | None = None
+) -> MemoryReport:
     """Return what is known of the memory of each process.
 
     Args:
         trace: any trace.
         steps: of it; by default those that `find_steps` finds.
         top: how many sources of results at most.
+        counts: of the trace, if they are there already.
 
     Example:
         >>> from tinytrace.tracer.trace import Trace
@@ -124,7 +147,7 @@ def memory_report(trace: Trace, steps: Steps | None = None, top: int = 5) -> Mem
         ()
     """
     steps = find_steps(trace) if steps is None else steps
-    results = Results(trace)
+    results = Results(trace, counts)
     series = _readings(trace)
     known = {*series, *results.processes()}
     found = [
@@ -186,6 +209,8 @@ def _process(
         allocations_per_step=_per_step(series.get("allocations"), mine, usual),
         array_growth=_growth(*_whole_steps(series.get("array_peak_mb"), mine, usual), mine, usual),
         resident_growth=_growth(*_read_in_steps(resident, mine, usual), mine, usual),
+        arrays_over_time=_over_time(series.get("array_peak_mb", series.get("array_mb"))),
+        resident_over_time=_over_time(resident),
         modelled_holders=_holders(process, results, mine, arrays, top),
         modelled_temporaries=results.sources(inside, top),
         modelled_bytes_per_step=results.total_bytes(inside) / with_ops if has_some else None,
@@ -219,6 +244,17 @@ def _resident_peak(readings: _Readings, steps: Steps) -> Peak:
     at = int(np.argmax(readings.value))
     t_ns = int(readings.t_ns[at])
     return Peak(round(readings.value[at]), t_ns, t_ns, _step_of(steps, t_ns, t_ns))
+
+
+def _over_time(readings: _Readings | None) -> OverTime | None:
+    if readings is None:
+        return None
+    start_ns, end_ns = int(readings.t_ns[0]), int(readings.t_ns[-1])
+    n = max(1, min(PARTS, len(readings.t_ns) // 2))  # they are not quite evenly apart
+    part = np.minimum((readings.t_ns - start_ns) * n // max(1, end_ns - start_ns), n - 1)
+    most = np.full(n, -1.0)
+    np.maximum.at(most, part, readings.value)
+    return OverTime(start_ns, end_ns, tuple(None if b < 0 else round(b) for b in most.tolist()))
 
 
 def _in_steps(readings: _Readings, steps: Steps, usual: slice) -> NDArray[np.bool_]:
@@ -324,5 +360,7 @@ def _holders(
         begin_ns, end_ns = int(steps.start_ns[busiest]), int(steps.end_ns[busiest])
         near = results.between(process, begin_ns, min(end_ns, peak.before_ns))
     before = results.between(process, None, peak.before_ns)
-    outside = np.setdiff1d(before, np.concatenate([inside, near]), assume_unique=False)
-    return results.sources(np.concatenate([outside, near]), top)
+    known = np.concatenate([inside, near])
+    is_known = np.zeros(max(known.max(initial=-1), before.max(initial=-1)) + 1, "?")
+    is_known[known] = True
+    return results.sources(np.concatenate([before[~is_known[before]], near]), top)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import count
+from tinytrace.analysis.counting import Counts, TraceCounts, count_trace
 from tinytrace.analysis.places import place
 from tinytrace.tracer.groups import distinct, first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
@@ -41,31 +41,47 @@ class ResultSource:
     dur_ns: int
 
 
-def new_bytes(signature: Signature) -> int:
+def new_bytes(signature: Signature, cost: Counts) -> int:
     """Return the bytes of the arrays that a call returned in memory of their own.
 
     Not counted: outputs that are an input as well, views, scalars, and the target of an assignment. An ``out=``
     that is no input looks like a new array, and is counted.
 
+    Args:
+        signature: of the call.
+        cost: what `count` says of it.
+
     Example:
         >>> from tinytrace.tracer.trace import Operand
         >>> x = Operand("float64", (10,))
-        >>> new_bytes(Signature("negative", (x, x), 1))
+        >>> sig = Signature("negative", (x, x), 1)
+        >>> new_bytes(sig, count(sig))
         80
     """
-    if signature.op == "setitem" or count(signature).bytes_written == 0:
+    if signature.op == "setitem" or cost.bytes_written == 0:
         return 0
     outputs = [o for o in signature.outputs if o.alias < 0 and o.is_array]
     return sum(o.elements * o.itemsize for o in outputs)
 
 
-class Results:
-    """The calls that returned a new array and lie in no other such op. Sets of them are rows of spans."""
+def new_bytes_of(counts: TraceCounts) -> Ints:
+    """Return `new_bytes` of all signatures of a trace, and 0 for "no signature": (n + 1,)."""
+    pairs = zip(counts.trace.signatures, counts.signatures, strict=True)
+    return np.array([*(new_bytes(*pair) for pair in pairs), 0], "i8")
 
-    def __init__(self, trace: Trace) -> None:
+
+class Results:
+    """The calls that returned a new array and lie in no other such op. Sets of them are rows of spans.
+
+    Args:
+        trace: any trace.
+        counts: of it, if they are there already.
+    """
+
+    def __init__(self, trace: Trace, counts: TraceCounts | None = None) -> None:
         self._trace = trace
         spans = trace.spans
-        per_signature = np.array([*(new_bytes(s) for s in trace.signatures), 0], "i8")
+        per_signature = new_bytes_of(count_trace(trace) if counts is None else counts)
         is_op = (spans.kind == Kind.OP) & (spans.signature_id >= 0)
         around = inherited(np.where(is_op, np.arange(len(spans)), -1), spans.parent)
         outer = is_op & (np.append(around, -1)[spans.parent] < 0)

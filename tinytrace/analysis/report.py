@@ -145,18 +145,20 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         ()
     """
     counts = count_trace(trace)
-    grouping, peaks = grouped(counts, by), Peaks.of(trace)
+    all_steps, peaks = find_steps(trace), Peaks.of(trace)
+    is_found = by == "step" and all_steps.are_sure and all_steps.confidence != "certain"
+    grouping = grouped(counts, by, all_steps.number_of(trace) if is_found else None)
     parts = grouping.parts
     roofs = PartRoofs(parts, peaks)
     each = roofs.judged(np.arange(len(parts)), len(parts))
     groups = roofs.judged(grouping.ids, grouping.count)
     chosen = grouping.largest(_sorted_by(grouping, groups, sort), top)
-    accounts, all_steps = Accounts(parts, each), find_steps(trace)
+    accounts = Accounts(parts, each)
     steps = typical_steps(trace, all_steps)
     account = accounts.of(None, top)
     step_account = None if steps is None else accounts.of(steps, top)
     in_table = np.isin(grouping.ids, chosen)
-    times = OpTimes(counts, "flops")
+    times, memory = OpTimes(counts, "flops"), memory_report(trace, all_steps, top, counts)
     return Report(
         wall_ns=max(0, trace.end_ns - trace.start_ns),
         processes=len(trace.processes),
@@ -170,9 +172,9 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         ops=_ops(grouping, groups, chosen, peaks),
         n_ops=grouping.count,
         hot=hot_lines(parts, top),
-        findings=findings(trace, parts=parts),
+        findings=findings(trace, parts=parts, roofs=roofs.roofs, memory=memory),
         steps=step_report(trace, all_steps, top),
-        memory=memory_report(trace, all_steps, top),
+        memory=memory,
         what_if=what_if(accounts, each, in_table, account),
         step_what_if=what_if(accounts, each, in_table, step_account, steps),
         coverage=Coverage(

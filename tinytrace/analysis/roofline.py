@@ -186,16 +186,21 @@ class PartRoofs:
     Args:
         parts: of a trace.
         peaks: None: not known.
+        roofs: of its signatures, if they are there already.
 
     Attributes:
         roofs: per signature.
     """
 
-    def __init__(self, parts: OpParts, peaks: Peaks | None) -> None:
+    def __init__(
+        self, parts: OpParts, peaks: Peaks | None, roofs: SignatureRoofs | None = None
+    ) -> None:
         self._parts = parts
         self._has_peaks = peaks is not None
         trace, counts = parts.trace, parts.counts
-        self.roofs: SignatureRoofs = signature_roofs(trace.signatures, counts.signatures, peaks)
+        if roofs is None:
+            roofs = signature_roofs(trace.signatures, counts.signatures, peaks)
+        self.roofs: SignatureRoofs = roofs
         signature, n = parts.signature_id, parts.leaves
         self._time_ns = parts.self_ns
         self._outer = parts.outer

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.signature_roofs import BLAS
 from tinytrace.analysis.spans import op_tree
-from tinytrace.analysis.step_patterns import INNER, Found, Sequence, find_loop, make_sequence
+from tinytrace.analysis.step_patterns import (
+    INNER,
+    Found,
+    Loop,
+    Sequence,
+    find_loop,
+    make_sequence,
+    other_loops,
+)
 from tinytrace.tracer.groups import group_ids, numbered, sums
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.trace import Spans, Trace
+from tinytrace.tracer.trace import Signature, Spans, Trace
 from tinytrace.tracer.trees import inherited
 
 How = Literal["marks", "step numbers", "optimizer", "pattern"]
@@ -60,6 +70,22 @@ class Steps:
     def dur_ns(self) -> Ints:
         """(n,) duration of each."""
         return self.end_ns - self.start_ns
+
+    @property
+    def are_sure(self) -> bool:
+        """There are some, and not with low confidence: figures may go by them."""
+        return len(self) > 0 and self.confidence != "low"
+
+    def number_of(self, trace: Trace) -> Ints:
+        """Return per span of the trace the number of the step in which it began, in whatever thread; −1: none."""
+        spans = trace.spans
+        if not len(self):
+            return np.full(len(spans), -1)
+        at = np.searchsorted(self.start_ns, spans.start_ns, "right") - 1
+        process = trace.threads.process
+        inside = (at >= 0) & (spans.start_ns < self.end_ns[at])
+        inside &= process[spans.thread] == process[self.thread]
+        return np.where(inside, self.number[at], -1)
 
 
 def find_steps(trace: Trace) -> Steps:
@@ -162,7 +188,7 @@ def _found(trace: Trace) -> Steps:
     else:
         follows = found.begin[1:] == found.end[:-1]
         end_ns[:-1] = np.where(follows, start_ns[1:], end_ns[:-1])
-    confidence, reason = _trust(found, is_cut)
+    confidence, reason = _trust(found, other_loops(sequence, found), is_cut)
     how: How = "optimizer" if found.loop.has_optimizer else "pattern"
     return Steps(
         thread, np.arange(len(start_ns)), start_ns, end_ns, how, confidence, reason, None if is_cut else 0
@@ -182,9 +208,28 @@ def _sequence(trace: Trace, rows: Ints, thread: int) -> Sequence:
         spans.name_id[rows],
         function=function,
         optimizer=by_name | inside,
+        update=_of_signatures(trace, rows, _is_update),
+        product=_of_signatures(trace, rows, lambda signature: signature.op in BLAS),
         start_ns=start_ns,
         end_ns=start_ns + spans.dur_ns[rows],
     )
+
+
+def _of_signatures(trace: Trace, rows: Ints, test: Callable[[Signature], bool]) -> Mask:
+    """Whether the signature of each of these spans passes a test."""
+    passed = np.array([*map(test, trace.signatures), False], "?")
+    return np.asarray(passed[trace.spans.signature_id[rows]], "?")
+
+
+def _is_update(signature: Signature) -> bool:
+    """Whether a call looks like ``w -= rate * gradient``: in place, of arrays of one shape.
+
+    A softmax subtracts in place, too, but a maximum of another shape.
+    """
+    if signature.op != "subtract" or len(signature.operands) != 3:
+        return False
+    target, other, result = signature.operands
+    return result.alias == 0 and target.shape == other.shape and target.is_array
 
 
 def _optimizer_frames(trace: Trace) -> list[bool]:
@@ -222,7 +267,7 @@ def _whole(sequence: Sequence, found: Found) -> Mask:
     return np.asarray((size == np.argmax(np.bincount(size))) & ~has_hole, "?")
 
 
-def _trust(found: Found, is_cut: bool) -> tuple[Confidence, str]:
+def _trust(found: Found, others: dict[str, Loop], is_cut: bool) -> tuple[Confidence, str]:
     loop, rival = found.loop, found.rival
     same = f"{100 * loop.same:.0f} % of them run the same ops as often"
     reason = (
@@ -237,6 +282,12 @@ def _trust(found: Found, is_cut: bool) -> tuple[Confidence, str]:
         reason += (
             f"; {inner if rival.count < loop.count else outer}, which ran {rival.count:,} times"
         )
+    elif found.by_updates:
+        confidence = "medium"
+        reason += "; which loop it is, by where parameters are changed in place"
+    for when, other in others.items():
+        confidence = "low" if confidence == "low" else "medium"
+        reason += f"; another loop, which ran {other.count:,} times {when} it, is in none of them"
     if is_cut:
         confidence = "low"
         reason += "; ops were aggregated, so that only steps that were kept whole can be seen"

@@ -17,6 +17,7 @@ MIN_PERIODS = 3  # twice may be chance, and a period has no end before the next 
 MIN_EVIDENCE = 12  # periods × different ops in each: three times the same two ops is no loop yet
 MIN_COVERAGE = 0.2  # of the op time: a loop that initialises weights is regular too
 MIN_OPS = 0.5  # or of the ops: the first product of matrices, when BLAS starts, may take longer than a short run
+OTHER = 0.1  # of the op time, or of the ops, before or after the loop: worth a look for another one
 MIN_SAME = 0.6  # share of periods with exactly the same ops, each as often
 MIN_ALIKE = 0.8  # or, of two lines in turns: share of periods of about equal length, and of ops that all have
 INNER = 0.5  # a loop is an inner one if the loop around it has more ops of its own than that share
@@ -44,6 +45,8 @@ class Sequence:
         function: in which function the call site is, likewise.
         start_ns, end_ns: of each.
         optimizer: which of them are an optimizer's.
+        update: per symbol: it changes a parameter, by the look of it.
+        product: per symbol: it is a product of matrices.
     """
 
     symbol: Ints
@@ -51,6 +54,8 @@ class Sequence:
     start_ns: Ints
     end_ns: Ints
     optimizer: Mask
+    update: Mask
+    product: Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +86,20 @@ class Loop(Turns):
     Attributes:
         same: share of periods with exactly the same ops.
         coverage: share of the op time of the sequence in periods that are alike.
+        ops: share of the ops of the sequence in such periods.
         symbols: bool per symbol: it is in most of the periods that are alike.
         regular: bool per period but the last, which has no end yet: it is one of those.
+        learns: products of matrices and updates of parameters run in it.
+        more_between: in the periods that are not alike more updates run than in those that are.
     """
 
     same: float
     coverage: float
+    ops: float
     symbols: Mask
     regular: Mask
+    learns: bool
+    more_between: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +110,14 @@ class Found:
         loop: the loop.
         begin, end: per period, the positions of its first op and behind its last op.
         rival: a loop around it, or in it, that may be meant as well.
+        by_updates: there is such a loop, but by the updates of parameters it was told apart.
     """
 
     loop: Loop
     begin: Ints
     end: Ints
     rival: Loop | None
+    by_updates: bool
 
 
 def find_loop(sequence: Sequence) -> Found | None:
@@ -116,30 +129,73 @@ def find_loop(sequence: Sequence) -> Found | None:
     if not loops:
         return None
     loops.sort(key=lambda loop: (-loop.count, -loop.lines))
-    chosen, rival = _outermost(loops)
-    begin, end = _bounds(sequence, chosen)
-    return Found(chosen, begin, end, rival)
+    chosen, rival, by_updates = _outermost(loops)
+    begin, end = _bounds(sequence, so_far, chosen)
+    return Found(chosen, begin, end, rival, by_updates)
 
 
-def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None]:
-    """Choose the loop that is no inner one: an optimizer's if there is one, else by their ops and rounds."""
+def other_loops(sequence: Sequence, found: Found) -> dict[str, Loop]:
+    """Return what else was trained ``before`` and ``after`` the loop that was found.
+
+    Loops that change no parameters, such as an evaluation at the end, are none, unless the one found does not either.
+    """
+    whole_ns, n = int((sequence.end_ns - sequence.start_ns).sum()), len(sequence.symbol)
+    parts = {"before": slice(0, int(found.begin[0])), "after": slice(int(found.end[-1]), n)}
+    others = {}
+    for when, part in parts.items():
+        spent_ns = int((sequence.end_ns[part] - sequence.start_ns[part]).sum())
+        if spent_ns <= OTHER * whole_ns and part.stop - part.start <= OTHER * n:
+            continue
+        other = find_loop(_cut(sequence, part))
+        if other is not None and other.loop.learns == found.loop.learns:
+            others[when] = other.loop
+    return others
+
+
+def _cut(sequence: Sequence, part: slice) -> Sequence:
+    """A piece of a sequence, its symbols numbered anew."""
+    first, symbol = numbered(sequence.symbol[part])
+    old = sequence.symbol[part][first]
+    return Sequence(
+        symbol=symbol,
+        function=numbered(sequence.function[part])[1],
+        start_ns=sequence.start_ns[part],
+        end_ns=sequence.end_ns[part],
+        optimizer=sequence.optimizer[part],
+        update=sequence.update[old],
+        product=sequence.product[old],
+    )
+
+
+def _outermost(loops: list[Loop]) -> tuple[Loop, Loop | None, bool]:
+    """Choose the loop that is no inner one: an optimizer's if there is one, else by their ops, updates, and rounds.
+
+    Returns:
+        It, one that may be meant as well, and whether updates alone told it from another.
+    """
     optimized = next((loop for loop in loops if loop.has_optimizer), None)
     if optimized:
-        return optimized, None
-    best, rival = loops[0], None
+        return optimized, None, False
+    best, rival, by_updates = loops[0], None, False
     for loop in loops[1:]:
         own = np.count_nonzero(loop.symbols & ~best.symbols) / np.count_nonzero(loop.symbols)
         if own > INNER:
-            best, rival = loop, best if own < DOUBT[1] else None
+            # An outer loop that varies while the inner one hardly does may be an epoch.
+            unsure = own < DOUBT[1] or (loop.same < MIN_SAME and best.ops > INNER)
+            best, rival, by_updates = loop, best if unsure else None, False
         elif loop.count >= SAME_LEVEL * best.count:
             gain = loop.same - best.same
             if gain > SAME_REGULARITY or (gain > -SAME_REGULARITY and loop.lines > best.lines):
                 best = loop
+        elif best.learns and loop.learns and not best.more_between:  # an epoch
+            by_updates = by_updates or bool(own > DOUBT[0]) or FEW_ROUNDS * loop.count >= best.count
+        elif loop.learns:  # what runs in it several times changes nothing: parts of a batch, cells
+            best, rival, by_updates = loop, None, True
         elif FEW_ROUNDS * loop.count >= best.count and loop.lines:
             best, rival = loop, best
         elif own > DOUBT[0] and rival is None:
             rival = loop
-    return best, rival
+    return best, rival, by_updates
 
 
 class _SoFar:
@@ -149,13 +205,19 @@ class _SoFar:
         fingerprint: of a random number per symbol. Two stretches hold the same ops, each as often, if and (but
             for 1 in 2⁶⁴) only if their differences agree.
         spent_ns: of durations.
+        updates: of ops that are updates.
     """
 
     def __init__(self, sequence: Sequence) -> None:
         n_symbols = int(sequence.symbol.max()) + 1
         random = np.random.default_rng(0).integers(0, 2**64, n_symbols, "u8")
         self.fingerprint = np.append(np.zeros(1, "u8"), np.cumsum(random[sequence.symbol]))
+        self.updates = np.append(0, np.cumsum(sequence.update[sequence.symbol]))
         self.spent_ns = np.append(0, np.cumsum(sequence.end_ns - sequence.start_ns))
+
+    def between(self, begin: Ints, end: Ints) -> NDArray[np.uint64]:
+        """Return what tells apart which ops run in these stretches, and how often."""
+        return np.asarray(self.fingerprint[end] - self.fingerprint[begin], "u8")
 
 
 def _occurrences(labels: Ints, positions: Ints) -> Iterator[Ints]:
@@ -249,7 +311,28 @@ def _examined(sequence: Sequence, so_far: _SoFar, raw: Turns) -> Loop | None:
         return None
     if same < MIN_SAME and alike < MIN_ALIKE:
         return None
-    return Loop(raw.first, raw.last, raw.lines, raw.has_optimizer, same, coverage, symbols, regular)
+    learns = bool((symbols & sequence.update).any() and (symbols & sequence.product).any())
+    return Loop(
+        raw.first,
+        raw.last,
+        raw.lines,
+        raw.has_optimizer,
+        same,
+        coverage,
+        int(size[regular].sum()) / len(sequence.symbol),
+        symbols,
+        regular,
+        learns,
+        learns and _more_between(so_far, bounds, regular),
+    )
+
+
+def _more_between(so_far: _SoFar, bounds: Ints, regular: Mask) -> bool:
+    """Whether updates run in what the other periods have beside: a step of which this loop is a part."""
+    updates = np.diff(so_far.updates[bounds])
+    if regular.all():
+        return False
+    return bool(np.median(updates[~regular]) > np.median(updates[regular]))
 
 
 def _is_much(so_far: _SoFar, dur_ns: Ints, size: Ints) -> bool:
@@ -269,13 +352,14 @@ def _presence(symbol: Ints, begin: Ints, end: Ints, of: Mask) -> NDArray[np.floa
     return there / max(1, len(rows))
 
 
-def _bounds(sequence: Sequence, loop: Loop) -> tuple[Ints, Ints]:
+def _bounds(sequence: Sequence, so_far: _SoFar, loop: Loop) -> tuple[Ints, Ints]:
     """Per period, where it begins and ends: before the first of the loop's lines and behind the last.
 
     Between the last line of a period and the first of the next one are the end of the one (say, the update of
     each parameter, a line that runs many times) and the beginning of the other (say, the layers). What comes
     before the first period of all tells them apart: the ops there that are also between periods are the
-    beginning of a period.
+    beginning of a period. Where the very same ops, as many, are before a round as before the first, it begins
+    with them; an op may run at the end of a period as well (the layers of two networks).
     """
     symbol, n = sequence.symbol, len(sequence.symbol)
     before, after = loop.last[:-1] + 1, loop.first[1:]
@@ -289,6 +373,9 @@ def _bounds(sequence: Sequence, loop: Loop) -> tuple[Ints, Ints]:
     begin = np.append(latest_other, -1)[loop.first - 1] + 1
     begin = np.where(loop.first > 0, begin, 0)
     begin[1:] = np.maximum(begin[1:], before)
+    same = np.maximum(loop.first - len(head), 0)
+    is_same = so_far.between(same, loop.first) == so_far.between(same[:1], loop.first[:1])
+    begin[1:] = np.where(is_same[1:] & (same[1:] >= before), same[1:], begin[1:])
     of_tail = np.append(_presence(symbol, before, begin[1:], loop.regular) > 0.5, False)
     foreign = np.where(of_tail[np.append(symbol, -1)], n, position)
     next_foreign = np.minimum.accumulate(foreign[::-1])[::-1]
@@ -297,9 +384,18 @@ def _bounds(sequence: Sequence, loop: Loop) -> tuple[Ints, Ints]:
 
 
 def make_sequence(
-    callsite: Ints, name: Ints, *, function: Ints, optimizer: Mask, start_ns: Ints, end_ns: Ints
+    callsite: Ints,
+    name: Ints,
+    *,
+    function: Ints,
+    optimizer: Mask,
+    update: Mask,
+    product: Mask,
+    start_ns: Ints,
+    end_ns: Ints,
 ) -> Sequence:
     """Return the sequence of these ops; all columns (n,), in order of start, n at least 1."""
-    symbol, _ = group_ids([callsite, name])
+    symbol, n = group_ids([callsite, name])
     functions, _ = group_ids([function])
-    return Sequence(symbol, functions, start_ns, end_ns, optimizer)
+    of_symbol = [np.bincount(symbol[mask], minlength=n) > 0 for mask in (update, product)]
+    return Sequence(symbol, functions, start_ns, end_ns, optimizer, *of_symbol)

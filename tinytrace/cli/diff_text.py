@@ -17,11 +17,13 @@ from tinytrace.analysis.diff_values import (
     Verdict,
     Work,
 )
-from tinytrace.analysis.figures import clean, format_mb, format_ns, format_rate
+from tinytrace.analysis.figures import clean, format_count, format_mb, format_ns, format_rate
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.cli.sheet import LONGEST_NAME, LONGEST_TEXT, UNKNOWN, encoding_of
+from tinytrace.cli.steps_text import HOW
 
 NONE = "-"
+HARDLY_TELLS = 2.0  # a margin beyond which no usual improvement can be seen
 
 
 def print_diff(diff: Diff, before: Path, after: Path, file: TextIO) -> None:
@@ -67,15 +69,14 @@ class _Text:
 
     def _whole(self, diff: Diff) -> None:
         account = diff.account
-        what = "Step" if diff.basis == "step" else "End to end"
+        what = "Step, mean" if diff.basis == "step" else "End to end"
         text = f"{what}: {_change(account.before_ns, account.after_ns)}"
         if diff.thread_after is not None:
             text += f", accounted on thread {self._text(diff.thread_after.removeprefix('thread '))}"
+        per_run = diff.basis == "run"
+        self._say(f"{text}; one run each, so there is no interval." if per_run else f"{text}.")
         if diff.steps is not None:
-            self._say(text)
             self._say(_steps(diff.steps))
-        else:
-            self._say(f"{text}; one run each, so there is no interval.")
         if diff.basis == "step":
             self._say(
                 "The numbers of steps differ: everything below is what ran in steps, per step."
@@ -104,12 +105,15 @@ class _Text:
         self._table(f"Work, exact: {title}", ["", "before", "after", ""], lines)
         if diff.basis == "step":
             steps = f"{diff.units_before:,} and {diff.units_after:,}"
-            self._say(f"Of all {steps} steps; compared per step.", "dim")
+            self._say(f"Of all {steps} steps; what follows is per step.", "dim")
         if diff.work:
             rows = [
                 [
                     self._text(row.name),
-                    *(_both(row, name) for name in ("calls", "flops", "transcendentals", "bytes")),
+                    *(
+                        _both(row, name, diff)
+                        for name in ("calls", "flops", "transcendentals", "bytes")
+                    ),
                     self._where(row),
                 ]
                 for row in diff.work
@@ -130,7 +134,7 @@ class _Text:
                 _signed(row.delta_ns) if _is_accounted(row) else "beside",
                 _share(row.delta_ns, account.delta_ns) if _is_accounted(row) else "",
                 *(_spent(row, side, diff) for side in (0, 1)),
-                _both(row, "calls"),
+                _both(row, "calls", diff),
                 _ratio(row.per_call),
                 _words(row),
                 self._where(row),
@@ -241,8 +245,13 @@ def _ratio(ratio: Ratio | None) -> str:
 
 
 def _steps(steps: Steps) -> str:
-    text = f"Steps: {steps.before:,} -> {steps.after:,}, mean {format_ns(steps.mean_before_ns)} -> "
-    text += format_ns(steps.mean_after_ns)
+    how = [HOW[one] for one in (steps.how_before, steps.how_after)]
+    known = how[0] if how[0] == how[1] else " -> ".join(how)
+    text = f"Steps: {steps.before:,} -> {steps.after:,} ({known}), median "
+    text += f"{format_ns(steps.median_before_ns)} -> {format_ns(steps.median_after_ns)}"
+    warmup = (steps.warmup_before, steps.warmup_after)
+    if any(warmup):
+        text += f" without {warmup[0] or 0:,} and {warmup[1] or 0:,} of warm-up"
     if steps.ratio is None:
         return f"{text}; too few for an interval."
     return f"{text}, {_ratio(steps.ratio)}: {steps.verdict.value}."
@@ -252,6 +261,8 @@ def _drift(drift: Drift | None, margin: float) -> str:
     rule = f"only what differs by more than a factor of {margin:.2f} is called faster or slower."
     if drift is None:
         return f"Too few ops do the same in both to tell the machine's drift: {rule}"
+    if margin > HARDLY_TELLS:
+        rule += " That is too much to compare times by: record both again on a machine that does nothing else."
     return (
         f"{drift.rows:,} ops that do the same took x{format_rate(drift.ratio)} per call (median; two thirds "
         f"within a factor of {drift.spread:.2f} of it): {rule}"
@@ -287,27 +298,28 @@ def _whole_number(value: int | None) -> str:
     return "not known" if value is None else f"{value:,}"
 
 
-def _both(row: OpChange, name: str) -> str:
-    """A figure of both sides, once where it is the same."""
+def _both(row: OpChange, name: str, diff: Diff) -> str:
+    """A figure of both sides, per step when the comparison is; once where it is the same."""
+    units = (diff.units_before, diff.units_after)
     values = [None if side is None else getattr(side, name) for side in (row.before, row.after)]
-    texts = [NONE if value is None else _short(value) for value in values]
+    texts = [
+        NONE if value is None else _per_unit(value, n)
+        for value, n in zip(values, units, strict=True)
+    ]
+    left, right = values
+    if left is not None and right is not None and left * units[1] == right * units[0]:
+        return texts[0]
     if texts[0] == texts[1] and values[0] != values[1]:
-        texts = [NONE if value is None else f"{value:,}" for value in values]
+        texts = [
+            NONE if value is None else f"{value / n:,.10g}" if value % n else f"{value // n:,}"
+            for value, n in zip(values, units, strict=True)
+        ]
     return texts[0] if texts[0] == texts[1] else f"{texts[0]} -> {texts[1]}"
 
 
-def _short(value: int) -> str:
-    """A whole number in at most six characters where that is less than its digits.
-
-    >>> _short(99_999), _short(8_419_383_319)
-    ('99,999', '8.42G')
-    """
-    if value < 100_000:
-        return f"{value:,}"
-    for unit, size in (("E", 10**18), ("P", 10**15), ("T", 10**12), ("G", 10**9), ("M", 10**6)):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value / 1000:.3g}k"
+def _per_unit(value: int, n: int) -> str:
+    """A part of a whole number: short, and whole where it is."""
+    return format_rate(value / n) if value % n and value < 100 * n else format_count(value // n)
 
 
 def _is_accounted(row: OpChange) -> bool:

@@ -67,19 +67,21 @@ def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def paragraph(text: str, width: int | None) -> list[str]:
-    """Return a text in lines that fit, broken at spaces; a longer word (a path) stays whole.
+    """Return a text in lines that fit, broken at spaces and all indented as the first; a longer word stays whole.
 
-    >>> paragraph("one two three", 8)
-    ['one two', 'three']
+    >>> paragraph("one two three", 8), paragraph("  one two three", 9)
+    (['one two', 'three'], ['  one two', '  three'])
     """
     if width is None or cells(text) <= width:
         return [text]
+    words = text.lstrip(" ")
+    indent = text[: len(text) - len(words)]
     lines: list[str] = []
-    for word in text.split(" "):
+    for word in words.split(" "):
         if lines and cells(lines[-1]) + 1 + cells(word) <= width:
             lines[-1] += f" {word}"
         else:
-            lines.append(word)
+            lines.append(indent + word)
     return lines
 
 

@@ -63,15 +63,17 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.html is not None:
         return _write_page(arguments.trace, arguments.html, arguments)
-    report = report_of(
-        load(arguments.trace), by=arguments.by, sort=arguments.sort, top=arguments.top or TOP
-    )
+    top = arguments.top or TOP
+    trace = load(arguments.trace)
+    report = report_of(trace, by=arguments.by, sort=arguments.sort, top=top)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=1, allow_nan=False))
         return 0
+    from tinytrace.analysis.roofline_points import roofline_of
     from tinytrace.cli.report_text import print_report
 
-    print_report(report, sys.stdout, arguments.trace)
+    roofline = roofline_of(trace, top) if sys.stdout.isatty() else None
+    print_report(report, sys.stdout, arguments.trace, roofline)
     return 0
 
 

@@ -7,14 +7,17 @@ from functools import partial
 from typing import TextIO
 
 from tinytrace.analysis.account import Account, Entry, Where
-from tinytrace.analysis.figures import format_mb, format_ns
+from tinytrace.analysis.figures import format_count, format_mb, format_ns
+from tinytrace.analysis.findings.wording import listed
 from tinytrace.analysis.hot_lines import HotLine
 from tinytrace.analysis.report import Report, ReportOp
 from tinytrace.analysis.roofline import Verdict
+from tinytrace.analysis.roofline_points import Roofline
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
 from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
+from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.cli.steps_text import say_memory, say_steps
 
@@ -24,7 +27,9 @@ NO_PEAKS = (
 )
 
 
-def print_report(report: Report, file: TextIO, path: str = "trace.json") -> None:
+def print_report(
+    report: Report, file: TextIO, path: str = "trace.json", roofline: Roofline | None = None
+) -> None:
     """Print a report.
 
     In colour on a terminal, unless ``NO_COLOR`` is set or it is a dumb one; otherwise plain text.
@@ -33,6 +38,7 @@ def print_report(report: Report, file: TextIO, path: str = "trace.json") -> None
         report: of any trace; what is not known is said.
         file: where to.
         path: of the trace, for the commands that are shown.
+        roofline: of the same; drawn after the tables of ops.
 
     Raises:
         OSError: it cannot be written there.
@@ -41,6 +47,8 @@ def print_report(report: Report, file: TextIO, path: str = "trace.json") -> None
     for section in sections(path):
         section(report, sheet)
         sheet.say()
+        if section is _ops and roofline is not None:
+            _picture(roofline, sheet)
     _audit(report, sheet)
     sheet.print()
 
@@ -50,6 +58,8 @@ def _head(report: Report, sheet: Sheet) -> None:
     text += f", {report.processes} processes" if report.processes > 1 else ""
     text += f", {report.threads} threads" if report.threads > 1 else ""
     sheet.say(text, "title")
+    for warning in report.warnings:
+        sheet.say(f"Warning: {sheet.text(warning, LONGEST_TEXT)}", "warning")
     peaks = report.peaks
     if peaks is None:
         sheet.say(NO_PEAKS)
@@ -78,17 +88,17 @@ def _account(report: Report, sheet: Sheet) -> None:
     thread = sheet.text(account.thread)
     sheet.table(f"Where the time of {thread} went ({format_ns(account.wall_ns)})", columns)
     if step is not None:
-        sheet.say(
-            f"a step: {format_ns(step.wall_ns)}, the mean of the {step.n_windows} steps whose duration is in the "
-            "middle half.",
-            "dim",
-        )
+        which = f"the mean of the {step.n_windows:,} steps whose duration is in the middle half"
+        which = which if step.n_windows > 1 else "the median one"
+        sheet.say(f"a step: {format_ns(step.wall_ns)}, {which}.", "dim")
     if account.scaled:
         sheet.say(
             "Some spans are folded or overlap, so that their times add up to more than there was: Python "
             "between ops is scaled to what is left.",
             "dim",
         )
+    if not report.audit.samples and account.spent_ns(Where.UNATTRIBUTED):
+        sheet.say("Without samples, what ran between ops cannot be told.", "dim")
     if not account.profiler_known:
         sheet.say("What recording cost is not known: it is in the other lines.", "dim")
 
@@ -116,6 +126,7 @@ def _ops(report: Report, sheet: Sheet) -> None:
         first: [_label(report, row, sheet) for row in rows],
         "% wall": [f"{row.group.percent:.1f}" for row in rows],
         "self": [format_ns(row.group.self_ns) for row in rows],
+        **_sorted_by(report),
         "calls": [f"{row.group.calls:,}" for row in rows],
         "p50": [_time(row.group.p50_ns) for row in rows],
         "p99": [_time(row.group.p99_ns) for row in rows],
@@ -146,6 +157,37 @@ def _ops(report: Report, sheet: Sheet) -> None:
     )
 
 
+def _sorted_by(report: Report) -> dict[str, list[str]]:
+    """The column that the rows are sorted by, where the table would not have it."""
+    groups = [row.group for row in report.ops]
+    if report.sort == "total":
+        return {"total": [format_ns(group.total_ns) for group in groups]}
+    if report.sort == "flops":
+        return {
+            "FLOPs": [UNKNOWN if g.flops is None else format_count(round(g.flops)) for g in groups]
+        }
+    if report.sort == "bytes":
+        return {"bytes": [_size(group.bytes) for group in groups]}
+    return {}
+
+
+def _picture(roofline: Roofline, sheet: Sheet) -> None:
+    """The ops under the roofs; nothing where no op has a place or the terminal is too narrow."""
+    lines = chart(roofline, sheet.width, FEW_ROWS)
+    if not lines:
+        return
+    sheet.say("Roofline", "title")
+    for line in lines:
+        sheet.say(line)
+    names = [
+        f"{letter} {sheet.text(point.group.op)} {sheet.text(point.dtype)} {point.level or ''}".rstrip()
+        for letter, point in zip(letters(roofline), roofline.points, strict=True)
+        if letter
+    ]
+    sheet.say(f"{', '.join(names)}. - roofs of computing, / of moving bytes.", "dim")
+    sheet.say()
+
+
 def _label(report: Report, row: ReportOp, sheet: Sheet) -> str:
     if row.group.label is None:
         return {"layer": "(in none)", "step": "(in none)"}.get(report.by, UNKNOWN)
@@ -167,6 +209,8 @@ def _op_notes(report: Report, sheet: Sheet) -> list[str]:
     """What the table's words mean, as far as they occur; what may make a row slow."""
     rows, verdicts = report.ops, {row.judgement.verdict for row in report.ops}
     notes = []
+    if report.by == "step" and not report.steps.steps.are_sure:
+        notes.append("(in none): no steps are known, or with low confidence only: see below.")
     if any(row.gain_ns is not None for row in rows):
         notes.append(
             "gain <: what the calls would take less at their roofs: a bound, not a promise."
@@ -193,11 +237,20 @@ def _op_notes(report: Report, sheet: Sheet) -> list[str]:
 
 
 def _slow(report: Report, sheet: Sheet) -> list[str]:
-    """A line for each op that is slow for a reason that shows."""
-    told = [
-        f"  {_label(report, row, sheet)}: {'; '.join(sheet.text(reason, LONGEST_TEXT) for reason in row.reasons)}"
-        for row in report.ops
-        if row.reasons
+    """A line for each op that is slow for a reason that shows, and for each reason that several have."""
+    ops: dict[str, list[str]] = {}
+    for row in report.ops:
+        for reason in row.reasons:
+            ops.setdefault(reason, []).append(_label(report, row, sheet))
+    alone: dict[str, list[str]] = {}
+    for reason, labels in ops.items():
+        if len(labels) == 1:
+            alone.setdefault(labels[0], []).append(sheet.text(reason, LONGEST_TEXT))
+    told = [f"  {label}: {'; '.join(reasons)}" for label, reasons in alone.items()]
+    told += [
+        f"  {listed(labels)}: {sheet.text(reason, LONGEST_TEXT)}"
+        for reason, labels in ops.items()
+        if len(labels) > 1
     ]
     return told or ["  nothing."]
 
@@ -266,14 +319,16 @@ def _memory(report: Report, sheet: Sheet) -> None:
 
 def _audit(report: Report, sheet: Sheet) -> None:
     cover = report.coverage
-    sheet.say(
-        f"Coverage: of the main thread's time {_share(cover.explained)} explained, {_share(cover.sampled)} "
-        f"sampled; of the ops' time FLOPs counted for {_share(cover.flops_counted)}, bytes for "
-        f"{_share(cover.bytes_counted)}, judged by roofs {_share(cover.judged)}."
-    )
+    time, ops = "there is no time to explain", "there are no ops to count"
+    if cover.explained is not None:
+        time = f"of the main thread's time {_share(cover.explained)} explained, {_share(cover.sampled)} sampled"
+    if cover.judged is not None:
+        ops = (
+            f"of the ops' time FLOPs counted for {_share(cover.flops_counted)}, bytes for "
+            f"{_share(cover.bytes_counted)}, judged by roofs {_share(cover.judged)}"
+        )
+    sheet.say(f"Coverage: {time}; {ops}.")
     sheet.say(audit_text(report.audit, sheet.text))
-    for warning in report.warnings:
-        sheet.say(f"Warning: {sheet.text(warning, LONGEST_TEXT)}", "warning")
 
 
 def _time(t_ns: float | None) -> str:
@@ -288,10 +343,10 @@ def _share(value: float | None) -> str:
     return "(not known)" if value is None else f"{value:.1f} %"
 
 
-def _size(size_bytes: int | None) -> str:
+def _size(size_bytes: float | None) -> str:
     if size_bytes is None:
         return UNKNOWN
-    return f"{size_bytes:,} B" if size_bytes < 1000 else format_mb(size_bytes / 1e6)
+    return f"{size_bytes:,.0f} B" if size_bytes < 1000 else format_mb(size_bytes / 1e6)
 
 
 def sections(path: str) -> tuple[Callable[[Report, Sheet], None], ...]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tinytrace.analysis.roofline_points import Roofline
 
 LETTERS = string.ascii_lowercase + string.ascii_uppercase
-ROWS = 18
+ROWS, FEW_ROWS = 18, 12  # of a picture alone, of one beside others
 MOST_COLUMNS, LEAST_COLUMNS = 78, 40
 AXIS_CELLS = 9  # in front of a row: a figure and a line
 LEAST_X = (2.0**-5, 2.0**6)  # FLOPs per byte that are shown in any case
@@ -28,12 +28,13 @@ def letters(roofline: Roofline) -> list[str]:
     return [next(free, "") if point.place else "" for point in roofline.points]
 
 
-def chart(roofline: Roofline, width: int | None) -> list[str]:
+def chart(roofline: Roofline, width: int | None, rows: int = ROWS) -> list[str]:
     """Return the lines of a picture; none where no point has a place, or the terminal is too narrow for one.
 
     Args:
         roofline: of a trace.
         width: of the terminal; None: it is a file.
+        rows: of the picture without its axis.
     """
     places = [point.place for point in roofline.points if point.place]
     width = min(width or MOST_COLUMNS, MOST_COLUMNS)
@@ -42,7 +43,9 @@ def chart(roofline: Roofline, width: int | None) -> list[str]:
     columns = width - AXIS_CELLS
     xs = [x for x, _ in places]
     ys = [y for _, y in places] + [ceiling.gflops.value for ceiling in roofline.ceilings]
-    grid = _Grid(columns, (min(*LEAST_X, *xs), max(*LEAST_X, *xs)), (min(ys) / 1.5, max(ys) * 1.5))
+    grid = _Grid(
+        columns, (min(*LEAST_X, *xs), max(*LEAST_X, *xs)), (min(ys) / 1.5, max(ys) * 1.5), rows
+    )
     _roofs(roofline, grid)
     # Those with most time are written last, over others at the same place.
     for point, letter in reversed(list(zip(roofline.points, letters(roofline), strict=True))):
@@ -69,10 +72,12 @@ def _roofs(roofline: Roofline, grid: _Grid) -> None:
 class _Grid:
     """Characters at logarithmic places."""
 
-    def __init__(self, columns: int, x: tuple[float, float], y: tuple[float, float]) -> None:
-        self.columns = columns
+    def __init__(
+        self, columns: int, x: tuple[float, float], y: tuple[float, float], rows: int
+    ) -> None:
+        self.columns, self._rows = columns, rows
         self._x, self._y = (tuple(map(math.log, ends)) for ends in (x, y))
-        self._cells = [[" "] * columns for _ in range(ROWS)]
+        self._cells = [[" "] * columns for _ in range(rows)]
 
     def x(self, column: int) -> float:
         """FLOPs per byte in the middle of a column."""
@@ -87,11 +92,11 @@ class _Grid:
     def row(self, y: float) -> int:
         """The nearest row, counted from above; it may lie outside."""
         begin, end = self._y
-        return round((end - math.log(y)) / (end - begin) * (ROWS - 1))
+        return round((end - math.log(y)) / (end - begin) * (self._rows - 1))
 
     def put(self, column: int, row: int, character: str) -> None:
         """Write a character, if it is within."""
-        if 0 <= row < ROWS:
+        if 0 <= row < self._rows:
             self._cells[row][column] = character
 
     def lines(self) -> list[str]:

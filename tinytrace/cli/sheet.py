@@ -29,6 +29,15 @@ class Sheet:
         self._page = Page(file)
         self._lines: list[tuple[str, str]] = []
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal; None: it is a file."""
+        return self._page.width
+
+    def can_show(self, text: str) -> bool:
+        """Return whether the encoding of the file has all of these characters."""
+        return clean(text, self._encoding) == text
+
     def say(self, text: str = "", style: str = "") -> None:
         """Add a paragraph, in the style of a `Page`."""
         self._lines += [(line, style) for line in paragraph(text, self._page.width)]

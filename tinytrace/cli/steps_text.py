@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from tinytrace.analysis.figures import format_mb, format_ns
-from tinytrace.analysis.memory_report import Growth, MemoryReport, ProcessMemory
+from tinytrace.analysis.memory_report import Growth, MemoryReport, OverTime, ProcessMemory
 from tinytrace.analysis.op_results import ResultSource
 from tinytrace.analysis.slowest_step import OpDifference, SlowestStep
 from tinytrace.analysis.step_report import StepReport
@@ -17,6 +18,7 @@ HOW = {
     "optimizer": "found: the loop in which an optimizer runs",
     "pattern": "found: the loop that the ops are made of",
 }
+BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 ROWS = 3  # of what was different in the slowest step, and of sources of memory: the rest is in the JSON
 
 
@@ -26,7 +28,11 @@ def say_steps(found: StepReport, sheet: Sheet) -> None:
     if steps.how is None or found.p50_ns is None:
         sheet.say(f"No steps: {sheet.text(steps.reason, LONGEST_TEXT)}.")
         return
-    sheet.say(f"Steps: {len(steps):,}, {HOW[steps.how]} (confidence: {steps.confidence})", "title")
+    perhaps = "perhaps " if steps.confidence == "low" else ""
+    sheet.say(
+        f"Steps: {perhaps}{len(steps):,}, {HOW[steps.how]} (confidence: {steps.confidence})",
+        "title",
+    )
     if steps.confidence != "certain":
         sheet.say(f"{sheet.text(steps.reason, LONGEST_TEXT)}.", "dim")
     if steps.missing:
@@ -84,10 +90,40 @@ def _say_process(found: ProcessMemory, sheet: Sheet, *, many: bool) -> None:
     if found.allocations_per_step is not None:
         text += f"; {found.allocations_per_step:,.0f} allocations a step"
     sheet.say(f"{text}; from step to step {_growth(found.array_growth)}.")
+    _say_course({"arrays": found.arrays_over_time, "resident": found.resident_over_time}, sheet)
     _say_sources("may have been alive at the peak, at most", found.modelled_holders, sheet)
     if found.modelled_bytes_per_step:
         temporaries = f"new arrays of {format_mb(found.modelled_bytes_per_step / 1e6)} a step"
         _say_sources(f"{temporaries}, most by", found.modelled_temporaries, sheet)
+
+
+def _say_course(courses: Mapping[str, OverTime | None], sheet: Sheet) -> None:
+    """Print a line of blocks for each, from 0 to the most of it."""
+    known = {name: one for name, one in courses.items() if one and len(one.most_bytes) > 1}
+    steps = BLOCKS if sheet.can_show(BLOCKS) else ASCII_BLOCKS
+    for name, one in known.items():
+        figures = [b for b in one.most_bytes if b is not None]
+        least, most = (format_mb(edge(figures) / 1e6) for edge in (min, max))
+        between = most if least == most else f"{least} to {most}"
+        sheet.say(f"{name:8} |{sparkline(one.most_bytes, steps)}| {between}")
+    if known:
+        span_ns = max(one.end_ns - one.start_ns for one in known.values())
+        text = f"a block: the most in its part of {format_ns(span_ns)}, drawn from 0 up"
+        gaps = any(None in one.most_bytes for one in known.values())
+        sheet.say(f"{text}{'; a space: no reading' if gaps else ''}.", "dim")
+
+
+def sparkline(values: Sequence[float | None], blocks: str) -> str:
+    """Return a character per value, the last block for the largest; a space where nothing is known.
+
+    >>> sparkline([0, 1, None, 4], "_-^#")
+    '__ #'
+    """
+    most = max((value for value in values if value is not None), default=0) or 1
+    return "".join(
+        " " if value is None else blocks[max(0, math.ceil(value / most * len(blocks)) - 1)]
+        for value in values
+    )
 
 
 def _say_sources(what: str, sources: Sequence[ResultSource], sheet: Sheet) -> None:
@@ -102,6 +138,15 @@ def _say_sources(what: str, sources: Sequence[ResultSource], sheet: Sheet) -> No
 def _growth(growth: Growth) -> str:
     """What arrays do from step to step, with the interval."""
     if growth.slope is None:
-        return "not known (too few readings)"
-    low, high = (format_mb(edge / 1e6) for edge in (growth.slope.low, growth.slope.high))
+        return f"not known ({'too few readings' if growth.steps else 'no steps'})"
+    low, high = (_bytes(edge) for edge in (growth.slope.low, growth.slope.high))
     return f"{growth.verdict} ({low} to {high} a step, 95 % interval)"
+
+
+def _bytes(value: float) -> str:
+    """An amount that may be less than a kB.
+
+    >>> _bytes(-448.2), _bytes(1.2e6)
+    ('-448 bytes', '1.20 MB')
+    """
+    return f"{value + 0:.0f} bytes" if abs(value) < 1000 else format_mb(value / 1e6)

@@ -73,14 +73,14 @@ def choose_windows(courses: list[Course], steps: Column, limit: int, seed: int =
     if len(steps):
         ones = [int(np.argmin(steps[:, 0])), int(np.argmax(steps[:, 1] - steps[:, 0]))]
         if sizes[sorted(set(ones))].sum() <= limit:
-            chosen = _taken(sizes, ones, limit, rng)
+            chosen = take_at_random(sizes, ones, limit, rng)
     left = limit - int(sizes[chosen].sum())
     edges = _stretches(course, limit)
     stretches = np.stack([edges[:-1], edges[1:]], 1)
     taken = np.zeros(len(stretches), "?")
     if chosen.all() or not chosen.any():
         size = (course.begun[-1] - course.begun[0]) / len(stretches)
-        taken = _taken(np.full(len(stretches), size), [0, len(stretches) - 1], left, rng)
+        taken = take_at_random(np.full(len(stretches), size), [0, len(stretches) - 1], left, rng)
     parts = [
         f"{kept:,} of {len(of):,} {what}"
         for of, kept, what in (
@@ -98,11 +98,26 @@ def _joined(courses: list[Course]) -> Course:
     return Course(t_ns, np.sum([np.interp(t_ns, c.t_ns, c.begun) for c in courses], axis=0))
 
 
-def _taken(
+def take_at_random(
     sizes: Column, first: list[int], limit: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
+    """Choose as many as fit, some before all others.
+
+    Args:
+        sizes: of each; (n,).
+        first: which come first, in order.
+        limit: what the sizes of the chosen ones may add up to.
+        rng: chooses the others.
+
+    Returns:
+        bool, (n,).
+
+    Example:
+        >>> take_at_random(np.array([5, 9, 1, 2]), [0, 1], 8, np.random.default_rng(0)).tolist()
+        [True, False, True, True]
+    """
     taken = np.zeros(len(sizes), "?")
-    smallest = float(sizes.min())
+    smallest = sizes.min() if len(sizes) else 0
     for number in [*first, *rng.permutation(len(sizes)).tolist()]:
         if limit < smallest:
             break

@@ -15,12 +15,13 @@ from tinytrace.analysis.account import main_thread
 from tinytrace.analysis.between_ops import between_ops_ns
 from tinytrace.analysis.counting import count, count_trace
 from tinytrace.analysis.findings.finding import Confidence, Finding
+from tinytrace.analysis.memory_report import MemoryReport, memory_report
 from tinytrace.analysis.op_parts import LEAF, UNFINISHED, OpParts, op_parts
-from tinytrace.analysis.op_results import new_bytes
+from tinytrace.analysis.op_results import new_bytes_of
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name
 from tinytrace.analysis.roofline import Judged, PartRoofs
-from tinytrace.analysis.signature_roofs import call_roofs
+from tinytrace.analysis.signature_roofs import SignatureRoofs, call_roofs
 from tinytrace.analysis.spans import op_tree
 from tinytrace.analysis.stack_times import (
     LIBRARIES,
@@ -68,6 +69,7 @@ class Case:
     Args:
         trace: any trace.
         parts: of the trace, if they are there already.
+        roofs, memory: likewise.
 
     Attributes:
         parts: its ops, calls that are alike added up; their self time is `steady_ns`.
@@ -75,14 +77,28 @@ class Case:
         wall_ns: the time of the run that was not spent importing modules: what ceilings are shares of.
     """
 
-    def __init__(self, trace: Trace, parts: OpParts | None = None) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        parts: OpParts | None = None,
+        roofs: SignatureRoofs | None = None,
+        memory: MemoryReport | None = None,
+    ) -> None:
         self.trace = trace
+        self._roofs, self._memory = roofs, memory
         parts = op_parts(count_trace(trace)) if parts is None else parts
         self.parts: OpParts = replace(parts, self_ns=steady_ns(parts))
         self.peaks = Peaks.of(trace)
         imports_ns = StackTimes(trace).import_ns if len(trace.frames) else 0
         whole_ns = trace.end_ns - trace.start_ns
         self.wall_ns = max(1, whole_ns - imports_ns) if imports_ns < whole_ns else max(1, whole_ns)
+
+    @cached_property
+    def memory(self) -> MemoryReport:
+        """What is known of its memory."""
+        if self._memory is None:
+            return memory_report(self.trace, counts=self.parts.counts)
+        return self._memory
 
     @cached_property
     def thread(self) -> int | None:
@@ -120,7 +136,7 @@ class Case:
     @cached_property
     def roofs(self) -> PartRoofs:
         """Least times."""
-        return PartRoofs(self.parts, self.peaks)
+        return PartRoofs(self.parts, self.peaks, self._roofs)
 
     @cached_property
     def judged(self) -> Judged:
@@ -139,8 +155,7 @@ class Case:
     @cached_property
     def new_bytes(self) -> Ints:
         """Per part the bytes of new arrays that one call returned."""
-        each = np.array([*(new_bytes(s) for s in self.trace.signatures), 0], "i8")
-        return np.asarray(each[self.parts.signature_id], "i8")
+        return np.asarray(new_bytes_of(self.parts.counts)[self.parts.signature_id], "i8")
 
     def sites(self, mask: Mask, *, by: str = "line") -> list[Site]:
         """Parts of a mask by the line, or the function, that they were called from; most self time first."""

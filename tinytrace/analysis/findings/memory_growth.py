@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import size
-from tinytrace.analysis.memory_report import memory_report
 
 NAME = "memory that grows"
 
@@ -16,7 +15,7 @@ def find(case: Case) -> Iterator[Finding]:
     """Live arrays grow over the steps, by the interval of their slope; what is won is memory, not time."""
     if not len(case.trace.counters):
         return
-    for process in memory_report(case.trace).processes:
+    for process in case.memory.processes:
         growth = process.array_growth
         if growth.verdict != "growing" or growth.slope is None:
             continue

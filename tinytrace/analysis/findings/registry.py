@@ -30,7 +30,9 @@ from tinytrace.analysis.findings import (
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.mechanical import with_rewrites
+from tinytrace.analysis.memory_report import MemoryReport
 from tinytrace.analysis.op_parts import OpParts
+from tinytrace.analysis.signature_roofs import SignatureRoofs
 from tinytrace.tracer.trace import Trace
 
 # What can win less than this, of the time of the run outside of imports, is not worth a line: it is below what
@@ -64,7 +66,12 @@ RULES: dict[str, Rule] = {
 
 
 def findings(
-    trace: Trace, *, parts: OpParts | None = None, min_share: float = MIN_SHARE
+    trace: Trace,
+    *,
+    parts: OpParts | None = None,
+    roofs: SignatureRoofs | None = None,
+    memory: MemoryReport | None = None,
+    min_share: float = MIN_SHARE,
 ) -> tuple[Finding, ...]:
     """Return what is slow, by all rules, what can win most first.
 
@@ -73,6 +80,8 @@ def findings(
     Args:
         trace: any trace. Where it lacks what a rule needs (samples, roofs), the rule says nothing.
         parts: its ops added up, where a report has them already.
+        roofs: of its signatures, likewise.
+        memory: what is known of its memory, likewise.
         min_share: findings that can win less than this share of the run are left out.
 
     Returns:
@@ -84,7 +93,7 @@ def findings(
     """
     if not len(trace.frames):
         return ()
-    case = Case(trace, parts)
+    case = Case(trace, parts, roofs, memory)
     found = [
         finding
         for rule in RULES.values()

@@ -13,7 +13,7 @@ def time(t_ns: float) -> str:
     >>> time(1_234_567), time(950), time(2.5e9)
     ('1.23 ms', '950 ns', '2.5 s')
     """
-    for unit, ns in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+    for unit, ns in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if abs(t_ns) >= 0.9995 * ns:
             return f"{t_ns / ns:.3g} {unit}"
     return f"{t_ns:.0f} ns"

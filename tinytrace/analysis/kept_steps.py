@@ -11,8 +11,8 @@ from tinytrace.analysis.spans import op_tree
 from tinytrace.tracer.groups import numbered, sums
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Spans
+from tinytrace.tracer.windows import STRETCHES, take_at_random
 
-STRETCHES = 64  # of which about this many fit: enough to be a sample, few enough to show a course
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
@@ -75,7 +75,8 @@ def choose(spans: Spans, sizes: Ints, preferred: Mask, limit_bytes: int, seed: i
     if units.n_steps and unit_bytes[_first_ones(units)].sum() > limit_bytes:
         units = _units(spans, head, rest, limit_bytes, np.full(len(spans), -1))
         unit_bytes = sums(units.unit, units.n_units, rest)
-    taken = _taken(units, unit_bytes, limit_bytes, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    taken = take_at_random(unit_bytes, _first_ones(units), limit_bytes, rng)
     return Choice(preferred | taken[units.unit], _words(units, taken, bool(preferred.any())))
 
 
@@ -127,19 +128,6 @@ def _first_ones(units: _Units) -> list[int]:
             slowest = part.start + int(np.argmax(units.length_ns[part]))
             chosen += [first] if first == slowest else [first, slowest]
     return chosen
-
-
-def _taken(units: _Units, unit_bytes: Ints, limit_bytes: int, rng: np.random.Generator) -> Mask:
-    """Per unit: whether it is kept."""
-    taken = np.zeros(units.n_units, "?")
-    smallest = int(unit_bytes.min()) if units.n_units else 0
-    for number in [*_first_ones(units), *rng.permutation(units.n_units).tolist()]:
-        if limit_bytes < smallest:
-            break
-        if not taken[number] and unit_bytes[number] <= limit_bytes:
-            taken[number] = True
-            limit_bytes -= int(unit_bytes[number])
-    return taken
 
 
 def _words(units: _Units, taken: Mask, preferred: bool) -> str:
