@@ -6,7 +6,6 @@ little memory, and loads as far as it goes when its end is missing.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -27,7 +26,7 @@ from tinytrace.exporters.chrome_counters import counter_events
 from tinytrace.exporters.chrome_flows import drawn_flows
 from tinytrace.exporters.chrome_keys import Keys, Line
 from tinytrace.exporters.chrome_samples import sample_events
-from tinytrace.exporters.chrome_text import event, shown
+from tinytrace.exporters.chrome_text import event, shown, viewable
 from tinytrace.exporters.registry import Progress
 from tinytrace.exporters.tracks import Tracks, tracks
 from tinytrace.tracer.records import Flag, Kind
@@ -36,7 +35,6 @@ from tinytrace.tracer.trace import Trace
 SPANS_PER_CHUNK = 16_384  # some 4 MB of text
 GZIP_MEMBER_BYTES = 4 << 20  # of text: what a file that was cut off loses at most
 GZIP_LEVEL = 7
-_ESCAPE = re.compile(rb'\\(?:\\"|.)')
 
 
 class ChromeExporter:
@@ -79,20 +77,15 @@ def _gzip_member(gathered: list[bytes]) -> bytes:
 
 def pieces(trace: Trace, progress: Progress | None = None) -> Iterator[bytes]:
     """Yield the text of the file in pieces of whole lines."""
-    for piece in _pieces(trace, progress):
-        yield _ESCAPE.sub(_last_backslash, piece) if rb'\\"' in piece else piece
-
-
-def _last_backslash(escape: re.Match[bytes]) -> bytes:
-    """Write a backslash at the end of a string by its number.
-
-    Perfetto's importer takes the quote after it for an escaped one, and loses what follows, without a word.
-    """
-    return rb'\u005c"' if escape[0] == rb'\\"' else escape[0]
-
-
-def _pieces(trace: Trace, progress: Progress | None) -> Iterator[bytes]:
     ids = tracks(trace)
+    yield from map(viewable, _before_spans(trace, ids))
+    yield from _span_lines(trace, ids, progress)
+    yield from map(viewable, _after_spans(trace, ids))
+    if progress is not None:
+        progress(1.0)
+
+
+def _before_spans(trace: Trace, ids: Tracks) -> Iterator[bytes]:
     epoch_ns = trace.start_ns
     yield b"[\n"
     yield _own(ids, head={"epoch_ns": epoch_ns, "spans": len(trace.spans)})
@@ -101,12 +94,13 @@ def _pieces(trace: Trace, progress: Progress | None) -> Iterator[bytes]:
     yield from _names(trace, ids)
     for part in table_parts(trace):
         yield _own(ids, table=part)
-    yield from _span_lines(trace, ids, epoch_ns, progress)
+
+
+def _after_spans(trace: Trace, ids: Tracks) -> Iterator[bytes]:
+    epoch_ns = trace.start_ns
     yield from sample_events(trace, ids, epoch_ns)
     yield from counter_events(trace, ids, epoch_ns)
     yield _own(ids, end={"spans": len(trace.spans)}).rstrip(b",\n") + b"\n]\n"
-    if progress is not None:
-        progress(1.0)
 
 
 def _own(ids: Tracks, **part: Any) -> bytes:
@@ -133,10 +127,8 @@ def _names(trace: Trace, ids: Tracks) -> Iterator[bytes]:
         yield event(ph="M", name="thread_sort_index", pid=pid, tid=tid, args=order)
 
 
-def _span_lines(
-    trace: Trace, ids: Tracks, epoch_ns: int, progress: Progress | None
-) -> Iterator[bytes]:
-    lines = _SpanLines(trace, ids, epoch_ns)
+def _span_lines(trace: Trace, ids: Tracks, progress: Progress | None) -> Iterator[bytes]:
+    lines = _SpanLines(trace, ids)
     count = len(trace.spans)
     for first in range(0, count, SPANS_PER_CHUNK):
         yield from lines.chunk(slice(first, min(first + SPANS_PER_CHUNK, count)))
@@ -152,10 +144,10 @@ class _SpanLines:
     the one that their times tell, and ends of flows.
     """
 
-    def __init__(self, trace: Trace, ids: Tracks, epoch_ns: int) -> None:
+    def __init__(self, trace: Trace, ids: Tracks) -> None:
         spans = trace.spans
         self._ids = ids
-        self._start_ns = spans.start_ns - epoch_ns
+        self._start_ns = spans.start_ns - trace.start_ns
         self._dur_ns = spans.dur_ns
         self._step = spans.step
         self._parent = spans.parent

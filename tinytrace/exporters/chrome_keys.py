@@ -21,6 +21,7 @@ from tinytrace.exporters.chrome_text import (
     shown,
     shown_arguments,
     shown_value,
+    viewable,
 )
 from tinytrace.exporters.tracks import Tracks
 from tinytrace.tracer.groups import numbered
@@ -112,8 +113,8 @@ class Keys:
             "pid": self._tracks.thread_pids[thread],
             "tid": self._tracks.thread_tids[thread],
         }
-        text = orjson.dumps(arguments | own)[1:-1]
-        return Line(text, b"}," + orjson.dumps(tail)[1:-1])
+        text = viewable(orjson.dumps(arguments | own)[1:-1])
+        return Line(text, b"}," + viewable(orjson.dumps(tail)[1:-1]))
 
 
 @dataclass(frozen=True)

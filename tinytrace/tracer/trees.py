@@ -18,12 +18,13 @@ def nest(end: Column, parent: Column, flags: Column) -> None:
     up = parent.copy()
     while True:
         loose = (flags & np.uint8(Flag.DETACHED)) != 0
-        parent[loose] = -1
-        while (inner := (parent >= 0) & loose[parent]).any():
-            parent[inner] = up[parent[inner]]
-        late = parent >= 0
-        late[late] = end[late] > end[parent[late]]
-        if not late.any():
+        if loose.any():
+            parent[loose] = -1
+            while (inner := (parent >= 0) & loose[parent]).any():
+                parent[inner] = up[parent[inner]]
+        late = np.flatnonzero(parent >= 0)
+        late = late[end[late] > end[parent[late]]]
+        if not len(late):
             return
         flags[late] |= np.uint8(Flag.DETACHED)
 
