@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.spans import KEY
 from tinytrace.errors import TraceFormatError
 from tinytrace.tracer import trace as columns
 from tinytrace.tracer.records import Layout
@@ -45,10 +46,7 @@ TABLES: dict[str, type[Table]] = {
     "flows": columns.Flows,
 }
 # What is the same for all spans of one key, the number "k" in their events.
-KEY_DTYPES = {
-    name: columns.Spans.DTYPES[name]
-    for name in ("name_id", "kind", "flags", "thread", "signature_id", "callsite_id", "args_id")
-}
+KEY_DTYPES = {name: columns.Spans.DTYPES[name] for name in KEY}
 
 _ESCAPED = re.compile("[\x1a\ud800-\udfff]")
 _ESCAPE = re.compile("\x1a([0-9a-f]{4})")

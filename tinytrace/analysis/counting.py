@@ -333,7 +333,7 @@ def count_trace(trace: Trace) -> TraceCounts:
         >>> count_trace(Trace()).total("flops")
         0
     """
-    counts = tuple(count(signature) for signature in trace.signatures)
+    counts = _counted.of(trace.signatures)
     return TraceCounts(
         trace=trace,
         signatures=counts,
@@ -346,6 +346,23 @@ def count_trace(trace: Trace) -> TraceCounts:
         nominal=np.array([c.nominal for c in counts], "?"),
         leaf=leaf_mask(trace),
     )
+
+
+class _Counted:
+    """The counts of the signatures that were counted last: a trace is counted for several purposes."""
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Signature, ...], tuple[Counts, ...]] = ((), ())
+
+    def of(self, signatures: tuple[Signature, ...]) -> tuple[Counts, ...]:
+        last, counts = self._last
+        if signatures is not last:
+            counts = tuple(count(signature) for signature in signatures)
+            self._last = signatures, counts
+        return counts
+
+
+_counted = _Counted()
 
 
 def leaf_mask(trace: Trace) -> Mask:

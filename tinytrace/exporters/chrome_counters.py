@@ -32,11 +32,11 @@ def counter_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:
 
 def _lines(name: str, pid: int, t_ns: Column, values: Column) -> Iterator[bytes]:
     """Yield the events of one series."""
-    rest = event(cat="counter", name=name, pid=pid)[1:]
+    rest = event(cat="counter", name=name, pid=pid)[1:].decode()
     finite = np.isfinite(values)
     pairs = list(zip(t_ns[finite].tolist(), values[finite].tolist(), strict=True))
     for first in range(0, len(pairs), EVENTS_PER_PIECE):
-        yield b"".join(
-            f'{{"ph":"C","ts":{microseconds(t)},"args":{{"value":{value!r}}},'.encode() + rest
+        yield "".join(
+            f'{{"ph":"C","ts":{microseconds(t)},"args":{{"value":{value!r}}},{rest}'
             for t, value in pairs[first : first + EVENTS_PER_PIECE]
-        )
+        ).encode()

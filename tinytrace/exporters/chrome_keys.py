@@ -14,7 +14,16 @@ import orjson
 from numpy.typing import NDArray
 
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
-from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts, count_trace
+from tinytrace.analysis.counting import (
+    ALL,
+    FIGURES,
+    UNCOUNTED,
+    Figure,
+    Rows,
+    TraceCounts,
+    count_trace,
+)
+from tinytrace.analysis.spans import numbered_keys, span_keys
 from tinytrace.exporters.chrome_text import (
     CATEGORIES,
     callsite,
@@ -55,9 +64,10 @@ class Keys:
     def __init__(self, trace: Trace, tracks: Tracks) -> None:
         self._trace = trace
         self._tracks = tracks
-        self._figures = Figures.of(trace)
-        self._columns = [getattr(trace.spans, name) for name in KEY_DTYPES] + [self._figures.state]
-        self._numbers: dict[tuple[int, ...], int] = {}
+        counts = count_trace(trace)
+        self._groups = numbered_keys([span_keys(trace.spans).of, _state(counts)])
+        self._figures = Figures.of(counts, self._groups.first)
+        self._numbers: dict[int, int] = {}  # of a key, by its group
         self._lines: dict[int, Line] = {}
 
     def of_rows(self, rows: slice) -> tuple[dict[str, Any] | None, list[int], NDArray[np.int32]]:
@@ -67,34 +77,33 @@ class Keys:
             The piece of the table of keys that is new (None: nothing is), the numbers of the keys that occur,
             and per span its index in them.
         """
-        columns = [column[rows] for column in self._columns]
-        first_rows, index = _distinct(columns)
-        found = [tuple(int(c[row]) for c in columns) for row in first_rows.tolist()]
+        groups = self._groups.of[rows]
+        first_rows, index = _in_order(groups)
+        found = groups[first_rows].tolist()
         first_new = len(self._numbers)
-        numbers = [self._numbers.setdefault(key, len(self._numbers)) for key in found]
-        new = [key for key, k in zip(found, numbers, strict=True) if k >= first_new]
+        numbers = [self._numbers.setdefault(group, len(self._numbers)) for group in found]
+        new = [group for group, k in zip(found, numbers, strict=True) if k >= first_new]
         if len(self._lines) > MAX_CACHED:
             self._lines.clear()
-        for row, k in zip(first_rows.tolist(), numbers, strict=True):
+        for group, k in zip(found, numbers, strict=True):
             if k not in self._lines:
-                self._lines[k] = self._line(k, rows.start + row)
-        part = {
-            "name": "keys",
-            "first": first_new,
-            "columns": {name: [key[i] for key in new] for i, name in enumerate(KEY_DTYPES)},
-        }
+                self._lines[k] = self._line(k, group)
+        examples = self._groups.first[new]
+        columns = {name: getattr(self._trace.spans, name)[examples].tolist() for name in KEY_DTYPES}
+        part = {"name": "keys", "first": first_new, "columns": columns}
         return part if new else None, numbers, index
 
     def line(self, k: int) -> Line:
         """Return the text of a key that `of_rows` has just found."""
         return self._lines[k]
 
-    def _line(self, k: int, row: int) -> Line:
-        """Render the text of a key, of which this span is one."""
+    def _line(self, k: int, group: int) -> Line:
+        """Render the text of a key, which the spans of this group have."""
         trace, spans = self._trace, self._trace.spans
+        row = int(self._groups.first[group])
         kind, flags, thread = int(spans.kind[row]), int(spans.flags[row]), int(spans.thread[row])
         callsite_id, args_id = int(spans.callsite_id[row]), int(spans.args_id[row])
-        own = self._figures.arguments(row) if kind == Kind.OP else {}
+        own = self._figures.arguments(group, row) if kind == Kind.OP else {}
         if callsite_id >= 0:
             own["callsite"] = callsite(trace.strings, trace.frames, callsite_id)
         for flag, word in ((Flag.OPEN, "open"), (Flag.RAISED, "raised")):
@@ -117,51 +126,59 @@ class Keys:
         return Line(text, b"}," + viewable(orjson.dumps(tail)[1:-1]))
 
 
+def _state(counts: TraceCounts) -> NDArray[Any]:
+    """Per span what tells spans of one key apart whose figures are written differently."""
+    if all(counts.inside_declared(figure) is None for figure in FIGURES):
+        return counts.leaf
+    flops, moved = (_written(counts, figure) for figure in FIGURES)
+    return np.asarray(
+        counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
+    )
+
+
+def _written(counts: TraceCounts, figure: Figure, rows: Rows = ALL) -> NDArray[np.int64]:
+    """Per span its part of the sum over the file; −1, written as null: none.
+
+    It is not known, or other spans have it (ops inside this one; an op around it whose author gave it).
+    """
+    return np.where(
+        counts.elsewhere(figure, rows), UNCOUNTED, counts.per_span(figure, rows)
+    ).astype("i8")
+
+
 @dataclass(frozen=True)
 class Figures:
-    """FLOPs and bytes that each span adds to the sum over the file.
+    """FLOPs and bytes that the spans of each group add to the sum over the file.
 
     Attributes:
-        trace: whose spans.
-        counts: of its signatures.
-        flops, bytes: int64 per span; −1: none, which is written as null: not known, or other spans have
-            them (ops inside this one; an op around it whose figures its author gave).
-        state: per span, bits: an op without ops inside; no FLOPs; no bytes.
+        counts: of the trace.
+        flops, bytes: int64 per group; −1: none, which is written as null.
     """
 
-    trace: Trace
     counts: TraceCounts
     flops: NDArray[np.int64]
     bytes: NDArray[np.int64]
-    state: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, trace: Trace) -> Figures:
-        """Count a trace."""
-        counts = count_trace(trace)
-        flops, moved = (
-            np.where(counts.elsewhere(figure), UNCOUNTED, counts.per_span(figure))
-            for figure in FIGURES
-        )
-        state = (
-            counts.leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
-        )
-        return cls(trace, counts, flops, moved, state)
+    def of(cls, counts: TraceCounts, examples: NDArray[np.int64]) -> Figures:
+        """Tell them from one span of each group."""
+        return cls(counts, *(_written(counts, figure, examples) for figure in FIGURES))
 
-    def arguments(self, row: int) -> dict[str, Any]:
-        """Return what an op says: figures, shapes and dtypes, inputs first."""
-        flops, moved = int(self.flops[row]), int(self.bytes[row])
+    def arguments(self, group: int, row: int) -> dict[str, Any]:
+        """Return what an op of a group, such as this span, says: figures, shapes and dtypes, inputs first."""
+        trace = self.counts.trace
+        flops, moved = int(self.flops[group]), int(self.bytes[group])
         arguments: dict[str, Any] = {
             "flops": flops if flops >= 0 else None,
             "bytes": moved if moved >= 0 else None,
         }
-        signature_id = int(self.trace.spans.signature_id[row])
+        signature_id = int(trace.spans.signature_id[row])
         leaf = bool(self.counts.leaf[row])
         if not leaf:
             arguments["ops_inside"] = True
         if signature_id < 0:
             return arguments
-        signature = self.trace.signatures[signature_id]
+        signature = trace.signatures[signature_id]
         transcendentals = self.counts.signatures[signature_id].transcendentals
         if transcendentals and leaf and flops >= 0:
             arguments["transcendentals"] = transcendentals
@@ -173,20 +190,9 @@ class Figures:
         return shown_ones
 
 
-def _distinct(columns: list[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Distinct rows: where each occurs first, in that order, and per row its index in them."""
-    code = np.zeros(len(columns[0]), "i8")
-    values = 1  # codes are below this
-    for column in columns:
-        lowest, highest = int(column.min()), int(column.max())
-        width = highest - lowest + 1
-        if values * width > 2**62:
-            code = numbered(code)[1]
-            values = int(code.max()) + 1
-        if width > 1:
-            code = code * width + (column.astype("i8") - lowest)
-            values *= width
-    first, index = numbered(code)
+def _in_order(groups: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Distinct groups: where each occurs first, in that order, and per row its index in them."""
+    first, index = numbered(groups)
     order = np.argsort(first)
     rank = np.empty(len(order), "i4")
     rank[order] = np.arange(len(order))

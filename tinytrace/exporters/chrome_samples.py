@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from tinytrace.analysis.chrome_lines import microseconds
 from tinytrace.exporters.chrome_text import callsite, event, shown
 from tinytrace.exporters.tracks import Tracks
 from tinytrace.tracer.trace import Samples, Trace
@@ -120,7 +119,7 @@ class _Chart:
     end_ns: int = 0
     written: list[bytes] = field(default_factory=list)
     paths: dict[int, list[_Step]] = field(default_factory=dict)
-    texts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
+    texts: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
 
     def add(self, start_ns: int, end_ns: int, stack_id: int) -> None:
         """Take the next snapshot: this stack, from start to end."""
@@ -162,19 +161,23 @@ class _Chart:
         return path
 
     def _text(self, one: _Slice) -> bytes:
-        if one.frame_id not in self.texts:
-            name_id, _ = one.function
-            name = shown(self.trace.strings[name_id]) if name_id >= 0 else UNKNOWN
-            place = callsite(self.trace.strings, self.trace.frames, one.frame_id, named=False)
-            self.texts[one.frame_id] = orjson.dumps(name), place
-        name_text, place = self.texts[one.frame_id]
+        key = one.frame_id, one.first_line, one.last_line
+        if key not in self.texts:
+            self.texts[key] = self._rest(one)
+        start_ns, dur_ns = one.start_ns, self.end_ns - one.start_ns
+        return b'{"ph":"X","cat":"samples","ts":%d.%03d,"dur":%d.%03d,%b' % (
+            start_ns // 1000, start_ns % 1000, dur_ns // 1000, dur_ns % 1000, self.texts[key],
+        )  # fmt: skip
+
+    def _rest(self, one: _Slice) -> bytes:
+        """The event of a slice after its times."""
+        name_id, _ = one.function
+        name = shown(self.trace.strings[name_id]) if name_id >= 0 else UNKNOWN
+        place = callsite(self.trace.strings, self.trace.frames, one.frame_id, named=False)
         if one.last_line > one.first_line:
             place = f"{place.rpartition(':')[0]}:{one.first_line}-{one.last_line}"
-        times = (
-            f'"ts":{microseconds(one.start_ns)},"dur":{microseconds(self.end_ns - one.start_ns)}'
-        )
-        return b'{"ph":"X","cat":"samples",%b,"name":%b,"args":{"at":%b},%b' % (
-            times.encode(), name_text, orjson.dumps(place), self.tail,
+        return b'"name":%b,"args":{"at":%b},%b' % (
+            orjson.dumps(name), orjson.dumps(place), self.tail,
         )  # fmt: skip
 
 

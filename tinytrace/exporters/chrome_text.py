@@ -61,7 +61,9 @@ def viewable(text: bytes) -> bytes:
 
     Perfetto's importer takes the quote after it for an escaped one, and loses what follows, without a word.
     """
-    return _ESCAPE.sub(_last_backslash, text) if rb'\\"' in text else text
+    if b"\\" not in text or rb'\\"' not in text:  # one byte is found ten times as fast as two
+        return text
+    return _ESCAPE.sub(_last_backslash, text)
 
 
 def _last_backslash(escape: re.Match[bytes]) -> bytes:
