@@ -28,8 +28,8 @@ LINE = re.compile(
 MAX_TIME_NS = 10**18 - 1  # 15 digits of µs: the sum of two times is far below 2**63
 
 
-def _compiled() -> ModuleType | None:
-    """The compiled core, unless there is none or ``TINYTRACE_CORE=python`` forbids it."""
+def compiled() -> ModuleType | None:
+    """Return the compiled core, unless there is none or ``TINYTRACE_CORE=python`` forbids it."""
     if os.environ.get("TINYTRACE_CORE") == "python":
         return None
     try:
@@ -41,7 +41,7 @@ def _compiled() -> ModuleType | None:
 
 def core_name() -> str:
     """``c`` or ``python``: which functions are used."""
-    return "python" if _compiled() is None else "c"
+    return "python" if compiled() is None else "c"
 
 
 def microseconds(t_ns: int) -> str:
@@ -70,7 +70,7 @@ def render(
         key: index into ``rests``.
         step: negative for none.
     """
-    native = _compiled()
+    native = compiled()
     if native is not None:
         text: bytes = native.json_render(rests, start_ns, dur_ns, key, step)
         return text
@@ -102,7 +102,7 @@ def parse(
         The span lines, one row each: start_ns, dur_ns, key, step (−1: none). And all other lines, one row
         each: offset of the line, offset of its end, number of span lines before it.
     """
-    native = _compiled()
+    native = compiled()
     if native is not None:
         rows, others = native.json_parse(text, skips)
         return np.frombuffer(rows, "i8").reshape(-1, 4), np.frombuffer(others, "i8").reshape(-1, 3)
@@ -148,7 +148,7 @@ def nest(
         the span lies wholly within it: a viewer's thread track shows such spans only. A span that does not,
         or is apart, encloses nothing.
     """
-    native = _compiled()
+    native = compiled()
     if native is not None:
         parent_bytes, fits_bytes = native.json_nest(thread, start_ns, dur_ns, apart)
         return np.frombuffer(parent_bytes, "i4"), np.frombuffer(fits_bytes, "?")

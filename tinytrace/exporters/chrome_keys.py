@@ -70,6 +70,10 @@ class Keys:
         self._numbers: dict[int, int] = {}  # of a key, by its group
         self._lines: dict[int, Line] = {}
 
+    def __len__(self) -> int:
+        """How many keys the trace has."""
+        return len(self._groups.first)
+
     def of_rows(self, rows: slice) -> tuple[dict[str, Any] | None, list[int], NDArray[np.int32]]:
         """Find the keys of these spans.
 

@@ -170,6 +170,8 @@ class _Chart:
     def _text(self, one: _Slice) -> bytes:
         key = one.frame_id, one.first_line, one.last_line
         if key not in self.texts:
+            if len(self.texts) > SLICES_PER_PIECE:
+                self.texts.clear()
             self.texts[key] = self._rest(one)
         start_ns, dur_ns = one.start_ns, self.end_ns - one.start_ns
         return b'{"ph":"X","cat":"samples","ts":%d.%03d,"dur":%d.%03d,%b' % (

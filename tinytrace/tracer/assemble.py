@@ -32,7 +32,7 @@ from tinytrace.tracer.trace import (
     Threads,
     Trace,
 )
-from tinytrace.tracer.trees import nest
+from tinytrace.tracer.trees import nest, parents
 
 INT32_MAX = 2**31 - 1
 OP_JSON_BYTES = 250  # of an op event
@@ -84,7 +84,9 @@ class _Parts:
 
 def _shown(kind: Column) -> Column:
     """In a `Trace` an op that the program names is an op."""
-    return np.where(kind == Kind.LABELLED_OP, Kind.OP, kind).astype(np.uint8)
+    shown = kind.astype(np.uint8)
+    shown[kind == Kind.LABELLED_OP] = Kind.OP
+    return shown
 
 
 class _Process:
@@ -156,16 +158,19 @@ class _Process:
     def name_ids(self, what: Column, kind: Column) -> tuple[Column, Column, Column]:
         """Name, arguments and signature of ``what``, which means a signature for ops and a label else."""
         names, t = self.names, self.tables
-        is_op, is_step = kind == Kind.OP, kind == Kind.STEP
-        of_op = np.where(is_op, what, 0)
         op_names = {i: names.string(s.op) for i, s in t.signatures.items()}
         by_label = {i: names.string(name) for i, (name, _) in t.labels.items()}
-        label = np.where(is_op | is_step, 0, what)
-        name = np.where(is_op, lookup(op_names, of_op), lookup(by_label, label))
-        name[is_step] = names.string("step")
+        name, signature = lookup(op_names, what), lookup(self.signatures, what)
+        others = np.flatnonzero(kind != Kind.OP)
+        is_step = kind[others] == Kind.STEP
+        label = np.where(is_step, 0, what[others])
+        name[others] = lookup(by_label, label)
+        name[others[is_step]] = names.string("step")
         name[name < 0] = names.string("(not known)")
-        signature = np.where(is_op, lookup(self.signatures, of_op), -1)
-        return name, lookup(self.arguments, label), signature
+        signature[others] = -1
+        arguments = np.full(len(what), -1, "i4")
+        arguments[others] = lookup(self.arguments, label)
+        return name, arguments, signature
 
     def read_spans(self, index: int) -> None:
         r, position = self.records.spans[index], self.records.index[index]
@@ -174,17 +179,15 @@ class _Process:
         flags = r["flags"].copy()
         still_open = (flags & np.uint8(Flag.OPEN)) != 0
         dur[still_open] = self.end_ns - start[still_open]
-        up = position - r["parent"]
-        if position[-1] - position[0] == len(position) - 1:  # none is missing
-            parent = np.clip(up - position[0], 0, len(position) - 1)
-        else:
-            parent = np.minimum(np.searchsorted(position, up), len(position) - 1)
-        found = (r["parent"] != 0) & (position[parent] == up) & (start[parent] <= start)
-        parent = np.where(found, parent, -1)
+        parent = parents(r["parent"], position, start)
         nest(start + dur, parent, flags)
         name, arguments, signature = self.name_ids(r["what"], r["kind"])
         base = sum(len(s) for s in self.parts.tables.get(Spans, []))
-        number = r["what"].astype(np.int64)
+        parent[parent >= 0] += base
+        steps = np.flatnonzero(r["kind"] == Kind.STEP)
+        number = r["what"][steps]
+        step = np.full(len(r), -1, "i4")
+        step[steps] = np.where(number <= INT32_MAX, number, -1)
         self.parts.add(
             Spans(
                 start_ns=start,
@@ -192,11 +195,11 @@ class _Process:
                 name_id=name,
                 kind=_shown(r["kind"]),
                 flags=flags,
-                thread=np.full(len(r), self.thread(index)),
-                parent=np.where(parent >= 0, parent + base, -1),
+                thread=np.full(len(r), self.thread(index), "i4"),
+                parent=parent,
                 signature_id=signature,
                 callsite_id=lookup(self.frames, r["site"]),
-                step=np.where((r["kind"] == Kind.STEP) & (number <= INT32_MAX), number, -1),
+                step=step,
                 args_id=arguments,
             )
         )

@@ -79,23 +79,23 @@ def _begins(ordered: Column) -> NDArray[np.bool_]:
     return begins
 
 
-def lookup(rows: Mapping[int, int], ids: Column) -> NDArray[np.int64]:
-    """Return the row of each id; −1 for those that have none.
+def lookup(rows: Mapping[int, int], ids: Column) -> NDArray[np.int32]:
+    """Return the row of each id, which is not negative; −1 for those that have none.
 
     >>> lookup({7: 0, 3: 1}, np.array([3, 4, 7])).tolist()
     [1, -1, 0]
     """
     if not rows:
-        return np.full(len(ids), -1, "i8")
+        return np.full(len(ids), -1, "i4")
     known = np.array(sorted(rows), "i8")
-    row = np.array([rows[i] for i in known.tolist()], "i8")
+    row = np.array([rows[i] for i in known.tolist()], "i4")
     wanted = ids.astype("i8")
     if known[-1] < MAX_DENSE:  # they were given out one after the other
-        table = np.full(int(known[-1]) + 2, -1, "i8")
+        table = np.full(int(known[-1]) + 2, -1, "i4")
         table[known] = row
-        return np.asarray(table.take(wanted, mode="clip"), "i8")
+        return np.asarray(table.take(wanted, mode="clip"), "i4")
     at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[at] == wanted, row[at], -1)
+    return np.where(known[at] == wanted, row[at], -1).astype("i4")
 
 
 def first_rows(ids: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -77,9 +77,15 @@ class _Segment:
 
     @property
     def records(self) -> Column:
-        """All slots, read from the file: faster than the faults of a map of it."""
-        dtype = DTYPES[self.stream]
-        return np.fromfile(self.path, dtype, self.count, offset=SEGMENT_HEADER_BYTES)
+        """All slots: of a file that has become shorter, those that are left."""
+        slots = np.empty(self.count, DTYPES[self.stream])
+        return slots[: self.read_into(slots)]
+
+    def read_into(self, slots: Column) -> int:
+        """Read as many as fit and are there, which is faster than the faults of a map; return how many."""
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(SEGMENT_HEADER_BYTES)
+            return (file.readinto(slots.view("u1").data) or 0) // RECORD_BYTES
 
 
 class ProcessRecords:
@@ -262,24 +268,25 @@ class ProcessRecords:
         self, segments: list[_Segment], part_records: int
     ) -> Iterator[tuple[Column, Column]]:
         """Yield records of spans that can be true, and their numbers in the thread, so many at a time."""
-        records, index, end = [], [], 0
-        for s in segments:
-            first = s.first_index if end <= s.first_index < LATEST_NS else end
-            end = first + s.count
-            found = s.records
-            written = found["start_ns"] != 0
-            count = int(np.count_nonzero(written))
-            if written[:count].all():  # the usual: those that were not written come last
-                records.append(found[:count])
-                index.append(np.arange(first, first + count))
-            else:
-                records.append(found[written])
-                index.append(np.flatnonzero(written) + first)
-            if sum(map(len, records)) >= part_records or s is segments[-1]:
-                r, numbers = _joined(records), _joined(index)
-                keep = self._true(r, self._may_be_span(r))
-                yield (r, numbers) if keep.all() else (r[keep], numbers[keep])
-                records, index = [], []
+        end = 0
+        for group in _in_groups(segments, part_records):
+            r = np.empty(sum(s.count for s in group), SPAN_DTYPE)
+            numbers, filled = np.empty(len(r), "i8"), 0
+            for s in group:
+                first = s.first_index if end <= s.first_index < LATEST_NS else end
+                end = first + s.count
+                found = r[filled : filled + s.count]
+                found = found[: s.read_into(found)]
+                written = found["start_ns"] != 0
+                count = int(np.count_nonzero(written))
+                here = slice(filled, filled + count)
+                if not written[:count].all():  # mostly, those that were not written come last
+                    r[here] = found[written]
+                numbers[here] = np.flatnonzero(written) + first
+                filled += count
+            r, numbers = r[:filled], numbers[:filled]
+            keep = self._true(r, self._may_be_span(r))
+            yield (r, numbers) if keep.all() else (r[keep], numbers[keep])
 
     def _may_be_span(self, r: Column) -> Column:
         keep = self._in_run(r["start_ns"])
@@ -339,8 +346,14 @@ class ProcessRecords:
         return r[self._true(r, keep)].astype(SIGNED_SUM_DTYPE)
 
 
-def _joined(parts: list[Column]) -> Column:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _in_groups(segments: list[_Segment], records: int) -> Iterator[list[_Segment]]:
+    """Yield neighbours that have at least so many slots together."""
+    group: list[_Segment] = []
+    for s in segments:
+        group.append(s)
+        if sum(one.count for one in group) >= records or s is segments[-1]:
+            yield group
+            group = []
 
 
 def plausible_times(meta: dict[str, Any], created_ns: list[int]) -> tuple[int, int]:

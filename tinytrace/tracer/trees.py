@@ -10,6 +10,26 @@ from tinytrace.tracer.records import Flag
 from tinytrace.tracer.trace import Column
 
 
+def parents(steps_up: Column, position: Column, start_ns: Column) -> NDArray[np.int64]:
+    """Return the rows of the parents of a thread's spans; −1: none that can be.
+
+    Args:
+        steps_up: how many slots the parent is before the span; 0: none.
+        position: of the span among the slots, ascending.
+        start_ns: of the span; its parent has not begun later.
+    """
+    parent = np.full(len(position), -1)
+    rows = np.flatnonzero(steps_up)
+    up = position[rows] - steps_up[rows]
+    if len(rows) and position[-1] - position[0] == len(position) - 1:  # none is missing
+        above = np.maximum(up - position[0], 0)
+    else:
+        above = np.minimum(np.searchsorted(position, up), len(position) - 1)
+    found = (position[above] == up) & (start_ns[above] <= start_ns[rows])
+    parent[rows[found]] = above[found]
+    return parent
+
+
 def nest(end: Column, parent: Column, flags: Column) -> None:
     """Detach spans that outlive their parent, in place. A detached span has no children.
 
