@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import importlib
 import os
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -134,9 +133,7 @@ def export(
         raise OutputError(f"{target}: is a folder: give the name of a file")
     with contextlib.suppress(OSError):
         target = target.resolve()  # a link stays a link: the file behind it is replaced
-    temporary = target.with_name(
-        f"{TEMPORARY[0]}{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY[1]}"
-    )
+    temporary = target.with_name(f"{TEMPORARY[0]}{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY[1]}")
     _remove_left_ones(target.parent)
     try:
         _write_and_rename(writer, trace, temporary, target, progress)

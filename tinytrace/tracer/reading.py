@@ -40,6 +40,7 @@ SPAN_DTYPE = np.dtype(
     [("start_ns", "<u8"), ("dur_ns", "<u8"), ("what", "<u4"), ("site", "<u4"), ("parent", "<u4"),
      ("kind", "u1"), ("flags", "u1"), ("zero", "<u2")]
 )  # fmt: skip
+SPAN_COLUMNS = ("start_ns", "dur_ns", "what", "site", "parent", "kind", "flags")
 SAMPLE_DTYPE = np.dtype(
     [("t_ns", "<u8"), ("weight_ns", "<u8"), ("cpu_low", "<u4"), ("thread", "<u4"), ("stack", "<u4"),
      ("cpu_high", "<u4")]
@@ -97,7 +98,8 @@ class ProcessRecords:
         span_limit: about how many spans are read at most; the others become sums.
 
     Attributes:
-        spans: by thread index, in order of their slots; ``index``: the number of each in its thread.
+        spans: by thread index, the columns `SPAN_COLUMNS` in order of the slots; ``index``: the number of each in
+            its thread.
         index: see ``spans``.
         samples, counters: in order of writing.
         is_folded: per sample, whether it stands for several.
@@ -117,7 +119,7 @@ class ProcessRecords:
         self._note_missing(found, sums)
         every = [s for threads in found.values() for segments in threads.values() for s in segments]
         self._first_ns, self._last_ns = plausible_times(meta, [s.created_ns for s in every])
-        self.spans: dict[int, Column] = {}
+        self.spans: dict[int, dict[str, Column]] = {}
         self.index: dict[int, Column] = {}
         self.condensed: str | None = None
         self.sums = {thread: self._true_sums(rows) for thread, (_, _, rows) in sorted(sums.items())}
@@ -259,18 +261,39 @@ class ProcessRecords:
                 records, index, rows = condenser.finish()
                 self.sums[thread] = np.concatenate([self.sums.get(thread, rows[:0]), rows])
             else:
-                parts = [*self._span_parts(segments, count)]
-                records, index = parts[0] if parts else (np.empty(0, SPAN_DTYPE), np.empty(0, "i8"))
+                self._read_whole(thread, segments)
+                continue
             if len(records):
-                self.spans[thread], self.index[thread] = records, index
+                self.spans[thread] = {name: records[name] for name in SPAN_COLUMNS}
+                self.index[thread] = index
+
+    def _read_whole(self, thread: int, segments: list[_Segment]) -> None:
+        """Read all spans of a thread, segment by segment: a column at a time reads little memory."""
+        size = sum(s.count for s in segments)
+        columns = {name: np.empty(size, SPAN_DTYPE[name]) for name in SPAN_COLUMNS}
+        index, filled = np.empty(size, "i8"), 0
+        slots = np.empty(max((s.count for s in segments), default=0), SPAN_DTYPE)
+        for records, numbers in self._span_parts(segments, 1, slots):
+            here = slice(filled, filled + len(records))
+            for name, column in columns.items():
+                column[here] = records[name]
+            index[here] = numbers
+            filled = here.stop
+        if filled:
+            self.spans[thread] = {name: column[:filled] for name, column in columns.items()}
+            self.index[thread] = index[:filled]
 
     def _span_parts(
-        self, segments: list[_Segment], part_records: int
+        self, segments: list[_Segment], part_records: int, slots: Column | None = None
     ) -> Iterator[tuple[Column, Column]]:
-        """Yield records of spans that can be true, and their numbers in the thread, so many at a time."""
+        """Yield records of spans that can be true, and their numbers in the thread, so many at a time.
+
+        In ``slots``, if given: what was yielded is gone then with the next.
+        """
         end = 0
         for group in _in_groups(segments, part_records):
-            r = np.empty(sum(s.count for s in group), SPAN_DTYPE)
+            size = sum(s.count for s in group)
+            r = np.empty(size, SPAN_DTYPE) if slots is None else slots[:size]
             numbers, filled = np.empty(len(r), "i8"), 0
             for s in group:
                 first = s.first_index if end <= s.first_index < LATEST_NS else end
