@@ -2,9 +2,9 @@
 
 A span line is::
 
-    {"ph":"X","ts":12.345,"dur":1.000,"args":{"step":3,"k":17,…
+    {"ph":"X","ts":12.345,"dur":1.000,"args":{"step":3,"":17,…
 
-What differs from span to span comes first; from ``"k":`` on, the *rest* of the line is the same for all
+What differs from span to span comes first; from ``"":`` on, the *rest* of the line is the same for all
 spans of one key and is rendered once. Each function is there twice, compiled
 (``tracer/native/json.c``) and here, with the same result to the byte.
 """
@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# The key is called "k" in files of version 1.
 LINE = re.compile(
     rb'\{"ph":"X","ts":([0-9]{1,15})\.([0-9]{3}),"dur":([0-9]{1,15})\.([0-9]{3}),"args":\{'
-    rb'(?:"step":([0-9]{1,9}),)?"k":([0-9]{1,9})[,}].*\},?',
+    rb'(?:"step":([0-9]{1,9}),)?"k?":([0-9]{1,9})[,}].*\},?',
     re.DOTALL,
 )
 MAX_TIME_NS = 10**18 - 1  # 15 digits of µs: the sum of two times is far below 2**63
@@ -64,7 +65,7 @@ def render(
     """Return the lines of these spans.
 
     Args:
-        rests: the rest of the line per key, from ``"k":`` to the end of the line.
+        rests: the rest of the line per key, from ``"":`` to the end of the line.
         start_ns: since the epoch of the file, not negative.
         dur_ns: not negative.
         key: index into ``rests``.

@@ -23,8 +23,8 @@ from tinytrace.tracer.groups import distinct, numbered
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Flows, Samples, Signature, Spans, Table, Trace
 
-# {"ph":"X","ts":,"dur":,"args":{"k":},"cat":"","name":"","pid":,"tid":}, and the end of the line
-SPAN_BYTES = 72
+# {"ph":"X","ts":,"dur":,"args":{"":},"cat":"","name":"","pid":,"tid":}, and the end of the line
+SPAN_BYTES = 71
 STEP_BYTES = 8  # "step":,
 PARENT_BYTES = 10  # "parent":,
 FIGURE_BYTES = 18  # ,"flops":,"bytes":

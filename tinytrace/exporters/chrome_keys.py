@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tinytrace.analysis.chrome_tables import KEY_DTYPES
+from tinytrace.analysis.chrome_tables import KEY_DTYPES, KEY_NAMES
 from tinytrace.analysis.counting import (
     ALL,
     FIGURES,
@@ -38,11 +38,11 @@ from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 
 MAX_CACHED = 50_000
-RESERVED = frozenset({"k", "step", "parent", "dur_ns"})
+RESERVED = frozenset({*KEY_NAMES, "step", "parent", "dur_ns"})
 
 
 class Line(NamedTuple):
-    """The rest of a span's line, from ``"k":`` on: its arguments, and what follows them."""
+    """The rest of a span's line, from ``"":`` on: its arguments, and what follows them."""
 
     arguments: bytes
     tail: bytes
@@ -113,7 +113,7 @@ class Keys:
         for flag, word in ((Flag.OPEN, "open"), (Flag.RAISED, "raised")):
             if flags & flag:
                 own[word] = True
-        arguments: dict[str, Any] = {"k": k}
+        arguments: dict[str, Any] = {KEY_NAMES[0]: k}
         for word, value in (
             shown_arguments(trace.strings[args_id]) if args_id >= 0 else {}
         ).items():

@@ -5,7 +5,8 @@
  */
 #include "json.h"
 
-#define KEY "\"k\":"
+#define KEY "\"\":"
+#define KEY_OF_VERSION_1 "\"k\":"
 #define MAX_TIME_DIGITS 15 /* of whole microseconds: the sum of two times stays far below 2**63 ns */
 #define MAX_ID_DIGITS 9
 
@@ -157,7 +158,8 @@ take_line(const char *p, const char *end, Row *row)
         && (!take_digits(&p, end, MAX_ID_DIGITS, &row->step) || !take_text(&p, end, ",", 1))) {
         return 0;
     }
-    if (!take_text(&p, end, KEY, LEN(KEY)) || !take_digits(&p, end, MAX_ID_DIGITS, &row->key)) {
+    if ((!take_text(&p, end, KEY, LEN(KEY)) && !take_text(&p, end, KEY_OF_VERSION_1, LEN(KEY_OF_VERSION_1)))
+        || !take_digits(&p, end, MAX_ID_DIGITS, &row->key)) {
         return 0;
     }
     if (end > p && end[-1] == ',') {

@@ -1,6 +1,6 @@
 /* The lines of spans in the trace JSON, as text: what json.c and json_write.c share. A line is
  *
- *     {"ph":"X","ts":12.345,"dur":1.000,"args":{"step":3,"k":17,…
+ *     {"ph":"X","ts":12.345,"dur":1.000,"args":{"step":3,"":17,…
  *
  * Everything after the step is the same for all spans of one key and comes as ready bytes, the end of
  * the line included. Times are integer nanoseconds here and microseconds with exactly three decimals
