@@ -268,8 +268,8 @@ class TraceCounts:
 
     def _find_given(self, figure: Figure) -> _Given | None:
         spans = self.trace.spans
-        given = (spans.kind == Kind.OP) & (spans.args_id >= 0) & ~unfinished(spans.flags)
-        rows = np.flatnonzero(given)
+        rows = np.flatnonzero(spans.args_id >= 0)
+        rows = rows[(spans.kind[rows] == Kind.OP) & ~unfinished(spans.flags[rows])]
         first, index = numbered(spans.args_id[rows])
         ids = spans.args_id[rows[first]].tolist()
         values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
@@ -307,7 +307,7 @@ def _declared_figure(arguments: str, figure: Figure) -> int | None:
 
 def unfinished(flags: NDArray[np.uint8]) -> Mask:
     """Return per span whether it raised or never ended, so that it is not known how much it did."""
-    return np.asarray(flags & (Flag.RAISED | Flag.OPEN) != 0)
+    return np.asarray(flags & (Flag.RAISED | Flag.OPEN).value != 0)
 
 
 def _array(values: Iterable[int | None]) -> Figures:

@@ -113,7 +113,7 @@ def op_parts(counts: TraceCounts, extra: Column | None = None) -> OpParts:
     """
     trace = counts.trace
     spans = trace.spans
-    rows = np.flatnonzero(spans.kind == Kind.OP)
+    rows = np.flatnonzero(spans.kind == Kind.OP.value)
     state = _state(counts, rows)
     alike = [_of(span_keys(spans).of, rows), state]
     alike += [] if extra is None else [_of(extra, rows)]
@@ -185,7 +185,7 @@ def _state(counts: TraceCounts, rows: Ints) -> NDArray[np.uint8]:
     spans = counts.trace.spans
     state = np.where(counts.leaf, np.uint8(LEAF), np.uint8(0))
     state[unfinished(spans.flags)] |= np.uint8(UNFINISHED)
-    state[spans.flags & Flag.DETACHED != 0] |= np.uint8(DETACHED)
+    state[spans.flags & Flag.DETACHED.value != 0] |= np.uint8(DETACHED)
     state[waiting_for_data(spans)] |= np.uint8(IN_DATA)
     for number, figure in enumerate(FIGURES):
         mask = counts.inside_declared(figure)
@@ -196,7 +196,7 @@ def _state(counts: TraceCounts, rows: Ints) -> NDArray[np.uint8]:
 
 def waiting_for_data(spans: Spans) -> Mask:
     """Return per span whether it lies in one that waits for data."""
-    rows = np.flatnonzero(spans.kind == Kind.DATA)
+    rows = np.flatnonzero(spans.kind == Kind.DATA.value)
     return inside(spans.parent, rows) if len(rows) else np.zeros(len(spans), "?")
 
 

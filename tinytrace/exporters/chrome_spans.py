@@ -44,8 +44,8 @@ class SpanLines:
         self._step = spans.step
         self._parent = spans.parent
         self._keys = Keys(trace, ids)
-        self._instant = (spans.kind == Kind.INSTANT) | (spans.dur_ns < 0)
-        apart = self._instant | (spans.flags & Flag.DETACHED != 0)
+        self._instant = (spans.kind == Kind.INSTANT.value) | (spans.dur_ns < 0)
+        apart = self._instant | (spans.flags & Flag.DETACHED.value != 0)
         told, fits = chrome_lines.nest(
             spans.thread, spans.start_ns, spans.dur_ns, apart.astype("u1")
         )

@@ -85,7 +85,7 @@ class _Parts:
 def _shown(kind: Column) -> Column:
     """In a `Trace` an op that the program names is an op."""
     shown = kind.astype(np.uint8)
-    shown[kind == Kind.LABELLED_OP] = Kind.OP
+    shown[kind == Kind.LABELLED_OP.value] = Kind.OP
     return shown
 
 
@@ -161,7 +161,7 @@ class _Process:
         op_names = {i: names.string(s.op) for i, s in t.signatures.items()}
         by_label = {i: names.string(name) for i, (name, _) in t.labels.items()}
         name, signature = lookup(op_names, what), lookup(self.signatures, what)
-        others = np.flatnonzero(kind != Kind.OP)
+        others = np.flatnonzero(kind != Kind.OP.value)
         is_step = kind[others] == Kind.STEP
         label = np.where(is_step, 0, what[others])
         name[others] = lookup(by_label, label)
@@ -183,7 +183,7 @@ class _Process:
         name, arguments, signature = self.name_ids(r["what"], r["kind"])
         base = sum(len(s) for s in self.parts.tables.get(Spans, []))
         parent[parent >= 0] += base
-        steps = np.flatnonzero(r["kind"] == Kind.STEP)
+        steps = np.flatnonzero(r["kind"] == Kind.STEP.value)
         number = r["what"][steps]
         step = np.full(len(start), -1, "i4")
         step[steps] = np.where(number <= INT32_MAX, number, -1)

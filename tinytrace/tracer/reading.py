@@ -314,7 +314,7 @@ class ProcessRecords:
     def _may_be_span(self, r: Column) -> Column:
         keep = self._in_run(r["start_ns"])
         keep &= r["dur_ns"] <= np.uint64(self._last_ns) - r["start_ns"]
-        keep &= (r["kind"] < len(Kind)) & (r["flags"] <= ALL_FLAGS) & (r["zero"] == 0)
+        keep &= (r["kind"] < len(Kind)) & (r["flags"] <= ALL_FLAGS.value) & (r["zero"] == 0)
         return keep
 
     def _windows(self, threads: dict[int, list[_Segment]], limit: int) -> tuple[Windows, bool]:

@@ -20,7 +20,7 @@ def step_numbers(spans: Spans, process_of: Column) -> Column:
         spans: whose ``step`` is known for steps only.
         process_of: of each thread.
     """
-    is_step = spans.kind == Kind.STEP
+    is_step = spans.kind == Kind.STEP.value
     if not is_step.any():
         return spans.step
     number = inherited(spans.step, spans.parent)
