@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import UNCOUNTED, Figure, count_trace
 from tinytrace.tracer.groups import distinct
-from tinytrace.tracer.trace import Trace
+from tinytrace.tracer.trace import Column, Trace
 
 MAX_POINTS = 2_000  # finer than a screen is wide
 MIN_BIN_NS = 1_000_000
@@ -53,7 +53,7 @@ def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
         ValueError: ``bin_ns`` is not positive.
 
     Example:
-        >>> from tinytrace.tracer.trace import Trace
+        >>> from tinytrace.tracer.trace import Column, Trace
         >>> rate_counters(Trace())
         []
     """
@@ -64,12 +64,14 @@ def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
     process, start_ns, end_ns, flops, bytes_moved = _work(trace)
     there = _present(trace)
     found = []
-    for number in distinct(process).tolist():
-        mine = process == number
+    numbers = distinct(trace.threads.process).tolist()
+    for number in numbers:
+        mine = process == number if len(numbers) > 1 else np.True_
         for name, unit, work in (("gflops", "GFLOP/s", flops), ("gbps", "GB/s", bytes_moved)):
             rows = mine & (work > 0)
             if rows.any() and (number, name, unit) not in there:
-                t_ns, value = _binned(start_ns[rows], end_ns[rows], work[rows], bin_ns)
+                some: Any = slice(None) if rows.all() else rows  # a slice copies nothing
+                t_ns, value = _binned(start_ns[some], end_ns[some], work[some], bin_ns)
                 found.append(RateCounter(number, name, unit, t_ns, value))
     return found
 
@@ -91,11 +93,15 @@ def _work(trace: Trace) -> tuple[Ints, Ints, Ints, Floats, Floats]:
     for name in names:
         of_folded = [UNCOUNTED if work is None else work for work in counts.per_aggregate(name)]
         each = counts.per_span(name).astype("f8")
-        figures.append(np.concatenate([each, np.array(of_folded, "f8")]))
-    start_ns = np.concatenate([spans.start_ns, folded.start_ns])
-    end_ns = np.concatenate([spans.start_ns + spans.dur_ns, folded.end_ns])
-    process = trace.threads.process[np.concatenate([spans.thread, folded.thread])].astype("i8")
+        figures.append(_joined(each, np.array(of_folded, "f8")))
+    start_ns = _joined(spans.start_ns, folded.start_ns)
+    end_ns = _joined(spans.start_ns + spans.dur_ns, folded.end_ns)
+    process = trace.threads.process[_joined(spans.thread, folded.thread)]
     return process, start_ns, end_ns, figures[0], figures[1]
+
+
+def _joined(of_spans: Column, of_folded: Column) -> Column:
+    return np.concatenate([of_spans, of_folded]) if len(of_folded) else of_spans
 
 
 def _binned(start_ns: Ints, end_ns: Ints, work: Floats, bin_ns: int | None) -> tuple[Ints, Floats]:
@@ -106,13 +112,14 @@ def _binned(start_ns: Ints, end_ns: Ints, work: Floats, bin_ns: int | None) -> t
     n_bins = (last_ns - first_ns) // bin_ns + 1
     first = (start_ns - first_ns) // bin_ns
     last = (end_ns - first_ns) // bin_ns
-    dur_ns = end_ns - start_ns
-    whole = first == last
-    total = _at(first[whole], n_bins, work[whole])
-    first, last, work = first[~whole], last[~whole], work[~whole]
-    density = work / dur_ns[~whole]
-    head = (first + 1) * bin_ns - (start_ns[~whole] - first_ns)
-    tail = (end_ns[~whole] - first_ns) - last * bin_ns
+    split = np.flatnonzero(first != last)
+    in_one = work.copy()
+    in_one[split] = 0.0
+    total = _at(first, n_bins, in_one)
+    first, last, start_ns, end_ns = first[split], last[split], start_ns[split], end_ns[split]
+    density = work[split] / (end_ns - start_ns)
+    head = (first + 1) * bin_ns - (start_ns - first_ns)
+    tail = (end_ns - first_ns) - last * bin_ns
     total += _at(first, n_bins, density * head)
     total += _at(last, n_bins, density * tail)
     # Bins that a piece of work fills wholly: it begins to count after its first and stops at its

@@ -28,13 +28,18 @@ def group_ids(columns: Sequence[Column]) -> tuple[NDArray[np.int64], int]:
     if not len(codes):
         return codes, 0
     for column in columns:
-        values = column.astype("i8") - int(column.min())
-        width = int(values.max()) + 1
+        lowest = int(column.min())
+        width = int(column.max()) - lowest + 1
         if width == 1:
             continue
+        values = column.astype("i8")
+        values -= lowest
         if count * width >= 2**62:  # their product would not fit an integer
             values, width = _renumbered(values, width)
-        codes, count = _renumbered(codes * width + values, count * width)
+        if count > 1:
+            codes *= width  # in place, as above: new memory costs more than arithmetic
+            values += codes
+        codes, count = _renumbered(values, count * width)
     return codes, count
 
 
