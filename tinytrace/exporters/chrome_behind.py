@@ -56,11 +56,12 @@ class SpanWriter:
         if self._native is None or self._job is None:
             self._out.writelines(SpanLines(self._trace, self._ids).all(progress))
             return
-        ended = False
+        ended, patience_s = False, 0.0
         while not ended:
-            ended, rows = self._native.json_write_wait(self._job, REPORT_S)
+            ended, rows = self._native.json_write_wait(self._job, patience_s)
             if progress is not None:
                 progress(rows / max(1, len(self._trace.spans)))
+            patience_s = REPORT_S
 
     def __exit__(
         self,
