@@ -21,7 +21,7 @@ from tests.builders import (
 )
 from tinytrace.analysis.budget import json_bytes
 from tinytrace.analysis.chrome_reader import ChromeReader
-from tinytrace.analysis.json_size import digits, text_bytes
+from tinytrace.analysis.json_size import SpanSizes, digits, most_span_bytes, text_bytes
 from tinytrace.exporters.chrome import pieces
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
@@ -106,6 +106,23 @@ def test_estimates_of_random_traces_are_close(
     written = written_bytes(trace)
     # Names and values out of the ordinary (escapes, ids that viewers cannot hold) count double here.
     assert json_bytes(trace) == pytest.approx(written, rel=2 * CLOSE, abs=2 * NAMES_OF_PARTS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 1000), st.frozensets(st.sampled_from(FEATURES)))
+def test_what_spans_take_at_most_is_no_less_than_their_estimate(
+    seed: int, n_spans: int, features: frozenset[str]
+) -> None:
+    trace = random_trace(seed, n_spans, features)
+    strings = text_bytes(trace.strings)
+    sizes = SpanSizes(trace, strings)
+    assert most_span_bytes(trace, strings) >= int(sizes.bytes.sum()) + sizes.keys_bytes
+
+
+def test_what_many_ops_take_at_most_is_not_far_above_their_estimate() -> None:
+    trace = big_trace(10_000)
+    strings = text_bytes(trace.strings)
+    assert most_span_bytes(trace, strings) < 1.3 * SpanSizes(trace, strings).bytes.sum()
 
 
 def test_an_estimate_of_many_ops_is_close() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,9 +187,26 @@ def test_a_folder_and_a_file_that_is_not_there_are_one_line(tmp_path: Path) -> N
 
 def test_a_newer_format_says_what_to_do(tmp_path: Path) -> None:
     file = written(trace_of("a"), tmp_path)
-    file.write_bytes(file.read_bytes().replace(b'"version":1', b'"version":2'))
-    with pytest.raises(TraceFormatError, match=r"newer tinytrace \(trace format 2.*upgrade"):
+    file.write_bytes(file.read_bytes().replace(b'"version":2', b'"version":3'))
+    with pytest.raises(TraceFormatError, match=r"newer tinytrace \(trace format 3.*upgrade"):
         load(file)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.frozensets(st.sampled_from(FEATURES)))
+def test_a_file_of_version_1_is_read_as_ever(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, features: frozenset[str]
+) -> None:
+    trace = random_trace(seed, 100, features)
+    file = written(trace, tmp_path_factory.mktemp("old"))
+    old, changes = re.subn(
+        rb'("args":\{(?:"step":\d+,)?(?:"parent":-?\d+,)?(?:"dur_ns":\d+,)?)"":',
+        rb'\1"k":',
+        file.read_bytes().replace(b'"version":2', b'"version":1'),
+    )
+    assert changes == len(trace.spans)
+    file.write_bytes(old)
+    assert load(file).differences(trace) == []
 
 
 # ---- files made to do harm ---------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tinytrace.analysis import chrome_lines
 
 TIMES = st.integers(0, 10**17)
 STEPS = st.integers(-1, 2**29)
-RESTS = [b'"k":0,"flops":1},"cat":"op"},\n', b'"k":1},"name":"\xe5\xb1\xa4"},\n']
+RESTS = [b'"":0,"flops":1},"cat":"op"},\n', b'"":1},"name":"\xe5\xb1\xa4"},\n']
 ROWS = st.lists(st.tuples(TIMES, TIMES, st.integers(0, 1), STEPS), max_size=20)
 NESTS = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 9), st.integers(-1, 9), st.integers(0, 1)),
@@ -59,7 +59,7 @@ def test_a_time_is_written_in_microseconds_with_three_decimals() -> None:
             line = chrome_lines.render(
                 RESTS, *columns([(1_000_007, 30, 0, 3)], "i8", "i8", "i4", "i4")
             )
-        assert line.startswith(b'{"ph":"X","ts":1000.007,"dur":0.030,"args":{"step":3,"k":0,')
+        assert line.startswith(b'{"ph":"X","ts":1000.007,"dur":0.030,"args":{"step":3,"":0,')
 
 
 @pytest.mark.parametrize("name", CORES)
@@ -69,7 +69,16 @@ def test_what_cannot_be_written_is_refused(name: str, row: tuple[int, ...]) -> N
         chrome_lines.render(RESTS, *columns([row], "i8", "i8", "i4", "i4"))
 
 
-GOOD_LINE = b'{"ph":"X","ts":1000.007,"dur":0.030,"args":{"step":3,"k":17,"flops":1},"cat":"op"},'
+GOOD_LINE = b'{"ph":"X","ts":1000.007,"dur":0.030,"args":{"step":3,"":17,"flops":1},"cat":"op"},'
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_a_line_of_version_1_has_its_key_under_another_name(name: str) -> None:
+    old = GOOD_LINE.replace(b'"":17', b'"k":17')
+    with core(name):
+        assert [part.tolist() for part in chrome_lines.parse(old, ())] == [
+            part.tolist() for part in chrome_lines.parse(GOOD_LINE, ())
+        ]
 
 
 @given(

@@ -17,6 +17,7 @@ from tinytrace.analysis.json_size import (
     SampleSizes,
     SpanSizes,
     counter_bytes,
+    most_span_bytes,
     table_bytes,
     text_bytes,
 )
@@ -66,6 +67,8 @@ def fit(trace: Trace, budget_bytes: int, seed: int = 0) -> Trace:
         >>> fit(Trace(), 10_000) == Trace()
         True
     """
+    if _most_bytes(trace) + _rates_bytes(trace) <= budget_bytes:
+        return trace
     if _Needs(trace).total_bytes + _rates_bytes(trace) <= budget_bytes:
         return trace
     full = _with_rates(trace)
@@ -114,6 +117,15 @@ def _rates_bytes(trace: Trace) -> int:
     """Bytes of the derived rates, at most."""
     points = min(MAX_POINTS, (trace.end_ns - trace.start_ns) // MIN_BIN_NS + 2)
     return 2 * (COUNTER_BYTES + RATE_BYTES) * points * len(trace.processes)
+
+
+def _most_bytes(trace: Trace) -> int:
+    """Bytes of a trace's JSON, at most: `_Needs` without looking at each span."""
+    strings = text_bytes(trace.strings)
+    samples_bytes = SampleSizes(trace, strings).bytes(trace.samples)
+    counters_bytes = int(counter_bytes(trace, strings).sum())
+    fixed_bytes = table_bytes(trace, strings)
+    return most_span_bytes(trace, strings) + samples_bytes + counters_bytes + fixed_bytes
 
 
 class _Needs:

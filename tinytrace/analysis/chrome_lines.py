@@ -2,9 +2,9 @@
 
 A span line is::
 
-    {"ph":"X","ts":12.345,"dur":1.000,"args":{"step":3,"k":17,…
+    {"ph":"X","ts":12.345,"dur":1.000,"args":{"step":3,"":17,…
 
-What differs from span to span comes first; from ``"k":`` on, the *rest* of the line is the same for all
+What differs from span to span comes first; from ``"":`` on, the *rest* of the line is the same for all
 spans of one key and is rendered once. Each function is there twice, compiled
 (``tracer/native/json.c``) and here, with the same result to the byte.
 """
@@ -20,16 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# The key is called "k" in files of version 1.
 LINE = re.compile(
     rb'\{"ph":"X","ts":([0-9]{1,15})\.([0-9]{3}),"dur":([0-9]{1,15})\.([0-9]{3}),"args":\{'
-    rb'(?:"step":([0-9]{1,9}),)?"k":([0-9]{1,9})[,}].*\},?',
+    rb'(?:"step":([0-9]{1,9}),)?"k?":([0-9]{1,9})[,}].*\},?',
     re.DOTALL,
 )
 MAX_TIME_NS = 10**18 - 1  # 15 digits of µs: the sum of two times is far below 2**63
 
 
-def _compiled() -> ModuleType | None:
-    """The compiled core, unless there is none or ``TINYTRACE_CORE=python`` forbids it."""
+def compiled() -> ModuleType | None:
+    """Return the compiled core, unless there is none or ``TINYTRACE_CORE=python`` forbids it."""
     if os.environ.get("TINYTRACE_CORE") == "python":
         return None
     try:
@@ -41,7 +42,7 @@ def _compiled() -> ModuleType | None:
 
 def core_name() -> str:
     """``c`` or ``python``: which functions are used."""
-    return "python" if _compiled() is None else "c"
+    return "python" if compiled() is None else "c"
 
 
 def microseconds(t_ns: int) -> str:
@@ -64,13 +65,13 @@ def render(
     """Return the lines of these spans.
 
     Args:
-        rests: the rest of the line per key, from ``"k":`` to the end of the line.
+        rests: the rest of the line per key, from ``"":`` to the end of the line.
         start_ns: since the epoch of the file, not negative.
         dur_ns: not negative.
         key: index into ``rests``.
         step: negative for none.
     """
-    native = _compiled()
+    native = compiled()
     if native is not None:
         text: bytes = native.json_render(rests, start_ns, dur_ns, key, step)
         return text
@@ -102,7 +103,7 @@ def parse(
         The span lines, one row each: start_ns, dur_ns, key, step (−1: none). And all other lines, one row
         each: offset of the line, offset of its end, number of span lines before it.
     """
-    native = _compiled()
+    native = compiled()
     if native is not None:
         rows, others = native.json_parse(text, skips)
         return np.frombuffer(rows, "i8").reshape(-1, 4), np.frombuffer(others, "i8").reshape(-1, 3)
@@ -148,7 +149,7 @@ def nest(
         the span lies wholly within it: a viewer's thread track shows such spans only. A span that does not,
         or is apart, encloses nothing.
     """
-    native = _compiled()
+    native = compiled()
     if native is not None:
         parent_bytes, fits_bytes = native.json_nest(thread, start_ns, dur_ns, apart)
         return np.frombuffer(parent_bytes, "i4"), np.frombuffer(fits_bytes, "?")

@@ -14,6 +14,7 @@ from tinytrace.analysis.chrome_tables import (
     EVENT_NAME,
     JSON_VERSION,
     KEY_DTYPES,
+    KEY_NAMES,
     TABLES,
     TableReader,
     check_ids,
@@ -93,8 +94,10 @@ class ChromeReader:
             self._own(event.get("args"))
         elif event.get("ph") in SPAN_PHASES and event.get("cat") != "samples":
             args = event.get("args")
-            if isinstance(args, dict) and "k" in args:
-                self.rows.append(self._row(event, args))
+            if isinstance(args, dict):
+                name = next((name for name in KEY_NAMES if name in args), None)
+                if name is not None:
+                    self.rows.append(self._row(event, args, args[name]))
 
     def trace(self, *, cut_off: bool = False) -> Trace:
         """Return what was read.
@@ -184,10 +187,10 @@ class ChromeReader:
             rows[:, :4] = spans
             self.rows.append(rows)
 
-    def _row(self, event: dict[str, Any], args: dict[str, Any]) -> NDArray[np.int64]:
+    def _row(self, event: dict[str, Any], args: dict[str, Any], key: Any) -> NDArray[np.int64]:
         start_us: Any = event.get("ts")
         dur_us: Any = event.get("dur", 0)
-        values = [args["k"], args.get("step", -1), args.get("parent", ABSENT)]
+        values = [key, args.get("step", -1), args.get("parent", ABSENT)]
         dur_ns = args.get("dur_ns")
         numbers = (start_us, dur_us)
         if not all(type(n) in (int, float) and 0 <= n < 1e15 for n in numbers):

@@ -9,7 +9,8 @@ U+001A, ``=``, text stands for a number that JSON cannot hold (``nan``, ``inf``,
 than 64 bits).
 
 Format history:
-    1: the first one.
+    1: the first one; the key of a span is its argument ``k``.
+    2: it is the argument whose name is empty.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.spans import KEY
 from tinytrace.errors import TraceFormatError
 from tinytrace.tracer import trace as columns
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Column, Operand, Signature, Table, Trace
 
-JSON_VERSION = 1
+JSON_VERSION = 2
 EVENT_NAME = "tinytrace"
 ROWS_PER_EVENT = 5000
 
@@ -44,11 +46,9 @@ TABLES: dict[str, type[Table]] = {
     "samples": columns.Samples,
     "flows": columns.Flows,
 }
-# What is the same for all spans of one key, the number "k" in their events.
-KEY_DTYPES = {
-    name: columns.Spans.DTYPES[name]
-    for name in ("name_id", "kind", "flags", "thread", "signature_id", "callsite_id", "args_id")
-}
+KEY_NAMES = ("", "k")  # of the argument that is a span's key: now, and in files of version 1
+# What is the same for all spans of one key.
+KEY_DTYPES = {name: columns.Spans.DTYPES[name] for name in KEY}
 
 _ESCAPED = re.compile("[\x1a\ud800-\udfff]")
 _ESCAPE = re.compile("\x1a([0-9a-f]{4})")

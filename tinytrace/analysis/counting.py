@@ -268,8 +268,8 @@ class TraceCounts:
 
     def _find_given(self, figure: Figure) -> _Given | None:
         spans = self.trace.spans
-        given = (spans.kind == Kind.OP) & (spans.args_id >= 0) & ~unfinished(spans.flags)
-        rows = np.flatnonzero(given)
+        rows = np.flatnonzero(spans.args_id >= 0)
+        rows = rows[(spans.kind[rows] == Kind.OP) & ~unfinished(spans.flags[rows])]
         first, index = numbered(spans.args_id[rows])
         ids = spans.args_id[rows[first]].tolist()
         values = _array(_declared_figure(self.trace.strings[i], figure) for i in ids)[index]
@@ -307,7 +307,7 @@ def _declared_figure(arguments: str, figure: Figure) -> int | None:
 
 def unfinished(flags: NDArray[np.uint8]) -> Mask:
     """Return per span whether it raised or never ended, so that it is not known how much it did."""
-    return np.asarray(flags & (Flag.RAISED | Flag.OPEN) != 0)
+    return np.asarray(flags & (Flag.RAISED | Flag.OPEN).value != 0)
 
 
 def _array(values: Iterable[int | None]) -> Figures:
@@ -333,7 +333,7 @@ def count_trace(trace: Trace) -> TraceCounts:
         >>> count_trace(Trace()).total("flops")
         0
     """
-    counts = tuple(count(signature) for signature in trace.signatures)
+    counts = _counted.of(trace.signatures)
     return TraceCounts(
         trace=trace,
         signatures=counts,
@@ -346,6 +346,23 @@ def count_trace(trace: Trace) -> TraceCounts:
         nominal=np.array([c.nominal for c in counts], "?"),
         leaf=leaf_mask(trace),
     )
+
+
+class _Counted:
+    """The counts of the signatures that were counted last: a trace is counted for several purposes."""
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Signature, ...], tuple[Counts, ...]] = ((), ())
+
+    def of(self, signatures: tuple[Signature, ...]) -> tuple[Counts, ...]:
+        last, counts = self._last
+        if signatures is not last:
+            counts = tuple(count(signature) for signature in signatures)
+            self._last = signatures, counts
+        return counts
+
+
+_counted = _Counted()
 
 
 def leaf_mask(trace: Trace) -> Mask:

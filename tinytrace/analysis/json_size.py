@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis import chrome_lines
-from tinytrace.analysis.chrome_tables import KEY_DTYPES, ROWS_PER_EVENT
+from tinytrace.analysis.chrome_tables import ROWS_PER_EVENT
 from tinytrace.analysis.counting import count_trace
-from tinytrace.tracer.groups import distinct, group_ids, numbered
+from tinytrace.analysis.spans import KEY, span_keys
+from tinytrace.tracer.groups import distinct, numbered
 from tinytrace.tracer.records import Flag, Kind
-from tinytrace.tracer.trace import Column, Samples, Signature, Spans, Table, Trace
+from tinytrace.tracer.trace import Column, Flows, Samples, Signature, Spans, Table, Trace
 
-# {"ph":"X","ts":,"dur":,"args":{"k":},"cat":"","name":"","pid":,"tid":}, and the end of the line
-SPAN_BYTES = 72
+# {"ph":"X","ts":,"dur":,"args":{"":},"cat":"","name":"","pid":,"tid":}, and the end of the line
+SPAN_BYTES = 71
 STEP_BYTES = 8  # "step":,
 PARENT_BYTES = 10  # "parent":,
 FIGURE_BYTES = 18  # ,"flops":,"bytes":
@@ -121,7 +123,7 @@ class SpanSizes:
         spans = trace.spans
         text = padded(strings)
         has_arguments = spans.args_id >= 0
-        keys, n_keys = group_ids(_key_columns(spans))
+        keys, n_keys = span_keys(spans).of.astype("i8"), len(span_keys(spans).first)
         key_bytes: Ints = np.sum([digits(column) + 1 for column in _key_columns(spans)], axis=0)
         self.bytes = self._events(trace, text) + digits(keys)
         times = np.bincount(keys, minlength=n_keys)
@@ -157,6 +159,30 @@ class SpanSizes:
         return np.asarray(size + _figures_bytes(trace), "i8")
 
 
+def most_span_bytes(trace: Trace, strings: Ints) -> int:
+    """Return what the spans of a trace take in the file at most, told from one span of each key.
+
+    Args:
+        trace: whose spans.
+        strings: `text_bytes` of its strings.
+    """
+    spans = trace.spans
+    if not len(spans):
+        return 0
+    keys = span_keys(spans)
+    ones = dict(spans.take(keys.first).columns())
+    ones |= {"parent": np.full(len(keys.first), -1)}
+    for name in ("start_ns", "dur_ns", "step"):
+        ones[name] = np.full(len(keys.first), getattr(spans, name).max())
+    sizes = SpanSizes(replace(trace, spans=Spans(**ones), flows=Flows.empty()), strings)
+    # What only the parents tell: an op with ops inside has two nulls for figures.
+    told = INSIDE_BYTES + 2 * len("null") + PARENT_BYTES + len(str(len(spans)))
+    times = np.bincount(keys.of, minlength=len(keys.first))
+    new_keys = EVENT_BYTES * (len(spans) // 16_384 + 1)
+    flows = FLOW_BYTES * len(trace.flows)
+    return int(((sizes.bytes + told) * times).sum()) + sizes.keys_bytes + new_keys + flows
+
+
 def _has_strange_parent(spans: Spans) -> NDArray[np.bool_]:
     """Per span: whether its parent is not the one that the times tell, and is written."""
     apart = (spans.kind == Kind.INSTANT) | (spans.dur_ns < 0) | (spans.flags & Flag.DETACHED != 0)
@@ -165,7 +191,7 @@ def _has_strange_parent(spans: Spans) -> NDArray[np.bool_]:
 
 
 def _key_columns(spans: Spans) -> list[Column]:
-    return [getattr(spans, name) for name in KEY_DTYPES]
+    return [getattr(spans, name) for name in KEY]
 
 
 def _figures_bytes(trace: Trace) -> Ints:

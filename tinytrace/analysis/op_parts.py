@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure, TraceCounts, unfinished
-from tinytrace.analysis.spans import inside, self_ns
+from tinytrace.analysis.spans import inside, self_ns, span_keys
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Spans, Trace
@@ -113,12 +113,11 @@ def op_parts(counts: TraceCounts, extra: Column | None = None) -> OpParts:
     """
     trace = counts.trace
     spans = trace.spans
-    rows = np.flatnonzero(spans.kind == Kind.OP)
+    rows = np.flatnonzero(spans.kind == Kind.OP.value)
     state = _state(counts, rows)
-    key = [spans.name_id, spans.signature_id, spans.callsite_id, spans.thread, spans.args_id]
-    columns = [_of(column, rows) for column in key] + [state]
-    columns += [] if extra is None else [_of(extra, rows)]
-    part_of, count = group_ids(columns)
+    alike = [_of(span_keys(spans).of, rows), state]
+    alike += [] if extra is None else [_of(extra, rows)]
+    part_of, count = _numbered_parts(spans, rows, alike)
     first = rows[first_rows(part_of, count)]
     own_ns, whole_ns = (
         sums(part_of, count, _of(column, rows)) for column in (self_ns(spans), spans.dur_ns)
@@ -165,6 +164,18 @@ def op_parts(counts: TraceCounts, extra: Column | None = None) -> OpParts:
     )
 
 
+def _numbered_parts(spans: Spans, rows: Ints, alike: list[Column]) -> tuple[Ints, int]:
+    """Number the parts in order of what they are: name, signature… of ops that agree in some columns."""
+    finer, count = group_ids(alike)  # keys tell flags apart, too
+    some = first_rows(finer, count)
+    names = ("name_id", "signature_id", "callsite_id", "thread", "args_id")
+    coarse, n_parts = group_ids(
+        [getattr(spans, name)[rows[some]] for name in names]
+        + [column[some] for column in alike[1:]]
+    )
+    return coarse[finer], n_parts
+
+
 def _of(column: Column, rows: Ints) -> Column:
     """The rows of a column; where these are all, without a copy."""
     return column if len(rows) == len(column) else column[rows]
@@ -174,7 +185,7 @@ def _state(counts: TraceCounts, rows: Ints) -> NDArray[np.uint8]:
     spans = counts.trace.spans
     state = np.where(counts.leaf, np.uint8(LEAF), np.uint8(0))
     state[unfinished(spans.flags)] |= np.uint8(UNFINISHED)
-    state[spans.flags & Flag.DETACHED != 0] |= np.uint8(DETACHED)
+    state[spans.flags & Flag.DETACHED.value != 0] |= np.uint8(DETACHED)
     state[waiting_for_data(spans)] |= np.uint8(IN_DATA)
     for number, figure in enumerate(FIGURES):
         mask = counts.inside_declared(figure)
@@ -185,7 +196,7 @@ def _state(counts: TraceCounts, rows: Ints) -> NDArray[np.uint8]:
 
 def waiting_for_data(spans: Spans) -> Mask:
     """Return per span whether it lies in one that waits for data."""
-    rows = np.flatnonzero(spans.kind == Kind.DATA)
+    rows = np.flatnonzero(spans.kind == Kind.DATA.value)
     return inside(spans.parent, rows) if len(rows) else np.zeros(len(spans), "?")
 
 

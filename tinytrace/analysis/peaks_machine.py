@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -166,6 +165,8 @@ def _size(text: str) -> int:
 
 
 def _sysctl(name: str) -> str:
+    import subprocess  # for macOS alone
+
     try:
         done = subprocess.run(
             ["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True,

@@ -56,7 +56,7 @@ def rate_counters(trace: Trace, bin_ns: int | None = None) -> list[RateCounter]:
         ValueError: ``bin_ns`` is not positive.
 
     Example:
-        >>> from tinytrace.tracer.trace import Trace
+        >>> from tinytrace.tracer.trace import Column, Trace
         >>> rate_counters(Trace())
         []
     """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +91,7 @@ class Ending:
         self._session.stop()
         children.unfollow()
         try:
-            with modules.as_before(self._path):
+            with modules.as_before(self._path), _uncollected():
                 self._write()
         except signals.Terminated:
             raise
@@ -130,6 +132,18 @@ class Ending:
 
     def _kept(self) -> str:
         return f"it is kept: python -m tinytrace recover {self._session.run_folder}"
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the collector from looking through the program's objects again and again for what we make."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _session(given: dict[str, Any]) -> Session:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinytrace.analysis.chrome_lines import microseconds
 from tinytrace.analysis.rates import rate_counters
 from tinytrace.exporters.chrome_text import event, series_name
 from tinytrace.exporters.tracks import Tracks
@@ -32,11 +31,12 @@ def counter_events(trace: Trace, ids: Tracks, epoch_ns: int) -> Iterator[bytes]:
 
 def _lines(name: str, pid: int, t_ns: Column, values: Column) -> Iterator[bytes]:
     """Yield the events of one series."""
-    rest = event(cat="counter", name=name, pid=pid)[1:]
+    rest = event(cat="counter", name=name, pid=pid)[1:].decode()
     finite = np.isfinite(values)
-    pairs = list(zip(t_ns[finite].tolist(), values[finite].tolist(), strict=True))
-    for first in range(0, len(pairs), EVENTS_PER_PIECE):
-        yield b"".join(
-            f'{{"ph":"C","ts":{microseconds(t)},"args":{{"value":{value!r}}},'.encode() + rest
-            for t, value in pairs[first : first + EVENTS_PER_PIECE]
-        )
+    us, ns = (part.tolist() for part in np.divmod(t_ns[finite], 1000))
+    rows = list(zip(us, ns, values[finite].tolist(), strict=True))
+    for first in range(0, len(rows), EVENTS_PER_PIECE):
+        yield "".join(
+            f'{{"ph":"C","ts":{us}.{ns:03d},"args":{{"value":{value!r}}},{rest}'
+            for us, ns, value in rows[first : first + EVENTS_PER_PIECE]
+        ).encode()

@@ -12,17 +12,18 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tinytrace.analysis.chrome_tables import KEY_DTYPES
-from tinytrace.analysis.counting import count_trace
-from tinytrace.exporters.chrome_text import CATEGORIES, shown
-from tinytrace.exporters.span_keys import MAX_CACHED, Figures, distinct_rows
+from tinytrace.analysis.chrome_tables import KEY_DTYPES, KEY_NAMES
+from tinytrace.analysis.counting import ALL, FIGURES, TraceCounts, count_trace
+from tinytrace.analysis.spans import numbered_keys, span_keys
+from tinytrace.exporters.chrome_text import CATEGORIES, shown, viewable
+from tinytrace.exporters.span_keys import MAX_CACHED, Figures, in_order
 from tinytrace.exporters.tracks import Tracks
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 
 
 class Line(NamedTuple):
-    """The rest of a span's line, from ``"k":`` on: its arguments, and what follows them."""
+    """The rest of a span's line, from ``"":`` on: its arguments, and what follows them."""
 
     arguments: bytes
     tail: bytes
@@ -44,10 +45,15 @@ class Keys:
     def __init__(self, trace: Trace, tracks: Tracks) -> None:
         self._trace = trace
         self._tracks = tracks
-        self._counts = count_trace(trace)
-        self._columns = [getattr(trace.spans, name) for name in KEY_DTYPES]
-        self._numbers: dict[tuple[int, ...], int] = {}
+        counts = count_trace(trace)
+        self._groups = numbered_keys([span_keys(trace.spans).of, _state(counts)])
+        self._figures = Figures.of(counts, self._groups.first)
+        self._numbers: dict[int, int] = {}  # of a key, by its group
         self._lines: dict[int, Line] = {}
+
+    def __len__(self) -> int:
+        """How many keys the trace has."""
+        return len(self._groups.first)
 
     def of_rows(self, rows: slice) -> tuple[dict[str, Any] | None, list[int], NDArray[np.int32]]:
         """Find the keys of these spans.
@@ -56,39 +62,44 @@ class Keys:
             The piece of the table of keys that is new (None: nothing is), the numbers of the keys that occur,
             and per span its index in them.
         """
-        figures = Figures.of(self._counts, rows)
-        columns = [*(column[rows] for column in self._columns), figures.state]
-        first_rows, index = distinct_rows(columns)
-        found = [tuple(int(c[row]) for c in columns) for row in first_rows.tolist()]
+        groups = self._groups.of[rows]
+        first_rows, index = in_order(groups)
+        found = groups[first_rows].tolist()
         first_new = len(self._numbers)
-        numbers = [self._numbers.setdefault(key, len(self._numbers)) for key in found]
-        new = [key for key, k in zip(found, numbers, strict=True) if k >= first_new]
+        numbers = [self._numbers.setdefault(group, len(self._numbers)) for group in found]
+        new = [group for group, k in zip(found, numbers, strict=True) if k >= first_new]
         if len(self._lines) > MAX_CACHED:
             self._lines.clear()
-        for row, k in zip(first_rows.tolist(), numbers, strict=True):
+        for group, k in zip(found, numbers, strict=True):
             if k not in self._lines:
-                self._lines[k] = self._line(k, rows.start + row, figures)
-        part = {
-            "name": "keys",
-            "first": first_new,
-            "columns": {name: [key[i] for key in new] for i, name in enumerate(KEY_DTYPES)},
-        }
+                self._lines[k] = self._line(k, group)
+        examples = self._groups.first[new]
+        columns = {name: getattr(self._trace.spans, name)[examples].tolist() for name in KEY_DTYPES}
+        part = {"name": "keys", "first": first_new, "columns": columns}
         return part if new else None, numbers, index
 
     def line(self, k: int) -> Line:
         """Return the text of a key that `of_rows` has just found."""
         return self._lines[k]
 
-    def _line(self, k: int, row: int, figures: Figures) -> Line:
-        """Render the text of a key, of which this span is one."""
+    def _line(self, k: int, group: int) -> Line:
+        """Render the text of a key, which the spans of this group have."""
         trace, spans = self._trace, self._trace.spans
+        row = int(self._groups.first[group])
         kind, thread = int(spans.kind[row]), int(spans.thread[row])
-        given, own = figures.span_arguments(row)
+        given, own = self._figures.span_arguments(row, group)
         tail = {
             "cat": CATEGORIES[Kind(kind)],
             "name": shown(trace.strings[spans.name_id[row]]),
             "pid": self._tracks.thread_pids[thread],
             "tid": self._tracks.thread_tids[thread],
         }
-        text = orjson.dumps({"k": k} | given | own)[1:-1]
-        return Line(text, b"}," + orjson.dumps(tail)[1:-1])
+        text = viewable(orjson.dumps({KEY_NAMES[0]: k} | given | own)[1:-1])
+        return Line(text, b"}," + viewable(orjson.dumps(tail)[1:-1]))
+
+
+def _state(counts: TraceCounts) -> NDArray[Any]:
+    """Per span what tells spans of one key apart whose figures are written differently."""
+    if all(counts.inside_declared(figure) is None for figure in FIGURES):
+        return counts.leaf
+    return Figures.of(counts, ALL).state

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tinytrace.analysis.chrome_lines import microseconds
 from tinytrace.exporters.chrome_text import UNKNOWN, event, shown
 from tinytrace.exporters.flame_chart import changes, name_of, place_of
 from tinytrace.exporters.tracks import Tracks
@@ -101,17 +100,24 @@ def _chart(
     order = {"sort_index": 2 * thread + 1}
     yield event(ph="M", name="thread_sort_index", pid=pid, tid=tid, args=order)
     tail = f'"pid":{pid},"tid":{tid}}},\n'.encode()
-    names: dict[tuple[int, int], bytes] = {}
+    texts: dict[tuple[int, int, int], bytes] = {}
     written: list[bytes] = []
     for change in changes(trace, samples, epoch_ns):
         for one in change.closed:
-            if one.function not in names:
-                names[one.function] = orjson.dumps(name_of(trace, one))
-            times = f'"ts":{microseconds(one.start_ns)},"dur":{microseconds(change.t_ns - one.start_ns)}'
+            key = one.frame_id, one.first_line, one.last_line
+            if key not in texts:
+                name_and_place = (
+                    orjson.dumps(name_of(trace, one)),
+                    orjson.dumps(place_of(trace, one)),
+                )
+                texts[key] = b'"name":%b,"args":{"at":%b},%b' % (*name_and_place, tail)
+            start_ns, dur_ns = one.start_ns, change.t_ns - one.start_ns
             written.append(
-                b'{"ph":"X","cat":"samples",%b,"name":%b,"args":{"at":%b},%b'
-                % (times.encode(), names[one.function], orjson.dumps(place_of(trace, one)), tail)
+                b'{"ph":"X","cat":"samples","ts":%d.%03d,"dur":%d.%03d,%b'
+                % (start_ns // 1000, start_ns % 1000, dur_ns // 1000, dur_ns % 1000, texts[key])
             )
+        if len(texts) > SLICES_PER_PIECE:
+            texts.clear()
         if len(written) >= SLICES_PER_PIECE:
             yield b"".join(written)
             written.clear()

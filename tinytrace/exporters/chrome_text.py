@@ -17,6 +17,7 @@ from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Frames
 
 CATEGORIES = {kind: kind.name.lower() for kind in Kind}
+_ESCAPE = re.compile(rb'\\(?:\\"|.)')
 _SURROGATES = re.compile("[\ud800-\udfff]")
 UNKNOWN = "?"  # a function without a name
 _LARGEST_INT = 2**63 - 1  # larger ones are mangled by the importer
@@ -54,6 +55,20 @@ def shown_arguments(text: str) -> dict[str, Any]:
         value = text
     shown_one = shown_value(value)
     return shown_one if isinstance(shown_one, dict) else {"arguments": shown_one}
+
+
+def viewable(text: bytes) -> bytes:
+    """Return JSON with a backslash at the end of a string written by its number.
+
+    Perfetto's importer takes the quote after it for an escaped one, and loses what follows, without a word.
+    """
+    if b"\\" not in text or rb'\\"' not in text:  # one byte is found ten times as fast as two
+        return text
+    return _ESCAPE.sub(_last_backslash, text)
+
+
+def _last_backslash(escape: re.Match[bytes]) -> bytes:
+    return rb'\u005c"' if escape[0] == rb'\\"' else escape[0]
 
 
 def event(**fields: Any) -> bytes:

@@ -84,6 +84,7 @@ class _Chart:
 
     trace: Trace
     open: list[Slice] = field(default_factory=list)
+    path: list[_Step] = field(default_factory=list)  # of the snapshot before
     end_ns: int = 0
     paths: dict[int, list[_Step]] = field(default_factory=dict)
 
@@ -92,12 +93,14 @@ class _Chart:
         path = self._path(stack_id)
         same = 0
         if start_ns == self.end_ns:
-            for old, step in zip(self.open, path):  # noqa: B905 - as far as both go
-                if old.function != step.function:
-                    break
-                old.first_line = min(old.first_line, step.line)
-                old.last_line = max(old.last_line, step.line)
+            for old, step, before in zip(self.open, path, self.path):  # noqa: B905 - as far as all go
+                if step is not before:  # else nothing has changed
+                    if old.function != step.function:
+                        break
+                    old.first_line = min(old.first_line, step.line)
+                    old.last_line = max(old.last_line, step.line)
                 same += 1
+        self.path = path
         yield self.close(same)
         opened = [
             Slice(function, start_ns, frame_id, line, line, depth)
@@ -119,15 +122,19 @@ class _Chart:
         if path is None:
             if len(self.paths) > MAX_CACHED:
                 self.paths.clear()
-            path, at, frames = [], stack_id, self.trace.frames
-            while at >= 0:
-                row = int(self.trace.stacks.frame_id[at])
-                function = int(frames.name_id[row]), int(frames.file_id[row])
-                path.append(_Step(function, int(frames.line[row]), row))
+            inner, at = list[int](), stack_id
+            while at >= 0 and at not in self.paths:
+                inner.append(at)
                 at = int(self.trace.stacks.parent[at])
-            path.reverse()
-            self.paths[stack_id] = path
+            path = self.paths[at] if at >= 0 else []
+            for at in reversed(inner):  # what has one caller has the very same steps of it
+                path = self.paths[at] = [*path, self._step(int(self.trace.stacks.frame_id[at]))]
         return path
+
+    def _step(self, row: int) -> _Step:
+        frames = self.trace.frames
+        function = int(frames.name_id[row]), int(frames.file_id[row])
+        return _Step(function, int(frames.line[row]), row)
 
 
 def _runs(samples: Samples, epoch_ns: int) -> Iterator[tuple[int, int, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,14 +228,14 @@ class _ThreadSpans:
             key = tuple(int(column[row]) for column in columns)
             body = self._bodies.get(key)
             if body is None:
-                body = self._bodies[key] = self._body(rows.start + row, figures)
+                arguments = figures.span_arguments(rows.start + row, row)
+                body = self._bodies[key] = self._body(rows.start + row, *arguments)
             bodies.append(body)
         return bodies, index.astype("i8")
 
-    def _body(self, row: int, figures: Figures) -> _Body:
-        """Render the key of a span."""
+    def _body(self, row: int, given: dict[str, Any], own: dict[str, Any]) -> _Body:
+        """Render the key of a span, with the program's arguments and ours."""
         trace, sequence, spans = self._shared.trace, self._sequence, self._spans
-        given, own = figures.span_arguments(row)
         uncounted = [name for name, value in own.items() if value is None]
         arguments = [sequence.annotation(name, value) for name, value in given.items()]
         for name, value in own.items():

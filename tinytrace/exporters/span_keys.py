@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import FIGURES, UNCOUNTED, TraceCounts
+from tinytrace.analysis.chrome_tables import KEY_NAMES
+from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure, Rows, TraceCounts
 from tinytrace.exporters.chrome_text import callsite, shown_arguments, shown_value
 from tinytrace.tracer.groups import numbered
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 
 MAX_CACHED = 50_000  # texts of keys
-RESERVED = frozenset({"k", "step", "parent", "dur_ns"})
+RESERVED = frozenset({*KEY_NAMES, "step", "parent", "dur_ns"})
 
 
 @dataclass(frozen=True)
@@ -25,39 +26,43 @@ class Figures:
     Attributes:
         trace: whose spans.
         counts: of its signatures.
-        first: row of the first of these spans.
         flops, bytes: int64 per span; −1: none, which is written as null: not known, or other spans have
             them (ops inside this one; an op around it whose figures its author gave).
-        state: per span, bits: an op without ops inside; no FLOPs; no bytes.
+        leaf: per span: an op without ops inside.
     """
 
     trace: Trace
     counts: TraceCounts
-    first: int
     flops: NDArray[np.int64]
     bytes: NDArray[np.int64]
-    state: NDArray[np.uint8]
+    leaf: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, counts: TraceCounts, rows: slice) -> Figures:
-        """Return those of a stretch of spans."""
-        flops, moved = (
-            np.where(counts.elsewhere(figure, rows), UNCOUNTED, counts.per_span(figure, rows))
-            for figure in FIGURES
-        )
-        leaf = counts.leaf[rows]
-        state = leaf.astype("u1") | (flops < 0).astype("u1") << 1 | (moved < 0).astype("u1") << 2
-        return cls(counts.trace, counts, rows.start, flops, moved, state)
+    def of(cls, counts: TraceCounts, rows: Rows) -> Figures:
+        """Return those of some spans."""
+        flops, moved = (_written(counts, figure, rows) for figure in FIGURES)
+        return cls(counts.trace, counts, flops, moved, counts.leaf[rows])
 
-    def span_arguments(self, row: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    @property
+    def state(self) -> NDArray[np.uint8]:
+        """Per span, bits: an op without ops inside; no FLOPs; no bytes."""
+        unknown = (self.flops < 0).astype("u1") << 1 | (self.bytes < 0).astype("u1") << 2
+        state: NDArray[np.uint8] = self.leaf.astype("u1") | unknown
+        return state
+
+    def span_arguments(self, row: int, at: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what a span says but its step: the program's own arguments, and ours, which hide none.
 
         An argument of the program whose name is taken is called ``args.<name>``.
+
+        Args:
+            row: of the span in the trace.
+            at: its place among these spans.
         """
         trace, spans = self.trace, self.trace.spans
         flags, callsite_id = int(spans.flags[row]), int(spans.callsite_id[row])
         args_id = int(spans.args_id[row])
-        own = self._op_arguments(row) if spans.kind[row] == Kind.OP else {}
+        own = self._op_arguments(row, at) if spans.kind[row] == Kind.OP else {}
         if callsite_id >= 0:
             own["callsite"] = callsite(trace.strings, trace.frames, callsite_id)
         for flag, word in ((Flag.OPEN, "open"), (Flag.RAISED, "raised")):
@@ -72,15 +77,15 @@ class Figures:
                 given[f"args.{word}" if taken else word] = value
         return given, own
 
-    def _op_arguments(self, row: int) -> dict[str, Any]:
+    def _op_arguments(self, row: int, at: int) -> dict[str, Any]:
         """Return what an op says: figures, shapes and dtypes, inputs first."""
-        flops, moved = int(self.flops[row - self.first]), int(self.bytes[row - self.first])
+        flops, moved = int(self.flops[at]), int(self.bytes[at])
         arguments: dict[str, Any] = {
             "flops": flops if flops >= 0 else None,
             "bytes": moved if moved >= 0 else None,
         }
         signature_id = int(self.trace.spans.signature_id[row])
-        leaf = bool(self.counts.leaf[row])
+        leaf = bool(self.leaf[at])
         if not leaf:
             arguments["ops_inside"] = True
         if signature_id < 0:
@@ -97,6 +102,11 @@ class Figures:
         return shown_ones
 
 
+def _written(counts: TraceCounts, figure: Figure, rows: Rows) -> NDArray[np.int64]:
+    elsewhere, own = counts.elsewhere(figure, rows), counts.per_span(figure, rows)
+    return np.where(elsewhere, UNCOUNTED, own).astype("i8")
+
+
 def distinct_rows(columns: list[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Distinct rows: where each occurs first, in that order, and per row its index in them."""
     code = np.zeros(len(columns[0]), "i8")
@@ -110,7 +120,12 @@ def distinct_rows(columns: list[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArr
         if width > 1:
             code = code * width + (column.astype("i8") - lowest)
             values *= width
-    first, index = numbered(code)
+    return in_order(code)
+
+
+def in_order(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Distinct values: where each occurs first, in that order, and per row its index in them."""
+    first, index = numbered(values)
     order = np.argsort(first)
     rank = np.empty(len(order), "i4")
     rank[order] = np.arange(len(order))

@@ -12,8 +12,7 @@ import numpy as np
 
 from tinytrace.errors import StoreError, TinytraceError
 from tinytrace.tracer.condensing import SUM_FIELDS
-from tinytrace.tracer.pyspy_merge import as_samples
-from tinytrace.tracer.pyspy_samples import read_samples
+from tinytrace.tracer.groups import distinct, lookup
 from tinytrace.tracer.reading import ProcessRecords, whole_number
 from tinytrace.tracer.records import CPU_NOT_KNOWN, FORMAT_VERSION, RECORD_BYTES, Flag, Kind
 from tinytrace.tracer.step_numbers import step_numbers
@@ -33,7 +32,7 @@ from tinytrace.tracer.trace import (
     Threads,
     Trace,
 )
-from tinytrace.tracer.trees import nest
+from tinytrace.tracer.trees import nest, parents
 
 INT32_MAX = 2**31 - 1
 OP_JSON_BYTES = 250  # of an op event
@@ -83,20 +82,11 @@ class _Parts:
         return cls(**{n: np.concatenate([getattr(t, n) for t in tables]) for n in cls.DTYPES})
 
 
-def _lookup(ids: dict[int, int], column: Column) -> Column:
-    """Map ids of a process to rows of the trace; unknown ones to −1."""
-    if not ids:
-        return np.full(len(column), -1, np.int64)
-    known = np.array(sorted(ids), np.int64)
-    rows = np.array([ids[i] for i in known.tolist()], np.int64)
-    wanted = column.astype(np.int64)
-    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[at] == wanted, rows[at], -1)
-
-
 def _shown(kind: Column) -> Column:
     """In a `Trace` an op that the program names is an op."""
-    return np.where(kind == Kind.LABELLED_OP, Kind.OP, kind).astype(np.uint8)
+    shown = kind.astype(np.uint8)
+    shown[kind == Kind.LABELLED_OP.value] = Kind.OP
+    return shown
 
 
 class _Process:
@@ -168,32 +158,35 @@ class _Process:
     def name_ids(self, what: Column, kind: Column) -> tuple[Column, Column, Column]:
         """Name, arguments and signature of ``what``, which means a signature for ops and a label else."""
         names, t = self.names, self.tables
-        is_op, is_step = kind == Kind.OP, kind == Kind.STEP
-        of_op = np.where(is_op, what, 0)
         op_names = {i: names.string(s.op) for i, s in t.signatures.items()}
         by_label = {i: names.string(name) for i, (name, _) in t.labels.items()}
-        label = np.where(is_op | is_step, 0, what)
-        name = np.where(is_op, _lookup(op_names, of_op), _lookup(by_label, label))
-        name[is_step] = names.string("step")
+        name, signature = lookup(op_names, what), lookup(self.signatures, what)
+        others = np.flatnonzero(kind != Kind.OP.value)
+        is_step = kind[others] == Kind.STEP
+        label = np.where(is_step, 0, what[others])
+        name[others] = lookup(by_label, label)
+        name[others[is_step]] = names.string("step")
         name[name < 0] = names.string("(not known)")
-        signature = np.where(is_op, _lookup(self.signatures, of_op), -1)
-        return name, _lookup(self.arguments, label), signature
+        signature[others] = -1
+        arguments = np.full(len(what), -1, "i4")
+        arguments[others] = lookup(self.arguments, label)
+        return name, arguments, signature
 
     def read_spans(self, index: int) -> None:
         r, position = self.records.spans[index], self.records.index[index]
-        start = r["start_ns"].astype(np.int64)
-        dur = r["dur_ns"].astype(np.int64)
-        flags = r["flags"].copy()
+        # The records are read for this alone: their columns become those of the trace.
+        start, dur, flags = r["start_ns"].view("i8"), r["dur_ns"].view("i8"), r["flags"]
         still_open = (flags & np.uint8(Flag.OPEN)) != 0
         dur[still_open] = self.end_ns - start[still_open]
-        up = position - r["parent"]
-        parent = np.minimum(np.searchsorted(position, up), len(position) - 1)
-        found = (r["parent"] != 0) & (position[parent] == up) & (start[parent] <= start)
-        parent = np.where(found, parent, -1)
+        parent = parents(r["parent"], position, start)
         nest(start + dur, parent, flags)
         name, arguments, signature = self.name_ids(r["what"], r["kind"])
         base = sum(len(s) for s in self.parts.tables.get(Spans, []))
-        number = r["what"].astype(np.int64)
+        parent[parent >= 0] += base
+        steps = np.flatnonzero(r["kind"] == Kind.STEP.value)
+        number = r["what"][steps]
+        step = np.full(len(start), -1, "i4")
+        step[steps] = np.where(number <= INT32_MAX, number, -1)
         self.parts.add(
             Spans(
                 start_ns=start,
@@ -201,11 +194,11 @@ class _Process:
                 name_id=name,
                 kind=_shown(r["kind"]),
                 flags=flags,
-                thread=np.full(len(r), self.thread(index)),
-                parent=np.where(parent >= 0, parent + base, -1),
+                thread=np.full(len(start), self.thread(index), "i4"),
+                parent=parent,
                 signature_id=signature,
-                callsite_id=_lookup(self.frames, r["site"]),
-                step=np.where((r["kind"] == Kind.STEP) & (number <= INT32_MAX), number, -1),
+                callsite_id=lookup(self.frames, r["site"]),
+                step=step,
                 args_id=arguments,
             )
         )
@@ -219,9 +212,9 @@ class _Process:
                     kind=_shown(r["kind"]),
                     thread=np.full(len(r), self.thread(index)),
                     signature_id=signature,
-                    callsite_id=_lookup(self.frames, r["site"]),
+                    callsite_id=lookup(self.frames, r["site"]),
                     args_id=arguments,
-                    outer_args_id=_lookup(self.arguments, r["outer"]),
+                    outer_args_id=lookup(self.arguments, r["outer"]),
                     **{n: r[n] for n in SUM_FIELDS},
                 )
             )
@@ -231,7 +224,7 @@ class _Process:
         if not len(r):
             return
         rows = {int(i): self.thread(int(i)) for i in sorted(set(r["thread"].tolist()))}
-        thread = _lookup(rows, r["thread"])
+        thread = lookup(rows, r["thread"])
         cpu = r["cpu_low"] | r["cpu_high"].astype(np.int64) << 32
         cpu[r["cpu_low"] == CPU_NOT_KNOWN] = -1
         order = np.lexsort((r["t_ns"], thread))
@@ -241,12 +234,17 @@ class _Process:
                 weight_ns=r["weight_ns"],
                 cpu_ns=cpu,
                 thread=thread,
-                stack_id=_lookup(self.stacks, r["stack"]),
+                stack_id=lookup(self.stacks, r["stack"]),
             ).take(order)
         )
 
     def read_pyspy(self) -> None:
         """Add what py-spy saw from outside, on the same clock."""
+        if not any(self.folder.glob("pyspy.*")):
+            return  # importing what reads it takes as long as reading 50,000 spans
+        from tinytrace.tracer.pyspy_merge import as_samples
+        from tinytrace.tracer.pyspy_samples import read_samples
+
         found = read_samples(self.folder)
         if found is None:
             return
@@ -261,7 +259,7 @@ class _Process:
         for i, (name, unit) in self.tables.series.items():
             rows[i] = len(self.parts.series)
             self.parts.series.append((self.names.string(name), self.names.string(unit), self.row))
-        series = _lookup(rows, r["series"])
+        series = lookup(rows, r["series"])
         keep = series >= 0
         if not keep.all():
             lost = len(keep) - int(keep.sum())
@@ -317,7 +315,7 @@ def _sampling(processes: list[_Process]) -> dict[str, Any]:
         r = p.records.samples[~p.records.is_folded]
         if by_pyspy := p.meta.get("py_spy"):  # it says when stacks changed, not when it looked
             return {"asked_hz": by_pyspy["rate_hz"]}
-        times = np.unique(r["t_ns"])
+        times = distinct(r["t_ns"])
         if len(times) > 1:
             seconds = int(times[-1] - (r["t_ns"] - r["weight_ns"]).min()) / 1e9
             return {

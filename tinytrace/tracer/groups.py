@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tinytrace.tracer.trace import Column
 
-MAX_DENSE = 1 << 22  # distinct codes that are numbered through a table instead of a sort
+MAX_DENSE = 1 << 22  # codes below this are numbered, and ids looked up, through a table
 
 
 def group_ids(columns: Sequence[Column]) -> tuple[NDArray[np.int64], int]:
@@ -28,13 +28,18 @@ def group_ids(columns: Sequence[Column]) -> tuple[NDArray[np.int64], int]:
     if not len(codes):
         return codes, 0
     for column in columns:
-        values = column.astype("i8") - int(column.min())
-        width = int(values.max()) + 1
+        lowest = int(column.min())
+        width = int(column.max()) - lowest + 1
         if width == 1:
             continue
+        values = column.astype("i8")
+        values -= lowest
         if count * width >= 2**62:  # their product would not fit an integer
             values, width = _renumbered(values, width)
-        codes, count = _renumbered(codes * width + values, count * width)
+        if count > 1:
+            codes *= width  # in place, as above: new memory costs more than arithmetic
+            values += codes
+        codes, count = _renumbered(values, count * width)
     return codes, count
 
 
@@ -77,6 +82,25 @@ def _begins(ordered: Column) -> NDArray[np.bool_]:
     begins = np.ones(len(ordered), "?")
     begins[1:] = ordered[1:] != ordered[:-1]
     return begins
+
+
+def lookup(rows: Mapping[int, int], ids: Column) -> NDArray[np.int32]:
+    """Return the row of each id, which is not negative; −1 for those that have none.
+
+    >>> lookup({7: 0, 3: 1}, np.array([3, 4, 7])).tolist()
+    [1, -1, 0]
+    """
+    if not rows:
+        return np.full(len(ids), -1, "i4")
+    known = np.array(sorted(rows), "i8")
+    row = np.array([rows[i] for i in known.tolist()], "i4")
+    wanted = ids.astype("i8")
+    if known[-1] < MAX_DENSE:  # they were given out one after the other
+        table = np.full(int(known[-1]) + 2, -1, "i4")
+        table[known] = row
+        return np.asarray(table.take(wanted, mode="clip"), "i4")
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[at] == wanted, row[at], -1).astype("i4")
 
 
 def first_rows(ids: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -40,6 +40,7 @@ SPAN_DTYPE = np.dtype(
     [("start_ns", "<u8"), ("dur_ns", "<u8"), ("what", "<u4"), ("site", "<u4"), ("parent", "<u4"),
      ("kind", "u1"), ("flags", "u1"), ("zero", "<u2")]
 )  # fmt: skip
+SPAN_COLUMNS = ("start_ns", "dur_ns", "what", "site", "parent", "kind", "flags")
 SAMPLE_DTYPE = np.dtype(
     [("t_ns", "<u8"), ("weight_ns", "<u8"), ("cpu_low", "<u4"), ("thread", "<u4"), ("stack", "<u4"),
      ("cpu_high", "<u4")]
@@ -77,9 +78,15 @@ class _Segment:
 
     @property
     def records(self) -> Column:
-        """A map of the file: the pages that were read count as memory until it is let go."""
-        dtype = DTYPES[self.stream]
-        return np.memmap(self.path, dtype, "r", SEGMENT_HEADER_BYTES, (self.count,))
+        """All slots: of a file that has become shorter, those that are left."""
+        slots = np.empty(self.count, DTYPES[self.stream])
+        return slots[: self.read_into(slots)]
+
+    def read_into(self, slots: Column) -> int:
+        """Read as many as fit and are there, which is faster than the faults of a map; return how many."""
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(SEGMENT_HEADER_BYTES)
+            return (file.readinto(slots.view("u1").data) or 0) // RECORD_BYTES
 
 
 class ProcessRecords:
@@ -91,7 +98,8 @@ class ProcessRecords:
         span_limit: about how many spans are read at most; the others become sums.
 
     Attributes:
-        spans: by thread index, in order of their slots; ``index``: the number of each in its thread.
+        spans: by thread index, the columns `SPAN_COLUMNS` in order of the slots; ``index``: the number of each in
+            its thread.
         index: see ``spans``.
         samples, counters: in order of writing.
         is_folded: per sample, whether it stands for several.
@@ -111,7 +119,7 @@ class ProcessRecords:
         self._note_missing(found, sums)
         every = [s for threads in found.values() for segments in threads.values() for s in segments]
         self._first_ns, self._last_ns = plausible_times(meta, [s.created_ns for s in every])
-        self.spans: dict[int, Column] = {}
+        self.spans: dict[int, dict[str, Column]] = {}
         self.index: dict[int, Column] = {}
         self.condensed: str | None = None
         self.sums = {thread: self._true_sums(rows) for thread, (_, _, rows) in sorted(sums.items())}
@@ -246,39 +254,67 @@ class ProcessRecords:
             windows, keep_own = self._windows(threads, limit)
             self.condensed = windows.text
         for thread, segments in sorted(threads.items()):
-            parts = self._span_parts(segments)
             if windows is not None:
                 condenser = Condenser(windows, keep_own=keep_own)
-                for part in parts:
+                for part in self._span_parts(segments, PART_RECORDS):
                     condenser.add(*part)
                 records, index, rows = condenser.finish()
                 self.sums[thread] = np.concatenate([self.sums.get(thread, rows[:0]), rows])
             else:
-                found = [(np.empty(0, SPAN_DTYPE), np.empty(0, "i8")), *parts]
-                records, index = (np.concatenate(column) for column in zip(*found, strict=True))
+                self._read_whole(thread, segments)
+                continue
             if len(records):
-                self.spans[thread], self.index[thread] = records, index
+                self.spans[thread] = {name: records[name] for name in SPAN_COLUMNS}
+                self.index[thread] = index
 
-    def _span_parts(self, segments: list[_Segment]) -> Iterator[tuple[Column, Column]]:
-        """Yield records of spans that can be true, and their numbers in the thread, some at a time."""
-        records, index, end = [], [], 0
-        for s in segments:
-            first = s.first_index if end <= s.first_index < LATEST_NS else end
-            end = first + s.count
-            found = s.records
-            written = np.flatnonzero(found["start_ns"])
-            records.append(np.array(found[written]))
-            index.append(written + first)
-            if sum(map(len, records)) >= PART_RECORDS or s is segments[-1]:
-                r = np.concatenate(records)
-                keep = self._true(r, self._may_be_span(r))
-                yield r[keep], np.concatenate(index)[keep]
-                records, index = [], []
+    def _read_whole(self, thread: int, segments: list[_Segment]) -> None:
+        """Read all spans of a thread, segment by segment: a column at a time reads little memory."""
+        size = sum(s.count for s in segments)
+        columns = {name: np.empty(size, SPAN_DTYPE[name]) for name in SPAN_COLUMNS}
+        index, filled = np.empty(size, "i8"), 0
+        slots = np.empty(max((s.count for s in segments), default=0), SPAN_DTYPE)
+        for records, numbers in self._span_parts(segments, 1, slots):
+            here = slice(filled, filled + len(records))
+            for name, column in columns.items():
+                column[here] = records[name]
+            index[here] = numbers
+            filled = here.stop
+        if filled:
+            self.spans[thread] = {name: column[:filled] for name, column in columns.items()}
+            self.index[thread] = index[:filled]
+
+    def _span_parts(
+        self, segments: list[_Segment], part_records: int, slots: Column | None = None
+    ) -> Iterator[tuple[Column, Column]]:
+        """Yield records of spans that can be true, and their numbers in the thread, so many at a time.
+
+        In ``slots``, if given: what was yielded is gone then with the next.
+        """
+        end = 0
+        for group in _in_groups(segments, part_records):
+            size = sum(s.count for s in group)
+            r = np.empty(size, SPAN_DTYPE) if slots is None else slots[:size]
+            numbers, filled = np.empty(len(r), "i8"), 0
+            for s in group:
+                first = s.first_index if end <= s.first_index < LATEST_NS else end
+                end = first + s.count
+                found = r[filled : filled + s.count]
+                found = found[: s.read_into(found)]
+                written = found["start_ns"] != 0
+                count = int(np.count_nonzero(written))
+                here = slice(filled, filled + count)
+                if not written[:count].all():  # mostly, those that were not written come last
+                    r[here] = found[written]
+                numbers[here] = np.flatnonzero(written) + first
+                filled += count
+            r, numbers = r[:filled], numbers[:filled]
+            keep = self._true(r, self._may_be_span(r))
+            yield (r, numbers) if keep.all() else (r[keep], numbers[keep])
 
     def _may_be_span(self, r: Column) -> Column:
         keep = self._in_run(r["start_ns"])
         keep &= r["dur_ns"] <= np.uint64(self._last_ns) - r["start_ns"]
-        keep &= (r["kind"] < len(Kind)) & (r["flags"] <= ALL_FLAGS) & (r["zero"] == 0)
+        keep &= (r["kind"] < len(Kind)) & (r["flags"] <= ALL_FLAGS.value) & (r["zero"] == 0)
         return keep
 
     def _windows(self, threads: dict[int, list[_Segment]], limit: int) -> tuple[Windows, bool]:
@@ -302,8 +338,9 @@ class ProcessRecords:
         return choose_windows(courses, np.concatenate(steps), limit), keep_own
 
     def _read_samples(self, segments: list[_Segment]) -> tuple[Column, Column]:
-        r = np.concatenate([np.empty(0, SAMPLE_DTYPE), *(s.records for s in segments)])
-        parts = [np.full(len(s.records), s.folded > 0) for s in segments]
+        found = [s.records for s in segments]
+        r = np.concatenate([np.empty(0, SAMPLE_DTYPE), *found])
+        parts = [np.full(len(f), s.folded > 0) for f, s in zip(found, segments, strict=True)]
         folded = np.concatenate([np.empty(0, "?"), *parts])
         written = r["t_ns"] != 0
         r, folded = r[written], folded[written]
@@ -330,6 +367,16 @@ class ProcessRecords:
         for name in ("count", "total_ns", "self_ns"):
             keep &= r[name] < LATEST_NS
         return r[self._true(r, keep)].astype(SIGNED_SUM_DTYPE)
+
+
+def _in_groups(segments: list[_Segment], records: int) -> Iterator[list[_Segment]]:
+    """Yield neighbours that have at least so many slots together."""
+    group: list[_Segment] = []
+    for s in segments:
+        group.append(s)
+        if sum(one.count for one in group) >= records or s is segments[-1]:
+            yield group
+            group = []
 
 
 def plausible_times(meta: dict[str, Any], created_ns: list[int]) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinytrace.tracer.groups import distinct
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Column, Spans
 from tinytrace.tracer.trees import inherited
@@ -19,16 +20,16 @@ def step_numbers(spans: Spans, process_of: Column) -> Column:
         spans: whose ``step`` is known for steps only.
         process_of: of each thread.
     """
-    is_step = spans.kind == Kind.STEP
+    is_step = spans.kind == Kind.STEP.value
     if not is_step.any():
         return spans.step
     number = inherited(spans.step, spans.parent)
-    with_steps = np.unique(spans.thread[is_step])
+    with_steps = distinct(spans.thread[is_step])
     for thread in with_steps:
         _by_time(spans, number, spans.thread == thread, is_step & (spans.thread == thread))
     process = process_of[spans.thread]
     worker = ~np.isin(spans.thread, with_steps)
-    for p in np.unique(process[is_step]):
+    for p in distinct(process[is_step]):
         _by_time(spans, number, worker & (process == p), is_step & (process == p))
     return number
 

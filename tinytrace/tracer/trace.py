@@ -6,9 +6,9 @@ from the signatures in `tinytrace.analysis`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tinytrace.tracer.records import Layout
 
 Column = NDArray[Any]
+Derived = TypeVar("Derived")
 
 
 class Table:
@@ -56,6 +57,18 @@ class Table:
     def take(self, rows: Column | slice) -> Any:
         """Return the table of these rows (an index array, a mask or a slice)."""
         return type(self)(**{name: column[rows] for name, column in self.columns()})
+
+    def derived(self, name: str, make: Callable[[], Derived]) -> Derived:
+        """Return what follows from the columns, made once: they do not change.
+
+        Args:
+            name: of what is kept.
+            make: makes it; called at the first time.
+        """
+        kept = self.__dict__
+        if name not in kept:
+            kept[name] = make()
+        return cast("Derived", kept[name])
 
     @classmethod
     def empty(cls) -> Any:

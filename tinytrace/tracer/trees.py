@@ -10,6 +10,26 @@ from tinytrace.tracer.records import Flag
 from tinytrace.tracer.trace import Column
 
 
+def parents(steps_up: Column, position: Column, start_ns: Column) -> NDArray[np.int64]:
+    """Return the rows of the parents of a thread's spans; −1: none that can be.
+
+    Args:
+        steps_up: how many slots the parent is before the span; 0: none.
+        position: of the span among the slots, ascending.
+        start_ns: of the span; its parent has not begun later.
+    """
+    parent = np.full(len(position), -1)
+    rows = np.flatnonzero(steps_up)
+    up = position[rows] - steps_up[rows]
+    if len(rows) and position[-1] - position[0] == len(position) - 1:  # none is missing
+        above = np.maximum(up - position[0], 0)
+    else:
+        above = np.minimum(np.searchsorted(position, up), len(position) - 1)
+    found = (position[above] == up) & (start_ns[above] <= start_ns[rows])
+    parent[rows[found]] = above[found]
+    return parent
+
+
 def nest(end: Column, parent: Column, flags: Column) -> None:
     """Detach spans that outlive their parent, in place. A detached span has no children.
 
@@ -18,12 +38,13 @@ def nest(end: Column, parent: Column, flags: Column) -> None:
     up = parent.copy()
     while True:
         loose = (flags & np.uint8(Flag.DETACHED)) != 0
-        parent[loose] = -1
-        while (inner := (parent >= 0) & loose[parent]).any():
-            parent[inner] = up[parent[inner]]
-        late = parent >= 0
-        late[late] = end[late] > end[parent[late]]
-        if not late.any():
+        if loose.any():
+            parent[loose] = -1
+            while (inner := (parent >= 0) & loose[parent]).any():
+                parent[inner] = up[parent[inner]]
+        late = np.flatnonzero(parent >= 0)
+        late = late[end[late] > end[parent[late]]]
+        if not len(late):
             return
         flags[late] |= np.uint8(Flag.DETACHED)
 

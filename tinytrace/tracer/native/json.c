@@ -1,27 +1,12 @@
 /* The span lines of the trace JSON: rendered from columns, and parsed back into them.
  *
- * A span line is
- *
- *     {"ph":"X","ts":12.345,"dur":1.000,"args":{"step":3,"k":17,…
- *
- * Everything after the step is the same for all spans of one key and comes as ready bytes, the end of
- * the line included. Times are integer nanoseconds here and microseconds with exactly three decimals
- * in the text. `tinytrace/analysis/chrome_lines.py` holds the same three functions in Python and says
+ * `tinytrace/analysis/chrome_lines.py` holds the same three functions in Python and says
  * what they mean; the tests hold the two together, byte for byte.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
-#include <string.h>
+#include "json.h"
 
-#define HEAD "{\"ph\":\"X\",\"ts\":"
-#define DUR ",\"dur\":"
-#define ARGS ",\"args\":{"
-#define STEP "\"step\":"
-#define KEY "\"k\":"
-#define LEN(text) (sizeof(text) - 1)
-/* Longest start of a line: the texts above, two times of 20 digits and a point, a step, a comma. */
-#define MAX_START (LEN(HEAD) + LEN(DUR) + LEN(ARGS) + LEN(STEP) + 2 * 21 + 12)
+#define KEY "\"\":"
+#define KEY_OF_VERSION_1 "\"k\":"
 #define MAX_TIME_DIGITS 15 /* of whole microseconds: the sum of two times stays far below 2**63 ns */
 #define MAX_ID_DIGITS 9
 
@@ -42,9 +27,8 @@ get_column(PyObject *object, Py_buffer *view, Py_ssize_t itemsize, Py_ssize_t *c
     return 0;
 }
 
-/* Several columns at once: all or none are held afterwards. */
-static int
-get_columns(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes, int n, Py_ssize_t *count)
+int
+json_columns(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes, int n, Py_ssize_t *count)
 {
     *count = -1;
     for (int i = 0; i < n; i++) {
@@ -58,87 +42,20 @@ get_columns(PyObject *const *objects, Py_buffer *views, const Py_ssize_t *sizes,
     return 0;
 }
 
-static void
-release_columns(Py_buffer *views, int n)
+void
+json_release(Py_buffer *views, int n)
 {
     for (int i = 0; i < n; i++) {
         PyBuffer_Release(&views[i]);
     }
 }
 
-static int64_t
-i64_at(const Py_buffer *view, Py_ssize_t row)
+Py_ssize_t
+json_bound(PyObject *rests, const Py_buffer *v, Py_ssize_t rows)
 {
-    int64_t value;
-    memcpy(&value, (const char *)view->buf + row * 8, 8);
-    return value;
-}
-
-static int32_t
-i32_at(const Py_buffer *view, Py_ssize_t row)
-{
-    int32_t value;
-    memcpy(&value, (const char *)view->buf + row * 4, 4);
-    return value;
-}
-
-static char *
-put_text(char *p, const char *text, size_t n)
-{
-    memcpy(p, text, n);
-    return p + n;
-}
-
-static char *
-put_unsigned(char *p, uint64_t value)
-{
-    char digits[20];
-    int n = 0;
-    do {
-        digits[n++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    while (n) {
-        *p++ = digits[--n];
-    }
-    return p;
-}
-
-static char *
-put_time(char *p, uint64_t ns)
-{
-    p = put_unsigned(p, ns / 1000);
-    unsigned rest = (unsigned)(ns % 1000);
-    *p++ = '.';
-    *p++ = (char)('0' + rest / 100);
-    *p++ = (char)('0' + rest / 10 % 10);
-    *p++ = (char)('0' + rest % 10);
-    return p;
-}
-
-static char *
-put_line(char *p, int64_t start_ns, int64_t dur_ns, int32_t step, const char *rest, Py_ssize_t n_rest)
-{
-    p = put_text(p, HEAD, LEN(HEAD));
-    p = put_time(p, (uint64_t)start_ns);
-    p = put_text(p, DUR, LEN(DUR));
-    p = put_time(p, (uint64_t)dur_ns);
-    p = put_text(p, ARGS, LEN(ARGS));
-    if (step >= 0) {
-        p = put_text(p, STEP, LEN(STEP));
-        p = put_unsigned(p, (uint64_t)step);
-        *p++ = ',';
-    }
-    return put_text(p, rest, (size_t)n_rest);
-}
-
-/* How many bytes the lines may take, or -1 and an exception for a value that cannot be written. */
-static Py_ssize_t
-rendered_bound(PyObject *rests, const Py_buffer *v, Py_ssize_t rows)
-{
-    Py_ssize_t bound = 0, n_rests = PyList_GET_SIZE(rests);
+    Py_ssize_t bound = 0, n_rests = PySequence_Fast_GET_SIZE(rests);
     for (Py_ssize_t i = 0; i < n_rests; i++) {
-        if (!PyBytes_Check(PyList_GET_ITEM(rests, i))) {
+        if (!PyBytes_Check(PySequence_Fast_GET_ITEM(rests, i))) {
             PyErr_SetString(PyExc_TypeError, "the rests of the lines must be bytes");
             return -1;
         }
@@ -149,7 +66,7 @@ rendered_bound(PyObject *rests, const Py_buffer *v, Py_ssize_t rows)
             PyErr_Format(PyExc_ValueError, "row %zd: no such key, or a negative time", row);
             return -1;
         }
-        bound += (Py_ssize_t)MAX_START + PyBytes_GET_SIZE(PyList_GET_ITEM(rests, key));
+        bound += (Py_ssize_t)MAX_START + PyBytes_GET_SIZE(PySequence_Fast_GET_ITEM(rests, key));
     }
     return bound;
 }
@@ -164,21 +81,21 @@ json_render(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
         PyErr_SetString(PyExc_TypeError, "json_render(rests: list, start_ns, dur_ns, key, step)");
         return NULL;
     }
-    if (get_columns(args + 1, v, sizes, 4, &rows) < 0) {
+    if (json_columns(args + 1, v, sizes, 4, &rows) < 0) {
         return NULL;
     }
     PyObject *text = NULL;
-    Py_ssize_t bound = rendered_bound(args[0], v, rows);
+    Py_ssize_t bound = json_bound(args[0], v, rows);
     if (bound >= 0 && (text = PyBytes_FromStringAndSize(NULL, bound)) != NULL) {
         char *p = PyBytes_AS_STRING(text);
         for (Py_ssize_t row = 0; row < rows; row++) {
             PyObject *rest = PyList_GET_ITEM(args[0], i32_at(&v[2], row));
             p = put_line(p, i64_at(&v[0], row), i64_at(&v[1], row), i32_at(&v[3], row),
-                         PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest));
+                         PyBytes_AS_STRING(rest), (size_t)PyBytes_GET_SIZE(rest));
         }
         _PyBytes_Resize(&text, p - PyBytes_AS_STRING(text));
     }
-    release_columns(v, 4);
+    json_release(v, 4);
     return text;
 }
 
@@ -241,7 +158,8 @@ take_line(const char *p, const char *end, Row *row)
         && (!take_digits(&p, end, MAX_ID_DIGITS, &row->step) || !take_text(&p, end, ",", 1))) {
         return 0;
     }
-    if (!take_text(&p, end, KEY, LEN(KEY)) || !take_digits(&p, end, MAX_ID_DIGITS, &row->key)) {
+    if ((!take_text(&p, end, KEY, LEN(KEY)) && !take_text(&p, end, KEY_OF_VERSION_1, LEN(KEY_OF_VERSION_1)))
+        || !take_digits(&p, end, MAX_ID_DIGITS, &row->key)) {
         return 0;
     }
     if (end > p && end[-1] == ',') {
@@ -388,7 +306,7 @@ json_nest(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
         PyErr_SetString(PyExc_TypeError, "json_nest(thread, start_ns, dur_ns, apart)");
         return NULL;
     }
-    if (get_columns(args, v, sizes, 4, &rows) < 0) {
+    if (json_columns(args, v, sizes, 4, &rows) < 0) {
         return NULL;
     }
     Bytes stack = {0};
@@ -406,7 +324,7 @@ json_nest(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
     Py_XDECREF(parent);
     Py_XDECREF(fits);
     PyMem_Free(stack.data);
-    release_columns(v, 4);
+    json_release(v, 4);
     return result;
 }
 
