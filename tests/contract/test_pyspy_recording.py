@@ -47,6 +47,8 @@ def which_core(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def tinytrace(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(tt.__file__).parents[1])}
+    # One BLAS thread: several of them wait for each other in busy loops where CPUs are few.
+    environment["OPENBLAS_NUM_THREADS"] = "1"
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
     return subprocess.run(
         [sys.executable, "-m", "tinytrace", *arguments],
