@@ -16,6 +16,8 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # NumPy 1.26 has no wheels for Python 3.13.
 VERSIONS = [(p, n) for p in PYTHONS for n in ("1.26", "2") if (p, n) != ("3.13", "1.26")]
 NEWEST = PYTHONS[-1]
+# Newer ones refuse to be imported with NumPy 1.26, which pip does not know.
+WITH_NUMPY = {"1.26": ["pyarrow<26"], "2": []}
 
 pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 interpreters = [str(bin_) for p in PYTHONS for bin_ in sorted(pyenv.glob(f"{p}.*/bin"))]
@@ -28,7 +30,7 @@ nox.options.error_on_missing_interpreters = True
 @nox.parametrize(("python", "numpy"), VERSIONS)
 def tests(session: nox.Session, numpy: str) -> None:
     """The whole suite on every supported Python and on the oldest and newest NumPy."""
-    session.install("-e", ".[test]", f"numpy=={numpy}.*")
+    session.install("-e", ".[test]", f"numpy=={numpy}.*", *WITH_NUMPY[numpy])
     session.run("python", "-c", "import tinytrace.tracer._native")
     session.run("pytest", *session.posargs)
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contract.numpy_1 import NUMPY_1
+from tests.contract.older_numpy import older_lines
 from tests.contract.recorded import FILE, Recorded, record
 from tests.cores import CORES
 from tinytrace.tracer.records import Flag
 
 PAGE = Path(__file__).parents[2] / "docs" / "ops.md"
-NUMPY = tuple(int(n) for n in np.__version__.split(".")[:2])
+MAJOR, MINOR = map(int, np.__version__.split(".")[:2])
+OLDER = older_lines((MAJOR, MINOR))
 
 
 def setup() -> str:
@@ -42,8 +43,7 @@ def tables(text: str) -> int:
 
 def expected(core: str, line: str, ops: str) -> str:
     """Return what a core records for a line, with the NumPy that is here."""
-    if NUMPY < (2, 0):
-        ops = NUMPY_1.get(line, ops)
+    ops = OLDER.get(line, ops)
     if core == "c":
         return ops
     ops = re.sub(r" ?\b(getitem|setitem)!?\[[^\]]*\]", "", ops)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,13 @@ from tests.builders import START_NS, TraceBuilder, trace_of, traces
 from tinytrace.tracer.dataframes import TABLES
 from tinytrace.tracer.trace import Trace
 
+ASK = """
+from tinytrace import TinytraceError, Trace
+try:
+    Trace().{method}()
+except TinytraceError as error:
+    print(error)
+"""
 PROGRAM = "step(matmul[2x3:f4,3x4:f4->2x4:f4]:5@train.py:42:forward add!:2) exp?"
 
 
@@ -96,11 +104,13 @@ def test_a_package_that_is_missing_is_named_with_what_to_do(method: str, package
     code = f"""
 import sys
 sys.modules[{package!r}] = None  # as Python marks what cannot be imported
-from tinytrace import TinytraceError, Trace
-try:
-    Trace().{method}()
-except TinytraceError as error:
-    print(error)
-"""
+{ASK.format(method=method)}"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"Trace.{method}() needs {package}: pip install {package}\n"
+
+
+def test_a_package_that_does_not_fit_this_numpy_says_so_itself(tmp_path: Path) -> None:
+    tmp_path.joinpath("pyarrow.py").write_text("raise ImportError('needs NumPy 2.0 or newer')")
+    code = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n{ASK.format(method='to_arrow')}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "Trace.to_arrow() cannot import pyarrow: needs NumPy 2.0 or newer\n"

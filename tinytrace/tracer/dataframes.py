@@ -76,8 +76,10 @@ def to_arrow(trace: Trace) -> dict[str, Any]:
 def _package(name: str, method: str) -> Any:
     try:
         return import_module(name)
-    except ImportError as problem:
+    except ModuleNotFoundError as problem:
         raise UsageError(f"Trace.{method}() needs {name}: pip install {name}") from problem
+    except ImportError as problem:  # pyarrow 26 wants NumPy 2
+        raise UsageError(f"Trace.{method}() cannot import {name}: {problem}") from problem
 
 
 def _series(pandas: Any, values: Content) -> Any:

@@ -121,7 +121,7 @@ class PythonHooks:
         original = entries.get(name)
         if original is None:
             raise AttributeError(f"{owner!r} has no method {name!r} of its own")
-        if isinstance(original, FunctionType):
+        if isinstance(original, FunctionType) or not callable(original):
             raise TypeError(f"{name!r} of {owner!r} is not a C method")
         of_ufunc = name if owner is self._ufunc else ""
         traced = self._traced(original, Hook(op, policy, -1, self._bare(op), True, of_ufunc))

@@ -1,7 +1,28 @@
-"""What NumPy 1.26 does otherwise than docs/ops.md, which is about NumPy 2: the lines, and what is recorded."""
+"""What older NumPys do otherwise than docs/ops.md, which is about NumPy 2.4: the lines, and what is recorded.
 
-NUMPY_1 = {
-    "np.count_nonzero(x)": ("count_nonzero[4x3->](count_nonzero[4x3->])"),
+`older_lines` chooses by the NumPy that is here.
+"""
+
+BEFORE_2_4 = {  # einsum contracted pairs by tensordot
+    'np.einsum("ij,jk,kl->il", x, sq, sq, optimize=True)': (
+        "einsum[4x3,3x3,3x3=1->4x3:F](tensordot[3x3,3x3=0->3x3](dot[3x3:F,3x3:F=0->3x3]) "
+        "c_einsum[3x3->3x3:F; lj->jl] tensordot[3x3:F,4x3->3x4](dot[3x3,3x4:F->3x4]) "
+        "c_einsum[3x4->4x3:F; li->il])"
+    ),
+}
+BEFORE_2_3 = {  # returned a Python int
+    "np.count_nonzero(x)": "count_nonzero[4x3->](count_nonzero[4x3->])",
+}
+BEFORE_2_1 = {  # loops for tall and for wide matrices had names of their own
+    'np.linalg.qr(x, mode="r")': (
+        "linalg.qr[4x3->3x3](astype[4x3->4x3] qr_r_raw_n[4x3->3; signature=d->d] "
+        "triu[3x3->3x3](arange[->3:i1] arange[->3:i1] "
+        "greater_equal.outer[3:i1,3:i1->3x3:?] zeros[->1] where[3x3:?,1,3x3->3x3]))"
+    ),
+    "np.linalg.svd(x)": ("linalg.svd[4x3->4x4,3,3x3](svd_n_f[4x3->4x4,3,3x3; signature=d->ddd])"),
+    "np.linalg.svd(x, compute_uv=False)": ("linalg.svd[4x3->3](svd_n[4x3->3; signature=d->d])"),
+}
+BEFORE_2_0 = {
     'np.einsum("ij,jk,kl->il", x, sq, sq, optimize=True)': (
         "einsum[4x3,3x3,3x3=1->4x3:F](tensordot[3x3,3x3=0->3x3](multiply.reduce[o1:i8->s:i8] "
         "multiply.reduce[o1:i8->s:i8] dot[3x3:F,3x3:F=0->3x3]) "
@@ -12,13 +33,6 @@ NUMPY_1 = {
         "tensordot[4x3,3x3->4x3](multiply.reduce[o1:i8->s:i8] "
         "multiply.reduce[o1:i8->s:i8] dot[4x3,3x3->4x3])"
     ),
-    'np.linalg.qr(x, mode="r")': (
-        "linalg.qr[4x3->3x3](astype[4x3->4x3] qr_r_raw_n[4x3->3; signature=d->d] "
-        "triu[3x3->3x3](arange[->3:i1] arange[->3:i1] "
-        "greater_equal.outer[3:i1,3:i1->3x3:?] zeros[->1] where[3x3:?,1,3x3->3x3]))"
-    ),
-    "np.linalg.svd(x)": ("linalg.svd[4x3->4x4,3,3x3](svd_n_f[4x3->4x4,3,3x3; signature=d->ddd])"),
-    "np.linalg.svd(x, compute_uv=False)": ("linalg.svd[4x3->3](svd_n[4x3->3; signature=d->d])"),
     "np.linalg.matrix_power(sq, 3)": (
         "linalg.matrix_power[3x3->3x3](matmul[3x3,3x3=0->3x3] matmul[3x3,3x3->3x3])"
     ),
@@ -40,3 +54,9 @@ NUMPY_1 = {
         "setitem[s->.])"
     ),
 }
+
+
+def older_lines(numpy: tuple[int, int]) -> dict[str, str]:
+    """Return the lines that this NumPy (major and minor version) does otherwise than the newest."""
+    changes = {(2, 4): BEFORE_2_4, (2, 3): BEFORE_2_3, (2, 1): BEFORE_2_1, (2, 0): BEFORE_2_0}
+    return {line: ops for at, older in changes.items() if numpy < at for line, ops in older.items()}
