@@ -156,16 +156,16 @@ def test_any_trace_can_be_written_and_the_same_one_gives_the_same_bytes(
         assert list(tmp_path.iterdir()) == [target]
         contents.add(target.read_bytes())
     assert len(contents) == 1
-    assert_no_hostile_text(contents.pop())
+    assert_no_hostile_text(contents.pop(), target.suffix)
 
 
-def assert_no_hostile_text(content: bytes) -> None:
+def assert_no_hostile_text(content: bytes, ending: str) -> None:
     """JSON is strict JSON in UTF-8; in HTML and SVG no name of a trace is a tag."""
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
-    if content.lstrip()[:1] in (b"[", b"{"):
+    if ending == ".json" or (ending == ".gz" and content.lstrip()[:1] in (b"[", b"{")):
         json.loads(content.decode(), parse_constant=no_constant)
-    if content.lstrip()[:1] == b"<":
+    if ending in {".html", ".svg"}:
         assert HOSTILE_NAMES[0].encode() not in content
 
 
@@ -209,6 +209,11 @@ class Sink(io.BytesIO):
         """Take a piece."""
         self.largest = max(self.largest, len(piece))
         return len(piece)
+
+    def writelines(self, pieces: Any) -> None:
+        """Take pieces; that of `io.BytesIO` would not ask `write`, and keep them."""
+        for piece in pieces:
+            self.write(piece)
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

@@ -24,7 +24,7 @@ from tinytrace.exporters.flat_tables import (
 from tinytrace.exporters.registry import Progress
 from tinytrace.tracer.trace import Trace
 
-ROWS_PER_CHUNK = 65_536  # each is a row group of a Parquet file
+ROWS_PER_CHUNK = 32_768  # each is a row group of a Parquet file
 
 
 class ParquetExporter:

@@ -88,7 +88,7 @@ class OpsTable:
         self._rows = np.flatnonzero(spans.kind == Kind.OP)
         self._folded = np.flatnonzero(folded.kind == Kind.OP)
         self._own_ns = self_ns(spans)
-        self._figures = Figures.of(count_trace(trace), slice(0, len(spans)))
+        self._counts = count_trace(trace)
 
         def used(name: str) -> tuple[Column, Column]:
             return getattr(spans, name)[self._rows], getattr(folded, name)[self._folded]
@@ -107,7 +107,7 @@ class OpsTable:
             )
         )
         self._n_inputs = np.array([*(one.n_inputs for one in signatures), 0], "i8")
-        self._transcendentals = np.append(self._figures.counts.transcendentals, UNCOUNTED)
+        self._transcendentals = np.append(self._counts.transcendentals, UNCOUNTED)
 
     def __len__(self) -> int:
         return len(self._rows) + len(self._folded)
@@ -121,8 +121,8 @@ class OpsTable:
 
     def _spans(self, rows: Column) -> Chunk:
         spans: Spans = self._trace.spans.take(rows)
-        flops, moved = self._figures.flops[rows], self._figures.bytes[rows]
-        leaf = self._figures.counts.leaf[rows]
+        figures = Figures.of(self._counts, rows)
+        flops, moved, leaf = figures.flops, figures.bytes, figures.leaf
         evaluations = self._transcendentals[spans.signature_id]
         evaluations[(flops < 0) | ~leaf] = UNCOUNTED
         return {
@@ -171,7 +171,7 @@ class OpsTable:
 
     def _of_aggregates(self, figure: Figure, rows: Column) -> NDArray[np.int64]:
         """Figures of folded ops; −1: not known, or other ops have it."""
-        counts, folded = self._figures.counts, self._trace.aggregates.take(rows)
+        counts, folded = self._counts, self._trace.aggregates.take(rows)
         all_rows = counts.per_aggregate(figure)
         some = (all_rows[row] for row in rows.tolist())
         found = np.array([v if v is not None and v < 2**63 else UNCOUNTED for v in some], "i8")
