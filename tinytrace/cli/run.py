@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from importlib import import_module
 from pathlib import Path
 
 from tinytrace.cli.options import (
@@ -116,15 +117,27 @@ def _check_program(program: list[str]) -> None:
         raise ScriptError(f"{first}: is a folder without a __main__.py")
 
 
-def _parser() -> argparse.ArgumentParser:
-    from tinytrace.cli import COMMANDS
+class _RunParser(Parser):
+    """Its help lists the other commands, which are imported for that only."""
 
-    others = "".join(f"  python -m tinytrace {name} …\n" for name in COMMANDS if name != "run")
-    parser = Parser("", "Run a program exactly as python would, and record it.", EXAMPLES + others)
+    def format_help(self) -> str:
+        from tinytrace.cli import COMMANDS
+
+        lines = []
+        for name, module in COMMANDS.items():
+            if name != "run":
+                what = (import_module(module).__doc__ or "").partition("\n")[0]
+                lines.append(f"  python -m tinytrace {name:<10} {what[:1].lower()}{what[1:-1]}\n")
+        self.epilog = EXAMPLES + "".join(lines)
+        return super().format_help()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _RunParser("", "Run a program exactly as python would, and record it.")
     parser.usage = USAGE
     add = parser.add_argument
     add("-o", "--output", default="trace.json", metavar="FILE",
-        help="where the trace goes: .json or .json.gz (default: trace.json)")  # fmt: skip
+        help="where the trace goes; its ending is the format (default: trace.json)")  # fmt: skip
     add("--rate", type=rate_hz, default=1000.0, metavar="HZ",
         help="stack samples per second, 1 to 10000 (default: 1000)")  # fmt: skip
     add("--sampler", choices=("thread", "py-spy", "none"), default="thread",
