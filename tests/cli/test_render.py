@@ -173,7 +173,12 @@ Why it is slow: python -m tinytrace report /tmp/trace.json
     ],
 )  # fmt: skip
 def test_the_summary_says_what_opens_the_file_and_when_it_is_not_all(name: str, said: str) -> None:
-    assert plain(Trace(), name).splitlines()[-1] == f"Trace: {name}{said}"
+    lines = plain(Trace(), name).splitlines()
+    [line] = [line for line in lines if line.startswith("Trace: ")]
+    assert line == f"Trace: {name}{said}"
+    assert (lines[-1] == f"Why it is slow: python -m tinytrace report {name}") == (
+        "json.gz" in name.lower()
+    )
 
 
 def test_the_summary_on_a_terminal_of_80_columns_is_this_text() -> None:

@@ -162,17 +162,20 @@ class WasmEngine:
         """Do something inside the engine: an interrupt and the time limit end it."""
         engine, _ = _module()
         self._store.set_epoch_deadline(1)
-        thread, raised = _started(work)
+        thread = _Thread(work)
         try:
+            thread.start()
             thread.join(self._limit_s)
             late = thread.is_alive()
         finally:
-            if thread.is_alive():
+            if not thread.is_done:  # an interrupt may have come before `start` returned, too
+                thread.is_called_off = True
                 engine.increment_epoch()  # a trap, at the next loop or call
-                thread.join()
+                if thread.is_alive():
+                    thread.join()
         if late:
             raise EngineError(f"Perfetto's engine is not done after {self._limit_s:g} s")
-        for error in raised:
+        for error in thread.raised:
             if isinstance(error, wasmtime.Trap | wasmtime.WasmtimeError):
                 trap = str(error).strip().splitlines()[-1].strip()
                 raise EngineError(f"Perfetto's engine failed: {trap}") from error
@@ -239,19 +242,30 @@ class WasmEngine:
         return (lambda *_: zero) if results else (lambda *_: None)
 
 
-def _started(work: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
-    """A thread that does this, and what it raises: no interrupt reaches compiled code."""
-    raised: list[BaseException] = []
+class _Thread(threading.Thread):
+    """Does something: no interrupt reaches compiled code, but it reaches who waits for a thread.
 
-    def run() -> None:
+    Attributes:
+        raised: what it raised, for who waits to raise.
+        is_called_off: it does not begin any more.
+        is_done: it has ended.
+    """
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(name="Perfetto's engine", daemon=True)
+        self._work = work
+        self.raised: list[BaseException] = []
+        self.is_called_off = self.is_done = False
+
+    def run(self) -> None:
+        """Do it."""
         try:
-            work()
-        except BaseException as error:  # whoever waits for the thread raises it
-            raised.append(error)
-
-    thread = threading.Thread(target=run, name="Perfetto's engine", daemon=True)
-    thread.start()
-    return thread, raised
+            if not self.is_called_off:
+                self._work()
+        except BaseException as error:
+            self.raised.append(error)
+        finally:
+            self.is_done = True
 
 
 _compiled: list[tuple[Any, Any]] = []
@@ -263,9 +277,10 @@ def _module() -> tuple[Any, Any]:
     An interrupt does not wait for the compiler, which takes 10 s.
     """
     if not _compiled:
-        thread, raised = _started(_compile)
+        thread = _Thread(_compile)
+        thread.start()
         thread.join()
-        for error in raised:
+        for error in thread.raised:
             raise error
     return _compiled[0]
 

@@ -91,7 +91,7 @@ class Ending:
         self._session.stop()
         children.unfollow()
         try:
-            with modules.as_before(self._path), _uncollected():
+            with modules.as_before(self._path), _undisturbed():
                 self._write()
         except signals.Terminated:
             raise
@@ -134,14 +134,25 @@ class Ending:
         return f"it is kept: python -m tinytrace recover {self._session.run_folder}"
 
 
+ROOM_FOR_CALLS = (
+    1000  # Python's own limit; a compiled module may crash when it cannot import what it needs
+)
+
+
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the collector from looking through the program's objects again and again for what we make."""
-    collects = gc.isenabled()
+def _undisturbed() -> Iterator[None]:
+    """Keep what the program has set from getting in the way of what we do when it has ended.
+
+    The collector would look through its objects again and again for what we make; a low limit of recursion would
+    break imports half-way.
+    """
+    collects, calls = gc.isenabled(), sys.getrecursionlimit()
     gc.disable()
+    sys.setrecursionlimit(max(calls, ROOM_FOR_CALLS))
     try:
         yield
     finally:
+        sys.setrecursionlimit(calls)
         if collects:
             gc.enable()
 
