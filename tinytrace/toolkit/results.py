@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinytrace.errors import InputError, OutputError
+from tinytrace.errors import InputError
+from tinytrace.exporters.registry import write_file
 from tinytrace.tracer.machine import machine, numerics
 
 if TYPE_CHECKING:
@@ -160,13 +158,5 @@ def write_whole(path: str | Path, document: dict[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
-        temporary.replace(target)
-    except OSError as problem:
-        raise OutputError(f"{path}: cannot be written: {problem.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    text = json.dumps(document, indent=1).encode("ascii") + b"\n"
+    write_file(path, lambda out: out.write(text))
