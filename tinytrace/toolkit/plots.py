@@ -121,11 +121,15 @@ def _labels(axes: Any, rows: list[SuiteRow], performances: list[Performance]) ->
     """Write the names beside the points: on the side where there is room, and none over another."""
     taken: list[tuple[bool, float]] = []
     to_axes = axes.transData + axes.transAxes.inverted()
-    for row, p in sorted(zip(rows, performances, strict=True), key=lambda pair: pair[1].time):
-        x, y = to_axes.transform((p.memory, p.time))
+    points = [
+        (*to_axes.transform((p.memory, p.time)), row, p)
+        for row, p in zip(rows, performances, strict=True)
+    ]
+    # From the bottom up to the middle, then from the top down to it: what gives way does so inwards.
+    for x, y, row, p in sorted(points, key=lambda one: (one[1] >= 0.5, -abs(one[1] - 0.5))):
         left, away = x > 0.5, LINE if y < 0.5 else -LINE
         while any(side == left and abs(y - other) < LINE for side, other in taken):
-            y += away
+            y += away  # noqa: PLW2901 - the place of the label, not of the point
         taken.append((left, y))
         text = row.name if math.isnan(p.accuracy) else f"{row.name} ({p.accuracy:.1%})"
         axes.annotate(
@@ -142,6 +146,7 @@ def _spread(axes: Any, rows: list[SuiteRow]) -> None:
         box.set_alpha(0.5)
     axes.set_yticks(range(1, len(rows) + 1), [row.name for row in rows])
     axes.invert_yaxis()
-    axes.set_xscale("log")
+    every = [time for column in columns for time in column]
+    _scale(axes.set_xscale, axes.set_xlim, every)
     axes.set_xlabel("time of a call in each round, ms")
     axes.set_title("Rounds", fontsize="medium")
