@@ -186,7 +186,7 @@ class _Process:
         steps = np.flatnonzero(r["kind"] == Kind.STEP.value)
         number = r["what"][steps]
         step = np.full(len(start), -1, "i4")
-        step[steps] = np.where(number <= INT32_MAX, number, -1)
+        step[steps] = np.where(number <= INT32_MAX, number, np.int64(-1))
         self.parts.add(
             Spans(
                 start_ns=start,
