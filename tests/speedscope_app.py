@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import base64
-import functools
 import json
-import shutil
-import subprocess
-import tarfile
-import tempfile
 from pathlib import Path
 
 from tests.browser import Page
+from tests.npm import package_folder
 
 VERSION = "1.25.0"
 
 
-@functools.cache
 def app_folder() -> Path:
-    """The folder with the app's ``index.html``; fetched once per test run, by npm."""
-    folder = Path(tempfile.mkdtemp(prefix="tinytrace-speedscope-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    command = ["npm", "pack", "--silent", "--prefer-offline", f"speedscope@{VERSION}"]
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    with tarfile.open(folder / f"speedscope-{VERSION}.tgz") as archive:
-        members = [m for m in archive.getmembers() if m.name.startswith("package/dist/release/")]
-        for member in members:
-            archive.extract(member, folder, filter="data")
-    return folder / "package" / "dist" / "release"
+    """The folder with the app's ``index.html``."""
+    return package_folder("speedscope", VERSION) / "dist" / "release"
 
 
 def open_in_speedscope(page: Page, path: Path, view: str = "sandwich") -> None:
