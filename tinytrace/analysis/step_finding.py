@@ -30,10 +30,10 @@ How = Literal["marks", "step numbers", "optimizer", "pattern"]
 Confidence = Literal["certain", "high", "medium", "low"]
 # Functions that are an optimizer's by their names: `Adam.step`, and `step` in optimizers.py. Environments,
 # simulations and trainers have a `step` as well.
-OPTIMIZERS = re.compile(
-    r"(?i:optim|adam|sgd|rmsprop|adagrad|adadelta|lbfgs|momentum|lion)\w*\.(step|update)$"
-)
-OPTIMIZER_FILES = re.compile(r"optim\w*\.py$")
+OPTIMIZER_NAMES = r"(?i:optim|adam|sgd|rmsprop|adagrad|adadelta|lbfgs|momentum|lion)\w*"
+OPTIMIZERS = re.compile(rf"{OPTIMIZER_NAMES}\.(step|update)$")
+# Python 3.10 tells a method's name without that of its class: there the file is all that can say it.
+OPTIMIZER_FILES = re.compile(rf"(optim\w*|(^|[/\\]){OPTIMIZER_NAMES})\.py$")
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -232,15 +232,28 @@ def _is_update(signature: Signature) -> bool:
     return result.alias == 0 and target.shape == other.shape and target.is_array
 
 
+def is_optimizer(function: str, file: str) -> bool:
+    """Return whether a function is an optimizer by its name, or by that of its file and ``step`` or ``update``.
+
+    Args:
+        function: its name, with that of its class where Python tells it.
+        file: path.
+
+    Example:
+        >>> is_optimizer("Adam.step", "train.py"), is_optimizer("step", "/my/adam.py"), is_optimizer("step", "train.py")
+        (True, True, False)
+    """
+    by_file = bool(OPTIMIZER_FILES.search(file)) and function.endswith(("step", "update"))
+    return by_file or bool(OPTIMIZERS.search(function))
+
+
 def _optimizer_frames(trace: Trace) -> list[bool]:
     """Per frame: it is in a function that is an optimizer's by its name."""
     frames, text = trace.frames, trace.strings
     known: dict[tuple[int, int], bool] = {}
     for key in zip(frames.name_id.tolist(), frames.file_id.tolist(), strict=True):
         if key not in known:
-            name, file = (text[i] if i >= 0 else "" for i in key)
-            by_file = bool(OPTIMIZER_FILES.search(file)) and name.endswith(("step", "update"))
-            known[key] = by_file or bool(OPTIMIZERS.search(name))
+            known[key] = is_optimizer(*(text[i] if i >= 0 else "" for i in key))
     return [known[k] for k in zip(frames.name_id.tolist(), frames.file_id.tolist(), strict=True)]
 
 

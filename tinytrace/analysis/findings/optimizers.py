@@ -9,25 +9,23 @@ from tinytrace.analysis.findings.elementwise import elementwise, fresh, fused_ns
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import size, time
 from tinytrace.analysis.places import function_name
-from tinytrace.analysis.step_finding import OPTIMIZER_FILES, OPTIMIZERS
+from tinytrace.analysis.step_finding import is_optimizer
 
 NAME = "optimizer with temporaries"
 MIN_OPS = 4  # plain gradient descent has two: the scaled gradient, and the difference
 
 
-def is_optimizer(case: Case, frame: int) -> bool:
-    """Whether a frame is in an optimizer, by the name of its function (or of its file, with ``step``)."""
-    name = function_name(case.trace, frame) or ""
+def in_optimizer(case: Case, frame: int) -> bool:
+    """Whether a frame is in an optimizer, by the names of its function and its file."""
     file_id = int(case.trace.frames.file_id[frame])
     file = case.trace.strings[file_id] if file_id >= 0 else ""
-    by_file = bool(OPTIMIZER_FILES.search(file)) and name.endswith(("step", "update"))
-    return by_file or bool(OPTIMIZERS.search(name))
+    return is_optimizer(function_name(case.trace, frame) or "", file)
 
 
 def find(case: Case) -> Iterator[Finding]:
     """Optimizers of 4 such ops and more; ceiling: all but what one op, or the arithmetic at its roof, would take."""
     for site in case.sites(elementwise(case), by="function"):
-        if not is_optimizer(case, site.frame):
+        if not in_optimizer(case, site.frame):
             continue
         chain = fresh(case, site, 1)
         if chain is None or len(chain.parts) < MIN_OPS:

@@ -9,7 +9,7 @@ import numpy as np
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.elementwise import elementwise, fresh, fused_ns
 from tinytrace.analysis.findings.finding import Finding
-from tinytrace.analysis.findings.optimizers import is_optimizer
+from tinytrace.analysis.findings.optimizers import in_optimizer
 from tinytrace.analysis.findings.wording import listed, size, time
 
 NAME = "chain of temporaries"
@@ -25,7 +25,7 @@ def find(case: Case) -> Iterator[Finding]:
     Powers have a rule of their own.
     """
     for site in case.sites(elementwise(case) & (case.op != "power"), by="function"):
-        if is_optimizer(case, site.frame):
+        if in_optimizer(case, site.frame):
             continue
         chain = fresh(case, site, MIN_BYTES)
         if chain is None or len(chain.parts) < MIN_OPS:
