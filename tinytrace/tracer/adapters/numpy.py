@@ -116,7 +116,7 @@ class NumpyAdapter:
         """Hook everything that is listed in this file."""
         # Each major version has a stub by the other's name.
         core = sys.modules["numpy.core" if numpy.__version__ < "2" else "numpy._core"]
-        self._backend.attach(numpy.ufunc)
+        self._attach(numpy)
         self._attached = True
         for name, policy in UFUNC_METHODS.items():
             self._method(numpy.ufunc, name, name, policy)
@@ -140,6 +140,20 @@ class NumpyAdapter:
         self._backend.install_memory()
         while self._waiting:
             self._waiting.pop(0)()
+
+    def _attach(self, numpy: ModuleType) -> None:
+        """Take hold of NumPy's C interface, without leaving modules behind that the program did not import.
+
+        NumPy's header looks for the core by its new name first, which imports a stub in NumPy 1.26.
+        """
+        modules, folders = set(sys.modules), set(sys.path_importer_cache)
+        self._backend.attach(numpy.ufunc)
+        stubs = {"numpy._core", "numpy._core._multiarray_umath"} & (set(sys.modules) - modules)
+        for name in stubs:
+            del sys.modules[name]
+            vars(numpy).pop("_core", None)
+        for folder in set(sys.path_importer_cache) - folders if stubs else ():
+            del sys.path_importer_cache[folder]
 
     def install_part(self, module: ModuleType) -> None:
         """Hook ``numpy.linalg`` or ``numpy.fft``, which newer NumPys import when first used."""
