@@ -12,7 +12,6 @@ from tinytrace.analysis.comparison import (
     Speedup,
     Verdict,
     holm,
-    processes_interval,
     signed_rank_p,
     speedup,
 )
@@ -135,12 +134,3 @@ def test_the_p_value_is_that_of_wilcoxons_test(values: list[float]) -> None:
 def test_holm_adjusts_for_being_several() -> None:
     assert holm([0.01]) == (0.01,)
     assert holm([0.02, 0.9, 0.6]) == (0.06, 1.0, 1.0)
-
-
-def test_what_differs_between_processes_is_in_the_interval() -> None:
-    random = np.random.default_rng(0)
-    processes = [random.normal(0, 0.01, 50) + random.normal(0, 0.2) for _ in range(10)]
-    found = processes_interval([p.tolist() for p in processes], alpha=0.05)
-    assert found.high - found.low > 0.1
-    with pytest.raises(ValueError, match="two processes"):
-        processes_interval([[1.0, 2.0]], alpha=0.05)

@@ -200,3 +200,16 @@ def test_the_program_is_told_on_stderr_and_all_calls_when_it_ends(tmp_path: Path
     assert "matmul" in done.stderr
     recorded = tt.load(tmp_path / "out.json")
     assert names(recorded).count("matmul") == 4
+
+
+def test_where_the_summary_cannot_be_printed_the_call_has_its_result(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    @profile(sampler="none")
+    def work() -> float:
+        return float((X @ X)[0, 0])
+
+    closed = (tmp_path / "stderr").open("w")
+    closed.close()
+    monkeypatch.setattr("sys.stderr", closed)
+    assert work() == 60

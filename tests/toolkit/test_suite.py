@@ -176,3 +176,11 @@ def test_its_order_is_the_same_every_time() -> None:
         return ran
 
     assert order() == order()
+
+
+def test_the_programs_random_numbers_go_on_as_without_it() -> None:
+    np.random.seed(5)
+    expected = np.random.rand(3)
+    np.random.seed(5)
+    measured({"base": Costed(10**6)})
+    assert np.random.rand(3).tolist() == expected.tolist()

@@ -251,39 +251,3 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         highest = max(highest, min(1.0, (m - position) * p_values[i]))
         adjusted[i] = highest
     return tuple(adjusted)
-
-
-def processes_interval(
-    logs: Sequence[Sequence[float]], alpha: float, draws: int = DRAWS
-) -> Interval:
-    """Return the centre of values that were taken in several processes, by a bootstrap of processes, then rounds.
-
-    What differs between processes (memory layout, hashes) is the same in all rounds of one: rounds are no
-    independent values then (Kalibera and Jones, *Rigorous Benchmarking in Reasonable Time*, 2013).
-
-    Args:
-        logs: per process the values of its rounds.
-        alpha: the probability of missing the truth that is allowed.
-        draws: of the bootstrap.
-
-    Raises:
-        ValueError: fewer than 2 processes, or one without rounds.
-
-    Example:
-        >>> found = processes_interval([[1.0, 1.1], [0.9, 1.0], [1.0, 1.05]], alpha=0.1)
-        >>> found.low <= found.estimate <= found.high
-        True
-    """
-    if len(logs) < 2 or any(len(rounds) == 0 for rounds in logs):
-        raise ValueError("at least two processes with one round each")
-    random = np.random.default_rng(SEED)
-    columns = [np.asarray(rounds, "f8") for rounds in logs]
-    centre = float(np.mean([np.median(rounds) for rounds in columns]))
-    found = np.empty(draws)
-    for draw in range(draws):
-        chosen = random.integers(len(columns), size=len(columns))
-        found[draw] = np.mean(
-            [np.median(random.choice(columns[i], size=len(columns[i]))) for i in chosen]
-        )
-    low, high = np.quantile(found, [alpha / 2, 1 - alpha / 2])
-    return Interval(centre, float(low), float(high))

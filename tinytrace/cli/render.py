@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TextIO
 
 from tinytrace.analysis.figures import format_mb, format_ns
+from tinytrace.analysis.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.analysis.summary import LineRow, MemoryPeak, Summary, summarise
 from tinytrace.cli.audit_text import audit_text
-from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.exporters.registry import BUILT_IN_SUFFIXES
 from tinytrace.tracer.trace import Trace

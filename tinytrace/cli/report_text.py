@@ -10,13 +10,13 @@ from tinytrace.analysis.account import Account, Entry, Where
 from tinytrace.analysis.figures import format_count, format_mb, format_ns
 from tinytrace.analysis.findings.wording import listed
 from tinytrace.analysis.hot_lines import HotLine
+from tinytrace.analysis.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.analysis.report import Report, ReportOp
 from tinytrace.analysis.roofline import Verdict
 from tinytrace.analysis.roofline_points import Roofline
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
 from tinytrace.cli.findings_text import say_findings
-from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.cli.steps_text import say_memory, say_steps

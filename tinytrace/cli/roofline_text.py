@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from tinytrace.analysis.figures import format_binary, format_ns, format_rate
+from tinytrace.analysis.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.analysis.roofline import Verdict
 from tinytrace.cli.layout import Page
-from tinytrace.cli.op_cells import figure_cell, gflops_cell, site_cell
 from tinytrace.cli.roofline_chart import chart, letters
 from tinytrace.cli.roofline_words import (
     drawn_words,

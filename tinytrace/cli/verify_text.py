@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from tinytrace.analysis.figures import format_ns
 from tinytrace.analysis.in_turns import Verdict
+from tinytrace.analysis.op_cells import site_cell
 from tinytrace.cli.findings_text import headline, verify_command
-from tinytrace.cli.op_cells import site_cell
 from tinytrace.cli.sheet import LONGEST_TEXT, Sheet
 
 if TYPE_CHECKING:

@@ -40,6 +40,7 @@ from tinytrace.exporters.registry import Progress
 from tinytrace.exporters.span_keys import MAX_CACHED, Figures, distinct_rows
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
+from tinytrace.tracer.trees import depth_and_last
 
 SPANS_PER_CHUNK = 16_384  # some 3 MB of packets
 Ints = NDArray[np.int64]
@@ -199,7 +200,7 @@ class _ThreadSpans:
             spans.thread[rows], spans.start_ns[rows], dur_ns, apart.astype("u1")
         )
         parent = told.astype("i8")
-        depth, last = _depth_and_last(parent)
+        depth, last = depth_and_last(parent)
         opens = 2 * np.arange(len(rows)) - depth
         at = len(rows) - 1
         chain = [at] if fits[at] else []
@@ -300,29 +301,3 @@ class _ThreadSpans:
         uuid, description = self._shared.tracks.overlapping(self._thread)
         heapq.heappush(self._lanes, (end_ns, uuid))
         return uuid, description
-
-
-def _depth_and_last(parent: Ints) -> tuple[Ints, Ints]:
-    """Return per span how many spans lie around it, and the last one that lies in it (or itself).
-
-    With them the order of all events is known. Before span r opens, r spans have opened, and all of these but
-    those around it have closed: it is event 2r − depth. Its last descendant being ``last``, last + 1 have opened
-    before it closes, and all but itself and those around it have closed: it is event 2·last + 1 − depth.
-
-    Args:
-        parent: before its children, which follow it together; −1: none.
-    """
-    depth = np.zeros(len(parent), "i8")
-    rows, up = np.arange(len(parent)), parent
-    while len(rows):
-        inside = up >= 0
-        rows, up = rows[inside], up[inside]
-        depth[rows] += 1
-        up = parent[up]
-    last = np.arange(len(parent))
-    by_depth = np.argsort(depth, kind="stable")
-    ends = np.cumsum(np.bincount(depth))
-    for level in range(len(ends) - 1, 0, -1):
-        rows = by_depth[ends[level - 1] : ends[level]]
-        np.maximum.at(last, parent[rows], last[rows])
-    return depth, last

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis import chrome_lines
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Spans, Trace
-from tinytrace.tracer.trees import depths
+from tinytrace.tracer.trees import depth_and_last
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +61,6 @@ def span_events(trace: Trace) -> Iterator[SpanEvents]:
 
 
 def _positions(parent: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return when spans open and close, as positions in the sequence of all events.
-
-    Args:
-        parent: per span its parent's row or −1; parents before children, children together.
-
-    Of the r spans before span r all have opened, and all but its ``depth`` ancestors have closed: it opens at
-    2r − depth. Its last descendant being ``last``, it closes after last + 1 openings and the closing of all these
-    but itself and its ancestors: at 2·last + 1 − depth.
-    """
-    depth = depths(parent)
-    last = np.arange(len(parent))
-    by_depth = np.argsort(depth, kind="stable")
-    ends = np.cumsum(np.bincount(depth))
-    for level in range(len(ends) - 1, 0, -1):
-        rows = by_depth[ends[level - 1] : ends[level]]
-        np.maximum.at(last, parent[rows], last[rows])
+    """Return when spans open and close, as positions in the sequence of all events: see `depth_and_last`."""
+    depth, last = depth_and_last(parent)
     return 2 * np.arange(len(parent)) - depth, 2 * last + 1 - depth

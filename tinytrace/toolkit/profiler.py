@@ -6,7 +6,7 @@ import atexit
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, overload
@@ -267,7 +267,10 @@ class ProfiledFunction(Profiler):
         if not self._quiet and self._recording.result is not None and sys.stderr is not None:
             from tinytrace.cli.render import print_summary
 
-            print_summary(self._recording.result, self._output, file=sys.stderr)
+            with suppress(
+                OSError, ValueError
+            ):  # nobody reads it: the program's call has its result
+                print_summary(self._recording.result, self._output, file=sys.stderr)
 
 
 class _Call(step):

@@ -207,6 +207,7 @@ def _prepare(
     calls: dict[str, Callable[[], Any]] = {}
     errors: dict[str, str] = {}
     judged: dict[str, Accuracy] = {}
+    before = np.random.get_state()  # the program's
     for name, model in models.items():
         np.random.seed(SEED)  # what models use that know no generator of their own
         try:
@@ -217,6 +218,7 @@ def _prepare(
             errors[name] = f"{type(problem).__name__}: {problem}"
         else:
             calls[name] = call
+    np.random.set_state(before)
     return calls, errors, judged
 
 

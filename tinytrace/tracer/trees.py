@@ -126,3 +126,27 @@ def nearest_kept(parent: Column, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
         up[lost] = parent[up[lost]]
         lost = lost[(up[lost] >= 0) & ~kept[up[lost]]]
     return np.asarray(up, "i8")
+
+
+def depth_and_last(parent: Column) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return per span how many spans lie around it, and the last one that lies in it (or itself).
+
+    With them the order of all events is known. Before span r opens, r spans have opened, and all of these but
+    those around it have closed: it is event 2r − depth. Its last descendant being ``last``, last + 1 have opened
+    before it closes, and all but itself and those around it have closed: it is event 2·last + 1 − depth.
+
+    Args:
+        parent: before its children, which follow it together; −1: none.
+
+    Example:
+        >>> [part.tolist() for part in depth_and_last(np.array([-1, 0, 0, -1]))]
+        [[0, 1, 1, 0], [2, 1, 2, 3]]
+    """
+    depth = depths(parent)
+    last = np.arange(len(parent))
+    by_depth = np.argsort(depth, kind="stable")
+    ends = np.cumsum(np.bincount(depth))
+    for level in range(len(ends) - 1, 0, -1):
+        rows = by_depth[ends[level - 1] : ends[level]]
+        np.maximum.at(last, parent[rows], last[rows])
+    return depth, last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytrace.analysis.figures import format_rate
+from tinytrace.analysis.op_cells import figure_cell, gflops_cell
 from tinytrace.analysis.op_groups import OpGroup
 from tinytrace.analysis.report import Report, ReportOp
 from tinytrace.analysis.roofline import Judgement, Verdict
@@ -83,8 +83,8 @@ def _row(report: Report, row: ReportOp) -> Markup:
         (group.p99_ns, time(group.p99_ns)),
         (judged.roof_percent, percent(judged.roof_percent, 0)),
         (row.gain_ns, time(row.gain_ns)),
-        (group.gflops or group.gtranscendentals or group.gflops, gflops(group)),
-        (group.gbps, rate(group, group.gbps)),
+        (group.gflops or group.gtranscendentals or group.gflops, gflops_cell(group)),
+        (group.gbps, figure_cell(group, group.gbps)),
         (group.footprint_bytes, size(group.footprint_bytes)),
     )
     return tag(
@@ -107,22 +107,6 @@ def _detail(report: Report, group: OpGroup) -> str:
 def verdict_badge(judged: Judgement) -> Markup:
     """Return what bounds calls, in the colour of this verdict."""
     return tag("span", judged.label, class_=f"badge v-{judged.verdict.name.lower()}")
-
-
-def gflops(group: OpGroup) -> str:
-    """Return the rate of FLOPs, else of evaluations, else why there is none."""
-    if group.gflops == 0 and group.gtranscendentals:
-        return f"{format_rate(group.gtranscendentals)} T"
-    if group.gflops is None and group.uncounted_calls:
-        return "uncounted"
-    return rate(group, group.gflops)
-
-
-def rate(group: OpGroup, value: float | None) -> str:
-    """Return a figure, else why there is none."""
-    if value is not None:
-        return format_rate(value)
-    return "inside" if group.only_outer else NOT_KNOWN
 
 
 def _notes(report: Report) -> list[Markup]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinytrace.analysis.figures import clean, format_rate
+from tinytrace.analysis.op_cells import figure_cell, gflops_cell
 from tinytrace.analysis.roofline import Verdict
 from tinytrace.analysis.roofline_points import Roofline, RooflinePoint
 from tinytrace.exporters.html.markup import (
@@ -16,7 +17,7 @@ from tinytrace.exporters.html.markup import (
     tag,
     time,
 )
-from tinytrace.exporters.html.ops import gflops, rate, verdict_badge
+from tinytrace.exporters.html.ops import verdict_badge
 from tinytrace.exporters.html.tables import table
 from tinytrace.tracer.trace import Operand, Signature
 
@@ -54,7 +55,7 @@ def _point(point: RooflinePoint) -> dict[str, Any]:
         ("line", group.callsite or NOT_KNOWN),
         ("time", f"{time(group.self_ns)}, {percent(group.percent)} of the run"),
         ("calls", f"{group.calls:,}, half of them at most {time(group.p50_ns)}"),
-        ("does", f"{gflops(group)} GFLOP/s, {rate(group, group.gbps)} GB/s"),
+        ("does", f"{gflops_cell(group)} GFLOP/s, {figure_cell(group, group.gbps)} GB/s"),
         ("intensity", f"{format_rate(x)} FLOP/B"),
         ("operands fit", f"{point.level or NOT_KNOWN} (footprint {size(group.footprint_bytes)}, modelled)"),
         ("of its roof", roof),
@@ -151,9 +152,9 @@ def _table(roofline: Roofline) -> Markup:
         group = point.group
         figures = (
             time(group.self_ns),
-            rate(group, group.flops_per_byte),
-            gflops(group),
-            rate(group, group.gbps),
+            figure_cell(group, group.flops_per_byte),
+            gflops_cell(group),
+            figure_cell(group, group.gbps),
             percent(point.judgement.roof_percent, 0),
         )
         shapes = NOT_KNOWN if point.signature is None else signature_words(point.signature)

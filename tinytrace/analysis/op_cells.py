@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from tinytrace.analysis.figures import format_rate
 from tinytrace.analysis.op_groups import OpGroup
-from tinytrace.cli.sheet import UNKNOWN
+
+UNKNOWN = "?"
 
 
 def gflops_cell(row: OpGroup) -> str:
