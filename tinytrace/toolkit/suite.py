@@ -160,12 +160,7 @@ def benchmark_suite(
     """
     if not models:
         raise UsageError("there are no models to measure")
-    check_rounds(rounds)
-    needed = math.ceil(1 + math.log2(20 * max(1, len(models) - 1)))
-    if rounds < needed:
-        raise UsageError(
-            f"{rounds} rounds are too few to compare {len(models)} models: at least {needed}"
-        )
+    _check_enough(rounds, len(models))
     inputs, accuracy = _inputs_and_accuracy(test_data, accuracy)
     calls, errors, judged = _prepare(models, inputs, accuracy)
     if not calls:
@@ -188,6 +183,16 @@ def benchmark_suite(
     if save is not None:
         suite.save(save)
     return suite
+
+
+def _check_enough(rounds: int, models: int) -> None:
+    """Make sure that so many rounds have intervals that hold together: P(T = 0) is 2⁻ⁿ, α ÷ 2 of each at most."""
+    check_rounds(rounds)
+    needed = math.ceil(1 + math.log2(20 * max(1, models - 1)))
+    if rounds < needed:
+        raise UsageError(
+            f"{rounds} rounds are too few to compare {models} models: at least {needed}"
+        )
 
 
 def _inputs_and_accuracy(test_data: Any, accuracy: Any) -> tuple[Any, Any]:
@@ -272,7 +277,7 @@ def _suite(
     accuracy_margin: float,
 ) -> Suite:
     names = [name for name in times if name != AGAIN]
-    check_rounds(len(times[AGAIN]))
+    _check_enough(len(times[AGAIN]), len(names))
     performances = {
         name: performance_of(
             models[name], inputs, times[name], judged.get(name, NOT_MEASURED), name
