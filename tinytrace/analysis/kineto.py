@@ -33,6 +33,17 @@ _DTYPES = {
     "c10::Float8_e4m3fn": ("float8_e4m3fn", 1), "c10::Float8_e5m2": ("float8_e5m2", 1),
     "c10::Float8_e4m3fnuz": ("float8_e4m3fnuz", 1), "c10::Float8_e5m2fnuz": ("float8_e5m2fnuz", 1),
 }  # fmt: skip
+
+
+def item_bytes(cpp_type: str) -> int:
+    """Return the bytes per element of torch's C++ type; −1 where it is not known.
+
+    >>> item_bytes("c10::Half"), item_bytes("ScalarList")
+    (2, -1)
+    """
+    return _DTYPES.get(cpp_type, ("", -1))[1]
+
+
 _NOT_AN_ARRAY = Operand("object", (), Layout.OTHER)
 MAX_DIM = 1 << 48  # beyond any memory
 

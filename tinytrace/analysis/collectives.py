@@ -1,0 +1,97 @@
+"""Communication between ranks: which spans are it, and which call of one rank belongs to which of another.
+
+A *call* is one span (the outermost, where a library's spans lie in each other) of one process; a *set* is what
+belongs together: the calls of a collective in all ranks of its group, or a send and its receive.
+
+**How calls are matched.** All members of a group must call its collectives in the same order, and messages from one
+rank to another with the same tag arrive in the order in which they were sent (MPI 4.1, sections 6.14 and 3.5;
+torch.distributed asks the same). So the n-th collective of a group in one rank belongs to the n-th in the others, and
+the n-th send from a to b with a tag to the n-th receive there. Where the library counts itself (torch's ``Seq``), its
+numbers are taken. As soon as the collectives of one number differ in what they are, or in their bytes where these must
+agree, neither they nor any later ones of the group are matched: somewhere before, a call was not seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinytrace.analysis.communication_calls import Calls, Group, Role, calls_of
+from tinytrace.analysis.communication_facts import Place
+from tinytrace.analysis.communication_sets import match
+from tinytrace.tracer.communication_names import SYNCHRONISING
+from tinytrace.tracer.groups import group_ids
+from tinytrace.tracer.trace import Trace
+
+__all__ = ["Calls", "Communication", "Group", "Place", "Role", "communication"]
+
+
+@dataclass(frozen=True)
+class Communication:
+    """All communication of a trace.
+
+    Attributes:
+        calls: one row each.
+        ops: names of operations (`tracer.communication_names`).
+        groups: what ``group_id`` means.
+        is_complete: (sets,) bool: every member of the group is in the set; where the members are not known, all
+            those that ever called something in it.
+        warnings: what could not be matched, as sentences with numbers.
+    """
+
+    calls: Calls
+    ops: tuple[str, ...]
+    groups: tuple[Group, ...]
+    is_complete: NDArray[np.bool_]
+    warnings: tuple[str, ...]
+
+    @property
+    def n_sets(self) -> int:
+        """How many sets there are: ``Calls.set_id`` is −1 or below it."""
+        return len(self.is_complete)
+
+    def of_ops(self, ops: frozenset[str]) -> NDArray[np.bool_]:
+        """Return per call whether it is one of these operations."""
+        wanted = np.array([*(op in ops for op in self.ops), False], "?")
+        return np.asarray(wanted[self.calls.op_id])
+
+    @property
+    def synchronises(self) -> NDArray[np.bool_]:
+        """Bool per call: a collective that nobody leaves before all have come."""
+        return self.of_ops(SYNCHRONISING)
+
+    @property
+    def is_transfer(self) -> NDArray[np.bool_]:
+        """Bool per call: it is to be counted as communication.
+
+        One collective may be there twice: where the program calls it, and where it is carried out. A rank whose GPU
+        was seen communicating has it there (`Place.DEVICE`), else in threads of the library (`Place.WORKER`), else in
+        its calls. Waits are none: `Calls.done_ns` of what they wait for has them.
+        """
+        calls = self.calls
+        member, count = group_ids([calls.member])
+        innermost = np.zeros(count, "u1")
+        np.maximum.at(innermost, member, calls.place)
+        return np.asarray((calls.place == innermost[member]) & (calls.role != Role.WAIT))
+
+
+def communication(trace: Trace) -> Communication:
+    """Find the communication of a trace, and match the calls of its ranks.
+
+    Args:
+        trace: of one rank, or of several that were merged.
+
+    Example:
+        >>> communication(Trace()).n_sets
+        0
+    """
+    return trace.spans.derived("communication", lambda: _communication(trace))
+
+
+def _communication(trace: Trace) -> Communication:
+    calls, ops, groups = calls_of(trace)
+    sets = match(calls, ops, groups)
+    columns = {**dict(calls.columns()), "set_id": sets.set_id}
+    return Communication(Calls(**columns), ops, groups, sets.is_complete, sets.warnings)
