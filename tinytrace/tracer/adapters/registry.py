@@ -82,7 +82,7 @@ class Adapting:
                 self._undo.pop()()
             except Exception as problem:
                 self.say(f"on stopping: {problem!r}")
-        for problem in self._wrappings.undo():
+        for left in self._wrappings.undo():
             self.say(left)
 
     def _install(self, file: str, module: ModuleType) -> None:
