@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tinytrace.errors import StoreError, TinytraceError, UsageError
 from tinytrace.tracer import annotate, forks, modules
 from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
+from tinytrace.tracer.adapters.registry import Adapting
 from tinytrace.tracer.audit import LEFT_OUT, left_out, self_audit
 from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
@@ -201,8 +202,12 @@ class Session:
         install = dict(targets(adapter)) | {"numpy": numpy_is_here}
         for name, call in install.items():
             after_import.add(name, self._guarded(call))
+        adapting = Adapting(
+            self._recorder, hooks, self.options, self._folder, after_import, self._guarded
+        )
 
         def off() -> None:
+            adapting.end()
             after_import.remove()
             problems = hooks.uninstall()
             unseen = [*getattr(hooks, "unseen", ()), *problems]
@@ -210,6 +215,7 @@ class Session:
                 self._recorder.put(Entry.WARNING, text.encode())
 
         self._undo.append(off)
+        adapting.begin()
 
     def _backend(self) -> Any:
         if self._recorder.core == "c":

@@ -199,6 +199,7 @@ extern PyMethodDef tt_hook_methods[];    /* hooks.c, NumPy */
 extern PyMethodDef tt_sampler_methods[]; /* sampler.c */
 extern PyMethodDef tt_json_methods[];    /* json.c */
 extern PyMethodDef tt_json_write_methods[]; /* json_write.c */
+extern PyMethodDef tt_around_methods[];  /* around.c */
 extern PyMethodDef tt_record_methods[];  /* module.c's own */
 void sampler_forget(void);
 #endif

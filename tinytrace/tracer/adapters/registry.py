@@ -1,0 +1,92 @@
+"""Which libraries are recorded beside NumPy: a file each in this folder, loaded when the program imports one.
+
+A file has ``install(adapting, module)``, called once, right after the program has imported the module.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tinytrace.tracer.hooks import AfterImport, HookBackend
+from tinytrace.tracer.options import Options
+from tinytrace.tracer.records import Entry
+from tinytrace.tracer.wrapping import After, Before, Wrappings, around_in_python
+
+# The module that the program imports, and the file in this folder that knows it.
+LIBRARIES: dict[str, str] = {}
+
+
+class Adapting:
+    """What an adapter is given: where to write, how to see calls, how everything is undone.
+
+    Attributes:
+        recorder: of this recording.
+        hooks: how calls of C and Cython functions become ops.
+        options: what the user asked for.
+        folder: the store of this process; further files of a recording go here.
+    """
+
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        recorder: Any,
+        hooks: HookBackend,
+        options: Options,
+        folder: Path,
+        after_import: AfterImport,
+        guarded: Callable[[Callable[[ModuleType], None]], Callable[[ModuleType], None]],
+    ) -> None:
+        """See the class; ``guarded`` makes of a call one that cannot fail an import of the program's."""
+        self.recorder = recorder
+        self.hooks = hooks
+        self.options = options
+        self.folder = folder
+        self._guarded = guarded
+        self._after_import = after_import
+        self._undo: list[Callable[[], Any]] = []
+        self._said: set[str] = set()
+        around = recorder.around if recorder.core == "c" else around_in_python
+        self._wrappings = Wrappings(around, self._failed)
+
+    def begin(self) -> None:
+        """Await the libraries of `LIBRARIES`."""
+        for module, file in LIBRARIES.items():
+            self.await_module(module, partial(self._install, file))
+
+    def await_module(self, name: str, call: Callable[[ModuleType], None]) -> None:
+        """Call ``call(module)`` after the program has imported it; at once if it has already."""
+        self._after_import.add(name, self._guarded(call))
+
+    def wrap(self, owner: Any, name: str, before: Before, after: After) -> bool:
+        """Have calls of a Python function seen until the end: `Wrappings.wrap`."""
+        return self._wrappings.wrap(owner, name, before, after)
+
+    def at_end(self, undo: Callable[[], Any]) -> None:
+        """Call ``undo()`` when recording stops; the last one given is called first."""
+        self._undo.append(undo)
+
+    def say(self, text: str) -> None:
+        """Write down a warning of the trace, once."""
+        if text not in self._said:
+            self._said.add(text)
+            self.recorder.put(Entry.WARNING, text.encode("utf-8", "replace"))
+
+    def end(self) -> None:
+        """Undo everything, last in first out; what fails is said."""
+        while self._undo:
+            try:
+                self._undo.pop()()
+            except Exception as problem:
+                self.say(f"on stopping: {problem!r}")
+        for left in self._wrappings.undo():
+            self.say(left)
+
+    def _install(self, file: str, module: ModuleType) -> None:
+        importlib.import_module(f"tinytrace.tracer.adapters.{file}").install(self, module)
+
+    def _failed(self, problem: BaseException) -> None:
+        self.say(f"a call was not recorded: {problem!r}")
