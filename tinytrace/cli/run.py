@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from tinytrace.cli.options import (
 )
 from tinytrace.errors import ScriptError, UsageError
 from tinytrace.tracer import launcher
+from tinytrace.tracer.ranks import file_of_rank, rank_of
 
 EXAMPLES = """\
 examples:
@@ -48,7 +50,8 @@ def main(argv: list[str]) -> int:
     if arguments.native and arguments.sampler != "py-spy":
         raise UsageError("--native needs --sampler py-spy")
     _check_program(program)
-    output = Path(os.path.abspath(arguments.output))  # noqa: PTH100 - a link stays a link
+    rank = rank_of(os.environ)
+    output = _output(arguments.output)
     check_writable(output)
     from tinytrace.exporters.registry import check_suffix
 
@@ -66,10 +69,20 @@ def main(argv: list[str]) -> int:
     given = {
         "options": options,
         "run_folder": None,
-        "quiet": arguments.quiet,
-        "calibrate": arguments.calibrate,
+        # Of a job, its first rank speaks; and while others still run, what a machine can do cannot be measured.
+        "quiet": arguments.quiet or (rank is not None and rank["rank"] != 0),
+        "calibrate": arguments.calibrate and rank is None,
     }
     launcher.launch(program, "tinytrace.cli.recording:begin", given)
+
+
+def _output(asked: str) -> Path:
+    """Return where the trace goes: of each rank of a job to a file of its own, in a folder that is made for it."""
+    output = Path(os.path.abspath(file_of_rank(asked, os.environ)))  # noqa: PTH100 - a link stays a link
+    if asked.endswith(os.sep) and str(output) != os.path.abspath(asked):  # noqa: PTH100
+        with contextlib.suppress(OSError):  # `check_writable` says why
+            output.parent.mkdir(parents=True, exist_ok=True)
+    return output
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -137,7 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.usage = USAGE
     add = parser.add_argument
     add("-o", "--output", default="trace.json", metavar="FILE",
-        help="where the trace goes; its ending is the format (default: trace.json)")  # fmt: skip
+        help="where the trace goes; its ending is the format (default: trace.json); ranks of a job: "
+        "each to a file of its own, trace-rank3.json; of them, also a folder")  # fmt: skip
     add("--rate", type=rate_hz, default=1000.0, metavar="HZ",
         help="stack samples per second, 1 to 10000 (default: 1000)")  # fmt: skip
     add("--sampler", choices=("thread", "py-spy", "none"), default="thread",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinytrace.errors import StoreError, TinytraceError
+from tinytrace.tracer import ranks
 from tinytrace.tracer.condensing import SUM_FIELDS
 from tinytrace.tracer.groups import distinct, lookup
 from tinytrace.tracer.reading import ProcessRecords, whole_number
@@ -420,6 +421,8 @@ def read_run(run: Path, span_limit: int | None = None) -> Trace:
     except (OSError, ValueError, TypeError, RecursionError):
         parts.warnings.append("the description of the run is lost")
     meta["format_version"] = FORMAT_VERSION
+    if of_ranks := ranks.entries([p.meta for p in processes], [p[4] for p in parts.processes]):
+        meta["ranks"] = of_ranks
     meta["audit"] = _audit(processes, spans, samples)
     parts.warnings += _say_condensed(processes, spans)
     return Trace(

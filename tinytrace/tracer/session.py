@@ -23,6 +23,7 @@ from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.machine import machine, numerics
 from tinytrace.tracer.muting import muted
 from tinytrace.tracer.options import Options
+from tinytrace.tracer.ranks import clock_domain, rank_of
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
 from tinytrace.tracer.store import create_run, join_run, process_folder, prove_life, remove_run
 
@@ -90,12 +91,15 @@ class Session:
         self._asked_hz = 0.0  # of our own thread
         self._tick: Callable[[], None] | None = None
         if run_folder is None:
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            run_folder = (
-                options.output.parent
-                / ".tinytrace"
-                / f"{stamp}-{os.getpid()}-{time.monotonic_ns() % 10**6:06d}"
+            name = (
+                f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 10**6:06d}"
             )
+            rank = rank_of(os.environ)
+            if (
+                rank is not None
+            ):  # ranks on other hosts write to the same folder, and may have our number
+                name += f"-rank{rank['rank']}"
+            run_folder = options.output.parent / ".tinytrace" / name
         self.run_folder = run_folder
 
     @classmethod
@@ -161,10 +165,13 @@ class Session:
         Session._current = self
         self._undo = [self._recorder.close]
         self._started_ns = time.monotonic_ns()
+        rank = rank_of(os.environ)
+        if rank is not None:
+            self._put_meta(rank=rank)
         self._put_meta(
             pid=os.getpid(), parent_pid=os.getppid(), start_ns=self._started_ns,
             start_unix_ns=time.time_ns(), name=self._process_name(), core=self._recorder.core,
-            clock="CLOCK_MONOTONIC", format_version=FORMAT_VERSION,
+            clock="CLOCK_MONOTONIC", clock_domain=clock_domain(), format_version=FORMAT_VERSION,
             machine=machine(), options={"rate_hz": self.options.rate_hz, "sampler": self.options.sampler},
         )  # fmt: skip
         self._recorder.internal(("<__array_function__", "<frozen "), self._ours)
