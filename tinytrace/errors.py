@@ -11,7 +11,8 @@
     ├── StoreError            6   a run folder that is broken or cannot be made
     ├── QueryError            7   a statement that Perfetto's engine refuses
     ├── EngineError           8   Perfetto's engine failed, or cannot be started
-    └── ServeError            9   a port that cannot be had
+    ├── ServeError            9   a port that cannot be had
+    └── IncompleteError      10   the result was written, but something is missing in it
 
 The number is the exit code of the command line when the error ends it. A profiled program keeps its
 own exit code: these are used only when no program ran, or when a command works on a saved trace.
@@ -74,3 +75,9 @@ class ServeError(TinytraceError):
     """Nothing can be served: the port is taken, or may not be opened."""
 
     exit_code = 9
+
+
+class IncompleteError(TinytraceError):
+    """The result was written, with what there is: something is missing in it."""
+
+    exit_code = 10

@@ -38,6 +38,7 @@ class Communication:
         groups: what ``group_id`` means.
         is_complete: (sets,) bool: every member of the group is in the set; where the members are not known, all
             those that ever called something in it.
+        is_certain: (sets,) bool: nothing speaks against it; false where later calls of its group did not match.
         warnings: what could not be matched, as sentences with numbers.
     """
 
@@ -45,6 +46,7 @@ class Communication:
     ops: tuple[str, ...]
     groups: tuple[Group, ...]
     is_complete: NDArray[np.bool_]
+    is_certain: NDArray[np.bool_]
     warnings: tuple[str, ...]
 
     @property
@@ -94,4 +96,6 @@ def _communication(trace: Trace) -> Communication:
     calls, ops, groups = calls_of(trace)
     sets = match(calls, ops, groups)
     columns = {**dict(calls.columns()), "set_id": sets.set_id}
-    return Communication(Calls(**columns), ops, groups, sets.is_complete, sets.warnings)
+    return Communication(
+        Calls(**columns), ops, groups, sets.is_complete, sets.is_certain, sets.warnings
+    )

@@ -162,7 +162,7 @@ def _placed(trace: Trace, families: dict[int, Facts]) -> list[tuple[int, Facts]]
         if not named[row].startswith(WORKERS):
             placed.append((row, facts))
         elif int(spans.thread[row]) not in calling:
-            placed.append((row, replace(facts, place=Place.WORKER)))
+            placed.append((row, replace(facts, place=Place.WORKER, is_async=False)))
     return placed
 
 

@@ -159,6 +159,7 @@ def _of_library(name: str, args: dict[str, Any]) -> Facts | None:
         return None
     facts = Facts(
         op=op, place=place,
+        is_async=place is Place.CALL,  # a thread of the library, or a GPU, carries it out
         group=_text(args.get("Process Group Name")),
         ranks=_group_ranks(args),
         bytes=_message_bytes(args),
@@ -167,9 +168,6 @@ def _of_library(name: str, args: dict[str, Any]) -> Facts | None:
     if op in ("send", "receive"):
         peer, tag = _peer(name, args, op)
         return replace(facts, peer=peer, tag=tag)
-    inputs = args.get("Concrete Inputs")
-    if name.startswith("c10d::") and isinstance(inputs, list) and "True" in inputs[-2:]:
-        return replace(facts, is_async=True)  # …, async_op, timeout
     return facts
 
 

@@ -22,11 +22,13 @@ class Sets:
     Attributes:
         set_id: (calls,) the number of its set; −1: in none.
         is_complete: (sets,) bool: every member of the group is in it.
+        is_certain: (sets,) bool: nothing speaks against it; false where later calls of its group did not match.
         warnings: what could not be matched.
     """
 
     set_id: Int64
     is_complete: NDArray[np.bool_]
+    is_certain: NDArray[np.bool_]
     warnings: tuple[str, ...]
 
 
@@ -47,7 +49,7 @@ def match(calls: Calls, ops: tuple[str, ...], groups: tuple[Group, ...]) -> Sets
     key, count = group_ids(_keys(part))
     members = np.bincount(key, minlength=count)
     first = first_rows(key, count)
-    kept, warnings = _before_they_differ(part, key, count, ops, groups)
+    kept, certain, warnings = _before_they_differ(part, key, count, ops, groups)
     is_set = (members > 1) & kept
     number = np.where(is_set, np.cumsum(is_set) - 1, -1)
     set_id = np.full(len(calls), -1, "i8")
@@ -58,7 +60,7 @@ def match(calls: Calls, ops: tuple[str, ...], groups: tuple[Group, ...]) -> Sets
         warnings += _alone(part, key, is_set, kept, groups)
         warnings += _without_address(int((message & one_recording & ~addressed).sum()))
     warnings += _twice(calls, one_recording)
-    return Sets(set_id, complete, tuple(warnings))
+    return Sets(set_id, complete, certain[is_set], tuple(warnings))
 
 
 def _first_of_its_rank(calls: Calls) -> NDArray[np.bool_]:
@@ -88,8 +90,8 @@ def _keys(calls: Calls) -> list[Int64]:
 
 def _before_they_differ(
     calls: Calls, key: Int64, count: int, ops: tuple[str, ...], groups: tuple[Group, ...]
-) -> tuple[NDArray[np.bool_], list[str]]:
-    """Return per key whether no collective of its group has differed between the ranks so far."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], list[str]]:
+    """Return per key whether no collective of its group has differed between the ranks so far, or ever does."""
     collective = calls.role == Role.COLLECTIVE
     same_bytes = np.array([op in SAME_BYTES for op in ops], "?")[calls.op_id] & (calls.bytes >= 0)
     differs = _spread(calls.op_id, key, count) | _spread(
@@ -102,6 +104,8 @@ def _before_they_differ(
     np.minimum.at(end, line[bad], calls.sequence[bad])
     kept = np.ones(count, "?")
     kept[key] = ~collective | (calls.sequence < end[line])
+    certain = np.ones(count, "?")
+    certain[key] = ~collective | (end[line] == np.iinfo("i8").max)
     warnings = []
     for row in first_rows(line, lines)[end < np.iinfo("i8").max].tolist():
         number = int(end[line[row]])
@@ -115,7 +119,7 @@ def _before_they_differ(
             f"collective {number} of {_named(groups[int(calls.group_id[row])])} differs between ranks "
             f"({'; '.join(said[:4])}): from there on its collectives are not matched"
         )
-    return kept, warnings
+    return kept, certain, warnings
 
 
 def _spread(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.exporters.flow_ends import drawable
 from tinytrace.tracer.trace import Trace
 
 
@@ -13,15 +14,13 @@ def drawn_flows(trace: Trace, nests: NDArray[np.bool_]) -> dict[int, bytes]:
 
     An event has one ``bind_id``, and an arrow is drawn to it from the last event before it that gives out
     that id. So an event may send to several, and either send or receive, once; and the sender must begin
-    first. A flow that cannot be drawn so is in the file's table of flows alone.
+    first (`flow_ends`). A flow that cannot be drawn so is in the file's table of flows alone.
     """
-    flows = trace.flows
     sends: set[int] = set()
     receives: dict[int, int] = {}
-    start_ns = trace.spans.start_ns
-    for source, target in zip(flows.from_span.tolist(), flows.to_span.tolist(), strict=True):
+    for source, target in zip(*(rows.tolist() for rows in drawable(trace)), strict=True):
         free = source not in receives and target not in receives and target not in sends
-        if free and nests[source] and nests[target] and start_ns[source] < start_ns[target]:
+        if free and nests[source] and nests[target]:
             sends.add(source)
             receives[target] = source
     texts = {row: f',"bind_id":"{row + 1:#x}","flow_out":true' for row in sends}

@@ -19,6 +19,7 @@ from tinytrace.analysis import chrome_lines
 from tinytrace.analysis.chrome_tables import KEY_DTYPES
 from tinytrace.analysis.counting import count_trace
 from tinytrace.exporters.chrome_text import CATEGORIES
+from tinytrace.exporters.flow_ends import drawable
 from tinytrace.exporters.perfetto_sequence import Numbering, Sequence
 from tinytrace.exporters.perfetto_tracks import LEVELS, FileTracks
 from tinytrace.exporters.perfetto_wire import (
@@ -83,12 +84,8 @@ def _flow_fields(trace: Trace, numbering: Numbering) -> dict[int, bytes]:
 
     An arrow is drawn to a slice that begins after its sender's; the others are not drawn.
     """
-    flows, start_ns = trace.flows, trace.spans.start_ns
     fields: dict[int, bytes] = {}
-    forward = np.flatnonzero(start_ns[flows.from_span] < start_ns[flows.to_span])
-    for source, target in zip(
-        flows.from_span[forward].tolist(), flows.to_span[forward].tolist(), strict=True
-    ):
+    for source, target in zip(*(rows.tolist() for rows in drawable(trace)), strict=True):
         number = numbering.uuid()
         fields[source] = fields.get(source, b"") + fixed64(TrackEvent.FLOW_IDS, number)
         fields[target] = fields.get(target, b"") + fixed64(TrackEvent.TERMINATING_FLOW_IDS, number)

@@ -35,7 +35,10 @@ ARGUMENTS = {
     "source_tag": "of a send_receive: tag of what it receives",
     "requests": "numbers of what goes on when the call has returned; a wait has those of what it waits for",
 }
-ANY = -1  # as a peer or a tag: whichever comes
+# Kinds of flows between ranks: from a send to its receive; from the call of a collective that came first to the
+# others. Both ends are of one transfer, so that it does not matter which of them is drawn as the beginning.
+MESSAGE_FLOW, COLLECTIVE_FLOW = "message", "collective"
+EITHER_WAY = frozenset({MESSAGE_FLOW, COLLECTIVE_FLOW})
 
 
 def ranks_text(ranks: list[int] | tuple[int, ...]) -> str:
