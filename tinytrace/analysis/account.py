@@ -133,18 +133,22 @@ def part_verdicts(parts: OpParts) -> Judged:
     return PartRoofs(parts, Peaks.of(parts.trace)).judged(np.arange(len(parts)), len(parts))
 
 
-def main_thread(trace: Trace) -> int | None:
-    """Return the row of the main thread: of the first process, the one with its id, else the busiest; None: none.
+def main_thread(trace: Trace, process: int = 0) -> int | None:
+    """Return the row of a process's main thread: the one with its id, else the busiest; None: there is none.
+
+    Args:
+        trace: any trace.
+        process: row of ``Trace.processes``: the first one is the program's.
 
     Example:
         >>> main_thread(Trace()) is None
         True
     """
     threads = trace.threads
-    if not len(threads) or not len(trace.processes):
+    if not len(threads) or not 0 <= process < len(trace.processes):
         return None
-    rows = np.flatnonzero(threads.process == 0)
-    named = rows[threads.tid[rows] == trace.processes.pid[0]]
+    rows = np.flatnonzero(threads.process == process)
+    named = rows[threads.tid[rows] == trace.processes.pid[process]]
     if len(named):
         return int(named[0])
     if not len(rows):
