@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import START_NS, TraceBuilder
+from tinytrace.analysis.account import Where, account_of
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.op_parts import op_parts
 from tinytrace.analysis.rank_report import RankReport, rank_report
@@ -96,6 +97,20 @@ def test_the_time_of_a_rank_adds_up() -> None:
     parts = ("ops", "waiting", "transfer", "unsplit", "data", "python", "other")
     assert microseconds(report, *parts)[0] == [20, 25, 5, 0, 0, 20, 30]
     assert sum(getattr(first, f"{name}_ns") for name in parts) == first.wall_ns == 100 * US
+
+
+def test_communication_is_a_line_of_the_account_with_the_ops_in_it() -> None:
+    job = Job(2)
+    job.op(0, "matmul", 0, 20)
+    job.call(0, "all_reduce", 20, 50)
+    inner = job.builder.spans[-1]
+    job.builder.span(0, inner[0] + 5 * US, 10 * US, "add", parent=len(job.builder.spans) - 1)
+    stack = [job.builder.frame("step", "train.py", 3)]
+    job.builder.sample(0, START_NS + 60 * US, 30 * US, stack, cpu_ns=30 * US)
+    account = account_of(job.trace())
+    assert account is not None
+    assert {e.where: e.spent_ns // US for e in account.entries if e.spent_ns} == {
+        Where.UNCOUNTED: 20, Where.COMMUNICATION: 30, Where.PYTHON: 10, Where.UNATTRIBUTED: 40}  # fmt: skip
 
 
 def test_everyone_waits_for_the_root_of_a_broadcast_and_it_for_nobody() -> None:

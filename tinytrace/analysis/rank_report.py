@@ -53,6 +53,7 @@ class RankReport:
         n_sets: how many sets these are.
         undecided: of these, in which nobody was last by more than the clocks may be apart.
         unmatched: calls that belong to no whole set.
+        first: the rank of the first process, whose account is the report's.
         missing: numbers of ranks that are not in the trace.
         warnings: what could not be matched.
     """
@@ -64,6 +65,7 @@ class RankReport:
     n_sets: int
     undecided: int
     unmatched: int
+    first: int
     missing: tuple[int, ...]
     warnings: tuple[str, ...]
 
@@ -101,6 +103,7 @@ def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
         unmatched=int(
             (found.is_transfer & (job.arrived.ready_ns < 0) & (found.calls.role != Role.SEND)).sum()
         ),
+        first=int(ranks.rank[0]),
         missing=tuple(r for r in range(world_size or 0) if r not in present),
         warnings=found.warnings,
     )

@@ -89,6 +89,8 @@ def _account(report: Report, sheet: Sheet) -> None:
         columns["a step"] = [format_ns(step.spent_ns(entry.where)) for entry in shown]
     columns["most of it"] = [_most(report, account, entry.where, sheet) for entry in shown]
     thread = sheet.text(account.thread)
+    if report.ranks is not None and len(report.ranks.ranks) > 1:
+        thread += f" of rank {report.ranks.first}"
     sheet.table(f"Where the time of {thread} went ({format_ns(account.wall_ns)})", columns)
     if step is not None:
         which = f"the mean of the {step.n_windows:,} steps whose duration is in the middle half"
