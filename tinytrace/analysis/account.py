@@ -12,9 +12,15 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.between_ops import WHOLE, between_ops_ns, data_wait_ns, within
+from tinytrace.analysis.between_ops import (
+    WHOLE,
+    between_ops_ns,
+    communication_ns,
+    data_wait_ns,
+    within,
+)
 from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.op_parts import DETACHED, IN_DATA, OpParts, op_parts
+from tinytrace.analysis.op_parts import DETACHED, IN_COMMUNICATION, IN_DATA, OpParts, op_parts
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name, place
 from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verdict
@@ -41,6 +47,7 @@ class Where(Enum):
     PYTHON = "Python between ops"
     IMPORTS = "importing modules"
     DATA_WAIT = "waiting for data"
+    COMMUNICATION = "communication"
     BLOCKED = "blocked or idle"
     NOT_KNOWN_RUNNING = "between ops, running or waiting not known"
     PROFILER = "recording (estimated)"
@@ -133,18 +140,22 @@ def part_verdicts(parts: OpParts) -> Judged:
     return PartRoofs(parts, Peaks.of(parts.trace)).judged(np.arange(len(parts)), len(parts))
 
 
-def main_thread(trace: Trace) -> int | None:
-    """Return the row of the main thread: of the first process, the one with its id, else the busiest; None: none.
+def main_thread(trace: Trace, process: int = 0) -> int | None:
+    """Return the row of a process's main thread: the one with its id, else the busiest; None: there is none.
+
+    Args:
+        trace: any trace.
+        process: row of ``Trace.processes``: the first one is the program's.
 
     Example:
         >>> main_thread(Trace()) is None
         True
     """
     threads = trace.threads
-    if not len(threads) or not len(trace.processes):
+    if not len(threads) or not 0 <= process < len(trace.processes):
         return None
-    rows = np.flatnonzero(threads.process == 0)
-    named = rows[threads.tid[rows] == trace.processes.pid[0]]
+    rows = np.flatnonzero(threads.process == process)
+    named = rows[threads.tid[rows] == trace.processes.pid[process]]
     if len(named):
         return int(named[0])
     if not len(rows):
@@ -186,6 +197,7 @@ class Accounts:
         of_ops = sums(self._where, len(WHERE), self.op_ns(thread, windows))
         found |= dict(zip(WHERE, of_ops.tolist(), strict=True))
         found[Where.DATA_WAIT] = data_wait_ns(trace, thread, windows or WHOLE)
+        found[Where.COMMUNICATION] = communication_ns(trace, thread, windows or WHOLE)
         scaled = _scale(found, wall_ns)
         gap = _Gap(trace, thread, (starts, ends))
         room_ns = wall_ns - sum(found.values())
@@ -211,7 +223,8 @@ class Accounts:
     def op_ns(self, thread: int, windows: tuple[Ints, Ints] | None) -> Ints:
         """Return per part the self time of its calls in this thread and in the windows."""
         parts = self.parts
-        mine = (parts.thread == thread) & (parts.state & (DETACHED | IN_DATA) == 0)
+        elsewhere = parts.state & (DETACHED | IN_DATA | IN_COMMUNICATION)
+        mine = (parts.thread == thread) & (elsewhere == 0)
         if windows is None:
             return np.where(mine, parts.self_ns, 0)
         spans = self._trace.spans

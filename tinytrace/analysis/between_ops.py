@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.op_parts import waiting_for_data
+from tinytrace.analysis.collectives import communication
+from tinytrace.analysis.op_parts import in_communication, waiting_for_data
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 
@@ -21,8 +22,8 @@ WHOLE: tuple[Ints, Ints] = (np.array([-(2**62)]), np.array([2**62]))
 def between_ops_ns(trace: Trace, windows: tuple[Ints, Ints] = WHOLE) -> Ints:
     """Return per sample how much of the time that it stands for lies outside of ops, ns.
 
-    Waiting for data counts as an op here. Times for which several samples of a thread stand (foreign traces)
-    go to the first of them, so that the sum over a thread's samples is at most its time outside of ops.
+    Waiting for data and communication count as ops here. Times for which several samples of a thread stand (foreign
+    traces) go to the first of them, so that the sum over a thread's samples is at most its time outside of ops.
 
     Args:
         trace: any trace; folded spans, whose times are not known, are not seen.
@@ -34,6 +35,7 @@ def between_ops_ns(trace: Trace, windows: tuple[Ints, Ints] = WHOLE) -> Ints:
     """
     samples, spans = trace.samples, trace.spans
     covering = (spans.kind == Kind.OP) | (spans.kind == Kind.DATA)
+    covering |= in_communication(trace)
     covering &= spans.flags & Flag.DETACHED == 0
     found = np.zeros(len(samples), "i8")
     for thread in range(len(trace.threads)):
@@ -106,6 +108,22 @@ def data_wait_ns(trace: Trace, thread: int, windows: tuple[Ints, Ints] = WHOLE) 
         return 0
     outer &= ~waiting_for_data(spans)
     return int(spans.dur_ns[outer & within(spans.start_ns, windows)].sum())
+
+
+def communication_ns(trace: Trace, thread: int, windows: tuple[Ints, Ints] = WHOLE) -> int:
+    """Return how long a thread was in calls that communicate with other ranks, not while it waited for data.
+
+    Args:
+        trace: any trace.
+        thread: row of ``Trace.threads``.
+        windows: as in `between_ops_ns`; a call counts where it begins.
+    """
+    spans, rows = trace.spans, np.unique(communication(trace).calls.span)
+    rows = rows[(spans.thread[rows] == thread) & (spans.flags[rows] & Flag.DETACHED == 0)]
+    if not len(rows):
+        return 0
+    rows = rows[~waiting_for_data(spans)[rows]]
+    return int(spans.dur_ns[rows[within(spans.start_ns[rows], windows)]].sum())
 
 
 def within(t_ns: Ints, windows: tuple[Ints, Ints]) -> NDArray[np.bool_]:

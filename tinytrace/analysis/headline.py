@@ -17,6 +17,7 @@ SPENT = {
     Where.PYTHON: "in Python between ops",
     Where.IMPORTS: "importing modules",
     Where.DATA_WAIT: "waiting for data",
+    Where.COMMUNICATION: "communication with other ranks",
     Where.BLOCKED: "blocked or idle",
     Where.NOT_KNOWN_RUNNING: "between ops, running or waiting",
     Where.PROFILER: "being recorded",

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.collectives import communication
 from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure, TraceCounts, unfinished
 from tinytrace.analysis.spans import inside, self_ns, span_keys
 from tinytrace.tracer.groups import first_rows, group_ids, sums
@@ -24,7 +25,8 @@ Mask = NDArray[np.bool_]
 NOT_KNOWN = -1
 
 # What tells calls of the same op at the same place apart; together, a part's ``state``.
-LEAF, UNFINISHED, DETACHED, IN_DATA, IN_DECLARED = 1, 2, 4, 8, 16
+LEAF, UNFINISHED, DETACHED, IN_DATA, IN_DECLARED = 1, 2, 4, 8, 16  # the last: a bit per figure
+IN_COMMUNICATION = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ class OpParts:
         part_of: per such span its part.
         name_id, signature_id, callsite_id, thread: as in `Spans`.
         extra: the value of a further column that was asked for; −1: none, and for folded ones.
-        state: bits of `LEAF`… `IN_DECLARED`.
+        state: bits of `LEAF`… `IN_COMMUNICATION`.
         folded: whether the spans were folded, so that their durations one by one are not known.
         calls: how many.
         leaves: calls in which no other op ran and that ended normally: these did what the signature says.
@@ -187,6 +189,7 @@ def _state(counts: TraceCounts, rows: Ints) -> NDArray[np.uint8]:
     state[unfinished(spans.flags)] |= np.uint8(UNFINISHED)
     state[spans.flags & Flag.DETACHED.value != 0] |= np.uint8(DETACHED)
     state[waiting_for_data(spans)] |= np.uint8(IN_DATA)
+    state[in_communication(counts.trace)] |= np.uint8(IN_COMMUNICATION)
     for number, figure in enumerate(FIGURES):
         mask = counts.inside_declared(figure)
         if mask is not None:
@@ -198,6 +201,16 @@ def waiting_for_data(spans: Spans) -> Mask:
     """Return per span whether it lies in one that waits for data."""
     rows = np.flatnonzero(spans.kind == Kind.DATA.value)
     return inside(spans.parent, rows) if len(rows) else np.zeros(len(spans), "?")
+
+
+def in_communication(trace: Trace) -> Mask:
+    """Return per span whether it is a call that communicates with other ranks, or lies in one."""
+    spans, rows = trace.spans, communication(trace).calls.span
+    if not len(rows):
+        return np.zeros(len(spans), "?")
+    mask = inside(spans.parent, rows)
+    mask[rows] = True
+    return mask
 
 
 def _figure(counts: TraceCounts, figure: Figure, first: Ints, calls: Ints) -> Floats:

@@ -27,6 +27,7 @@ from tinytrace.analysis.hot_lines import HotLines, hot_lines
 from tinytrace.analysis.memory_report import MemoryReport, memory_report
 from tinytrace.analysis.op_groups import By, Grouping, OpGroup, grouped
 from tinytrace.analysis.peaks import Peaks
+from tinytrace.analysis.rank_report import RankReport, rank_report
 from tinytrace.analysis.reuse import Reuse, Reuses, pushed_out
 from tinytrace.analysis.roofline import Judged, Judgement, PartRoofs, Verdict
 from tinytrace.analysis.self_audit import Audit, audit_of
@@ -99,6 +100,7 @@ class Report:
         memory: peaks and growth as measured; what may be behind them, as modelled.
         what_if, step_what_if: bounds; None: no op was judged, or no steps.
         coverage: how much all this speaks of.
+        ranks: of a job; None: it is none.
         audit: how well the run was seen.
         warnings: of the trace, each once.
     """
@@ -121,6 +123,7 @@ class Report:
     what_if: WhatIf | None
     step_what_if: WhatIf | None
     coverage: Coverage
+    ranks: RankReport | None
     audit: Audit
     warnings: tuple[str, ...]
 
@@ -184,6 +187,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
             bytes_counted=_hundred(OpTimes(counts, "bytes").coverage()),
             judged=_judged(each, parts.self_ns),
         ),
+        ranks=rank_report(parts, top),
         audit=audit_of(trace, times),
         warnings=tuple(dict.fromkeys(trace.warnings)),
     )

@@ -17,6 +17,7 @@ from tinytrace.analysis.roofline_points import Roofline
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
 from tinytrace.cli.findings_text import say_findings
+from tinytrace.cli.ranks_text import say_ranks
 from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.cli.steps_text import say_memory, say_steps
@@ -45,6 +46,8 @@ def print_report(
     """
     sheet = Sheet(file)
     for section in sections(path):
+        if section is say_ranks and report.ranks is None:
+            continue
         section(report, sheet)
         sheet.say()
         if section is _ops and roofline is not None:
@@ -86,6 +89,8 @@ def _account(report: Report, sheet: Sheet) -> None:
         columns["a step"] = [format_ns(step.spent_ns(entry.where)) for entry in shown]
     columns["most of it"] = [_most(report, account, entry.where, sheet) for entry in shown]
     thread = sheet.text(account.thread)
+    if report.ranks is not None and len(report.ranks.ranks) > 1:
+        thread += f" of rank {report.ranks.first}"
     sheet.table(f"Where the time of {thread} went ({format_ns(account.wall_ns)})", columns)
     if step is not None:
         which = f"the mean of the {step.n_windows:,} steps whose duration is in the middle half"
@@ -352,4 +357,4 @@ def _size(size_bytes: float | None) -> str:
 def sections(path: str) -> tuple[Callable[[Report, Sheet], None], ...]:
     """Return what prints each section, in the order in which they are printed."""
     findings = partial(_findings, path=path)
-    return (_head, _account, findings, _ops, _hot, _steps, _memory, _what_if)
+    return (_head, _account, say_ranks, findings, _ops, _hot, _steps, _memory, _what_if)

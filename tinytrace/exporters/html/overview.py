@@ -35,6 +35,7 @@ EXPLAINED = {
     Where.PYTHON: "no op ran, and the thread was on the CPU (samples)",
     Where.IMPORTS: "likewise, while a library was imported",
     Where.DATA_WAIT: "in a data loader, with all that runs inside",
+    Where.COMMUNICATION: "in calls that communicate with other ranks, waiting for them included",
     Where.BLOCKED: "no op ran, and the thread was not on the CPU (samples)",
     Where.NOT_KNOWN_RUNNING: "no op ran; whether the thread did is not known",
     Where.PROFILER: "what recording took (estimate)",

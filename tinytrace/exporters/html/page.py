@@ -13,6 +13,7 @@ from tinytrace.exporters.html.lines import hot_source
 from tinytrace.exporters.html.markup import Child, Markup, data_block, join, tag
 from tinytrace.exporters.html.ops import ops_table
 from tinytrace.exporters.html.overview import account, hero
+from tinytrace.exporters.html.ranks import ranks
 from tinytrace.exporters.html.roofline import roofline_data, roofline_words
 from tinytrace.exporters.html.timelines import (
     flame_data,
@@ -90,6 +91,7 @@ def _sections(content: PageContent) -> list[tuple[str, str, str, Child]]:
         aria_live="polite"), class_="tools", id="flame-tools", hidden=True)  # fmt: skip
     return [
         ("time", "Time", "Where the time went", account(report)),
+        *([("ranks", "Ranks", "Ranks", ranks(report.ranks))] if report.ranks else []),
         ("findings", "Findings", "Findings", cards(report)),
         (
             "roofline",

@@ -1,0 +1,207 @@
+"""Where the time of each rank of a job went: hand-made jobs, and figures that follow from them by hand."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from tests.builders import START_NS, TraceBuilder
+from tinytrace.analysis.account import Where, account_of
+from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.op_parts import op_parts
+from tinytrace.analysis.rank_report import RankReport, rank_report
+from tinytrace.analysis.report import report_of
+from tinytrace.cli.ranks_text import say_ranks
+from tinytrace.cli.sheet import Sheet
+from tinytrace.tracer.records import Kind
+from tinytrace.tracer.trace import Trace
+
+US = 1000
+
+
+class Job:
+    """Ranks whose calls are placed by hand, in µs; each lives for 100 µs."""
+
+    def __init__(self, n: int, errors_us: list[int] | None = None, world_size: int = 0) -> None:
+        self.builder = TraceBuilder()
+        self.n = n
+        for row in range(n):
+            process = self.builder.process(100, f"rank {row}", START_NS, START_NS + 100 * US)
+            self.builder.thread(process, 100)
+        entries: list[dict[str, Any]] = [{"process": row, "rank": row} for row in range(n)]
+        for entry, error_us in zip(entries, errors_us or [], strict=False):
+            entry["error_ns"] = error_us * US
+        if world_size:
+            entries[0]["world_size"] = world_size
+        self.builder.meta["ranks"] = entries
+
+    def call(self, rank: int, op: str, start_us: int, end_us: int, **args: Any) -> None:
+        given = {"communication": op, "group": "0", "ranks": f"0-{self.n - 1}", **args}
+        if op in {"send", "receive", "wait"}:
+            del given["group"], given["ranks"]
+        self._span(rank, op, start_us, end_us, Kind.SPAN, args=given)
+
+    def op(self, rank: int, name: str, start_us: int, end_us: int, line: int = 1) -> None:
+        site = self.builder.frame("step", "train.py", line)
+        self._span(rank, name, start_us, end_us, Kind.OP, callsite=site)
+
+    def _span(self, rank: int, name: str, start: int, end: int, kind: Kind, **more: Any) -> None:
+        self.builder.span(rank, START_NS + start * US, (end - start) * US, name, kind=kind, **more)
+
+    def trace(self) -> Trace:
+        return self.builder.build()
+
+    def report(self) -> RankReport:
+        found = rank_report(op_parts(count_trace(self.trace())))
+        assert found is not None
+        return found
+
+
+def microseconds(report: RankReport, *fields: str) -> list[list[float]]:
+    return [[getattr(time, f"{name}_ns") / US for name in fields] for time in report.ranks]
+
+
+def test_a_trace_of_no_job_has_no_rank_report() -> None:
+    assert rank_report(op_parts(count_trace(Trace()))) is None
+    assert report_of(Trace()).ranks is None
+
+
+def test_the_arrival_of_the_last_splits_a_collective_into_waiting_and_transfer() -> None:
+    job = Job(3)
+    for rank, start in enumerate((10, 40, 25)):
+        job.call(rank, "all_reduce", start, 50, bytes=1000)
+    report = job.report()
+    assert microseconds(report, "waiting", "transfer", "unsplit") == [
+        [30, 10, 0], [0, 10, 0], [15, 10, 0]]  # fmt: skip
+    assert [time.last for time in report.ranks] == [0, 1, 0]
+    assert microseconds(report, "awaited") == [[0], [45], [0]]
+    [collective] = report.collectives
+    assert (collective.op, collective.n_sets, collective.bytes) == ("all_reduce", 1, 1000)
+    assert (collective.skew_ns, collective.waiting_ns, collective.transfer_ns) == (
+        30 * US, 45 * US, 30 * US)  # fmt: skip
+    assert collective.bytes_per_s == 100e6
+
+
+def test_the_time_of_a_rank_adds_up() -> None:
+    job = Job(2)
+    job.op(0, "matmul", 0, 20)
+    job.call(0, "barrier", 20, 50)
+    job.call(1, "barrier", 45, 50)
+    stack = [job.builder.frame("step", "train.py", 3)]
+    job.builder.sample(0, START_NS + 70 * US, 20 * US, stack, cpu_ns=20 * US)
+    job.builder.sample(0, START_NS + 90 * US, 20 * US, stack, cpu_ns=0)
+    report = job.report()
+    first = report.ranks[0]
+    parts = ("ops", "waiting", "transfer", "unsplit", "data", "python", "other")
+    assert microseconds(report, *parts)[0] == [20, 25, 5, 0, 0, 20, 30]
+    assert sum(getattr(first, f"{name}_ns") for name in parts) == first.wall_ns == 100 * US
+
+
+def test_communication_is_a_line_of_the_account_with_the_ops_in_it() -> None:
+    job = Job(2)
+    job.op(0, "matmul", 0, 20)
+    job.call(0, "all_reduce", 20, 50)
+    inner = job.builder.spans[-1]
+    job.builder.span(0, inner[0] + 5 * US, 10 * US, "add", parent=len(job.builder.spans) - 1)
+    stack = [job.builder.frame("step", "train.py", 3)]
+    job.builder.sample(0, START_NS + 60 * US, 30 * US, stack, cpu_ns=30 * US)
+    account = account_of(job.trace())
+    assert account is not None
+    assert {e.where: e.spent_ns // US for e in account.entries if e.spent_ns} == {
+        Where.UNCOUNTED: 20, Where.COMMUNICATION: 30, Where.PYTHON: 10, Where.UNATTRIBUTED: 40}  # fmt: skip
+
+
+def test_everyone_waits_for_the_root_of_a_broadcast_and_it_for_nobody() -> None:
+    job = Job(3)
+    for rank, start in enumerate((40, 10, 45)):
+        job.call(rank, "broadcast", start, 50, peer=0)
+    report = job.report()
+    assert microseconds(report, "waiting", "transfer") == [[0, 10], [30, 10], [0, 5]]
+
+
+def test_the_root_of_a_reduction_waits_for_everyone_and_the_others_for_nobody() -> None:
+    job = Job(3)
+    for rank, start in enumerate((10, 30, 20)):
+        job.call(rank, "reduce", start, 50, peer=0)
+    report = job.report()
+    assert microseconds(report, "waiting", "transfer") == [[20, 20], [0, 20], [0, 30]]
+    assert [time.last for time in report.ranks] == [0, 1, 0]
+
+
+def test_a_receive_waits_for_its_send() -> None:
+    job = Job(2)
+    job.call(0, "receive", 10, 50, peer=1, tag=7)
+    job.call(1, "send", 30, 35, peer=0, tag=7)
+    report = job.report()
+    assert microseconds(report, "waiting", "transfer", "unsplit") == [[20, 20, 0], [0, 0, 5]]
+
+
+def test_a_wait_belongs_to_what_was_begun_and_communication_meanwhile_is_hidden() -> None:
+    job = Job(2)
+    for rank, start in enumerate((0, 15)):
+        job.call(rank, "all_reduce", start, start + 1, requests="0")
+        job.op(rank, "matmul", start + 1, 20)
+        job.call(rank, "wait", 20, 30, requests="0")
+    report = job.report()
+    assert microseconds(report, "waiting", "transfer", "in_flight", "hidden") == [
+        [1, 10, 30, 19], [0, 11, 15, 4]]  # fmt: skip
+
+
+def test_who_was_last_is_not_said_within_the_error_of_the_clocks() -> None:
+    job = Job(2, errors_us=[20, 20])
+    job.call(0, "barrier", 10, 50)
+    job.call(1, "barrier", 40, 50)
+    report = job.report()
+    assert (report.n_sets, report.undecided) == (1, 1)
+    assert report.stragglers == ()
+
+
+def test_of_a_set_that_is_not_whole_nothing_is_split() -> None:
+    job = Job(3)
+    job.call(0, "barrier", 10, 50)
+    job.call(1, "barrier", 40, 50)
+    report = job.report()
+    assert microseconds(report, "waiting", "transfer", "unsplit")[0] == [0, 0, 40]
+    assert (report.n_sets, report.unmatched) == (0, 2)
+
+
+def test_a_straggler_is_named_with_what_it_did_more_of() -> None:
+    job = Job(3)
+    for rank, end in enumerate((10, 10, 60)):
+        job.op(rank, "matmul", 0, end, line=42)
+        job.call(rank, "barrier", end, 70)
+    report = job.report()
+    [straggler] = report.stragglers
+    assert (straggler.rank, straggler.last, straggler.awaited_ns) == (2, 1, 100 * US)
+    most = straggler.more[0]
+    assert (most.name, most.place) == ("matmul", "train.py:42")
+    assert (most.spent_ns, most.others_ns) == (60 * US, 10 * US)
+
+
+def test_missing_ranks_are_named() -> None:
+    job = Job(2, world_size=4)
+    job.call(0, "barrier", 10, 50)
+    report = job.report()
+    assert (report.world_size, report.missing) == (4, (2, 3))
+
+
+@pytest.mark.parametrize("n", [2, 20])
+def test_the_text_says_it_all(n: int) -> None:
+    job = Job(n, errors_us=[1] * n, world_size=n + 1)
+    for rank in range(n):
+        end = 60 if rank == 1 else 10
+        job.op(rank, "matmul", 0, end, line=42)
+        job.call(rank, "barrier", end, 70)
+    out = io.StringIO()
+    sheet = Sheet(out)
+    say_ranks(report_of(job.trace()), sheet)
+    sheet.print()
+    text = out.getvalue()
+    assert f"Ranks: {n} of {n + 1}" in text
+    assert f"Warning: not in this trace: rank {n}" in text
+    assert "Rank 1 came last in 1 of 1" in text
+    assert "matmul at train.py:42 60.0 us (others 10.0 us)" in text
+    assert "at most 1 us apart" in text.replace("1.00 us", "1 us")
+    assert ("waited for longest" in text) == (n > 16)

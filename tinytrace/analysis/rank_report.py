@@ -1,0 +1,144 @@
+"""The ranks of a job: where the time of each went, who was waited for, and what communication was hidden.
+
+Of each rank's main thread: time in ops, in communication (waiting for others and transfer apart: `rank_sets`), waiting
+for data, and the rest by samples. All of them add up to its wall time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinytrace.analysis.collectives import Communication, Role, communication
+from tinytrace.analysis.op_parts import OpParts
+from tinytrace.analysis.rank_sets import Arrivals
+from tinytrace.analysis.rank_table import is_number, ranks_of
+from tinytrace.analysis.rank_times import Job, RankTime
+from tinytrace.analysis.stragglers import Straggler, stragglers
+
+
+@dataclass(frozen=True, slots=True)
+class CollectiveTime:
+    """The collectives of one operation and group, taken together.
+
+    Attributes:
+        op, group: what it is, among whom.
+        n_sets: how many.
+        bytes: that one rank gave in one of them, the median; None: not told.
+        skew_ns: from the first arrival to the last, the median.
+        waiting_ns, transfer_ns: of all ranks and sets.
+        bytes_per_s: ``bytes`` by the median time from the last arrival to the last leaving; None: not known.
+    """
+
+    op: str
+    group: str
+    n_sets: int
+    bytes: int | None
+    skew_ns: int
+    waiting_ns: int
+    transfer_ns: int
+    bytes_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RankReport:
+    """The ranks of a job.
+
+    Attributes:
+        world_size: how many there were; None: not told.
+        ranks: those that are in the trace, by number.
+        stragglers: ranks that came last, those first for which the others waited longest.
+        collectives: those whose sets are whole, the ones with most time first.
+        n_sets: how many sets these are.
+        undecided: of these, in which nobody was last by more than the clocks may be apart.
+        unmatched: calls that belong to no whole set.
+        first: the rank of the first process, whose account is the report's.
+        missing: numbers of ranks that are not in the trace.
+        warnings: what could not be matched.
+    """
+
+    world_size: int | None
+    ranks: tuple[RankTime, ...]
+    stragglers: tuple[Straggler, ...]
+    collectives: tuple[CollectiveTime, ...]
+    n_sets: int
+    undecided: int
+    unmatched: int
+    first: int
+    missing: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+
+def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
+    """Return where the time of each rank went; None: it is no job of several ranks.
+
+    Args:
+        parts: of the trace.
+        top: how many collectives at most.
+
+    Example:
+        >>> from tinytrace.analysis.counting import count_trace
+        >>> from tinytrace.analysis.op_parts import op_parts
+        >>> rank_report(op_parts(count_trace(Trace()))) is None
+        True
+    """
+    ranks = ranks_of(parts.trace)
+    found = communication(parts.trace)
+    if not ranks.entries or (len(ranks.entries) == 1 and not len(found.calls)):
+        return None
+    job = Job(parts.trace, ranks, found)
+    times = tuple(job.time_of(i) for i in range(len(ranks.entries)))
+    worlds = [e["world_size"] for e in ranks.entries if is_number(e.get("world_size"))]
+    world_size = max(worlds, default=None)
+    present = {t.rank for t in times}
+    whole = found.is_complete & (job.arrived.last_call >= 0)
+    return RankReport(
+        world_size=world_size,
+        ranks=tuple(sorted(times, key=lambda t: t.rank)),
+        stragglers=stragglers(times, parts, job),
+        collectives=_collectives(found, job.arrived, top),
+        n_sets=int(whole.sum()),
+        undecided=int((whole & ~job.arrived.is_sure).sum()),
+        unmatched=int(
+            (found.is_transfer & (job.arrived.ready_ns < 0) & (found.calls.role != Role.SEND)).sum()
+        ),
+        first=int(ranks.rank[0]),
+        missing=tuple(r for r in range(world_size or 0) if r not in present),
+        warnings=found.warnings,
+    )
+
+
+def _collectives(found: Communication, arrived: Arrivals, top: int) -> tuple[CollectiveTime, ...]:
+    calls = found.calls
+    rows = np.flatnonzero((calls.set_id >= 0) & (arrived.ready_ns >= 0) & (calls.done_ns >= 0))
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for row in rows.tolist():
+        kinds.setdefault((int(calls.op_id[row]), int(calls.group_id[row])), []).append(row)
+    tables = []
+    for (op, group), listed in kinds.items():
+        mine = np.array(listed)
+        sets, number = np.unique(calls.set_id[mine], return_inverse=True)
+        first = np.full(len(sets), np.iinfo("i8").max)
+        last, done = np.zeros(len(sets), "i8"), np.zeros(len(sets), "i8")
+        np.minimum.at(first, number, calls.start_ns[mine])
+        np.maximum.at(last, number, calls.start_ns[mine])
+        np.maximum.at(done, number, calls.done_ns[mine])
+        ready = np.minimum(arrived.ready_ns[mine], calls.done_ns[mine])
+        given = calls.bytes[mine]
+        size = int(np.median(given[given >= 0])) if (given >= 0).any() else None
+        took_ns = float(np.median(done - last))
+        tables.append(
+            CollectiveTime(
+                op=found.ops[op],
+                group=found.groups[group].name,
+                n_sets=len(sets),
+                bytes=size,
+                skew_ns=int(np.median(last - first)),
+                waiting_ns=int((ready - calls.start_ns[mine]).sum()),
+                transfer_ns=int((calls.done_ns[mine] - ready).sum()),
+                bytes_per_s=size * 1e9 / took_ns if size and took_ns > 0 else None,
+            )
+        )
+    tables.sort(key=lambda t: -(t.waiting_ns + t.transfer_ns))
+    return tuple(tables[:top])

@@ -1,0 +1,104 @@
+"""When a collective could begin: who came last, how long the others waited, and how sure that is.
+
+In a collective that synchronises, nobody leaves before all have come: what a rank spends in it before the last one
+comes is **waiting**, the rest is **transfer** (and what the library does besides). From a root to all, everyone waits
+for the root; from all to a root, the root waits for everyone, the others for nobody; a receive waits for its send.
+This is the split that Scalasca calls *wait at barrier / wait at N×N, late broadcast, early reduce, late sender*
+(Böhme et al., "Identifying the root causes of wait states in large-scale parallel applications", 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinytrace.analysis.collectives import Communication, Role
+from tinytrace.tracer.communication_names import ALL_TO_ONE, ONE_TO_ALL, SYNCHRONISING
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """When calls could go on, and who came last.
+
+    Attributes:
+        ready_ns: per call, when all whom it waits for had come, its own start at least; −1: not known.
+        last_call: per set, the call that came last, of those others waited for; −1: none, or not known.
+        is_sure: per set, whether it came last by more than what the clocks may be apart.
+    """
+
+    ready_ns: Ints
+    last_call: Ints
+    is_sure: Bools
+
+
+def arrivals(found: Communication, error_ns: Ints) -> Arrivals:
+    """Return when each call's set was ready.
+
+    Args:
+        found: all communication.
+        error_ns: per call, how far the clock of its rank may be off.
+
+    Example:
+        >>> from tinytrace.analysis.collectives import communication
+        >>> from tinytrace.tracer.trace import Trace
+        >>> arrivals(communication(Trace()), np.empty(0, "i8")).ready_ns.tolist()
+        []
+    """
+    calls, n_sets = found.calls, found.n_sets
+    in_set = calls.set_id >= 0
+    in_set[in_set] = found.is_complete[calls.set_id[in_set]]
+    awaited = _awaited(found)
+    rows = np.flatnonzero(in_set & awaited)
+    order = rows[np.lexsort((calls.start_ns[rows], calls.set_id[rows]))]
+    sets = calls.set_id[order]
+    ends = np.flatnonzero(np.append(sets[1:] != sets[:-1], True)) if len(order) else order
+    last = np.full(n_sets, -1, "i8")
+    last[sets[ends]] = order[ends]
+    second = np.full(n_sets, -1, "i8")
+    has_second = (
+        (ends > 0) & (sets[np.maximum(ends - 1, 0)] == sets[ends]) if len(ends) else ends > 0
+    )
+    second[sets[ends][has_second]] = order[ends[has_second] - 1]
+    sure = last >= 0
+    both = np.flatnonzero(second >= 0)
+    lead_ns = calls.start_ns[last[both]] - calls.start_ns[second[both]]
+    sure[both] = lead_ns > error_ns[last[both]] + error_ns[second[both]]
+    known = in_set & _waits(found)
+    known[known] = last[calls.set_id[known]] >= 0
+    ready = np.where(in_set & _for_nobody(found), calls.start_ns, -1)
+    came_ns = calls.start_ns[last[calls.set_id[known]]]
+    ready[known] = np.maximum(came_ns, calls.start_ns[known])
+    return Arrivals(ready, last, sure)
+
+
+def _is_root(found: Communication) -> Bools:
+    calls = found.calls
+    return np.asarray((calls.peer >= 0) & (calls.peer == calls.rank))
+
+
+def _awaited(found: Communication) -> Bools:
+    """Per call whether others of its set wait for it."""
+    of_root = found.of_ops(ONE_TO_ALL) & _is_root(found)
+    to_root = found.of_ops(ALL_TO_ONE)
+    sends = found.calls.role == Role.SEND
+    return np.asarray(found.of_ops(SYNCHRONISING) | of_root | to_root | sends)
+
+
+def _waits(found: Communication) -> Bools:
+    """Per call whether it waits for others of its set."""
+    root = _is_root(found)
+    waits = found.of_ops(SYNCHRONISING) | (found.of_ops(ONE_TO_ALL) & ~root)
+    receives = found.calls.role == Role.RECEIVE
+    return np.asarray(waits | (found.of_ops(ALL_TO_ONE) & root) | receives)
+
+
+def _for_nobody(found: Communication) -> Bools:
+    """Per call whether it is known to wait for nobody: the root that gives, and those who give to a root."""
+    root, known = _is_root(found), found.calls.peer >= 0
+    gives = (found.of_ops(ONE_TO_ALL) & root) | (found.of_ops(ALL_TO_ONE) & ~root)
+    return np.asarray(gives & known)

@@ -1,0 +1,160 @@
+"""The ranks of a job: a bar each on one scale, and the same as a table; whom the others waited for."""
+
+from __future__ import annotations
+
+from tinytrace.analysis.rank_report import CollectiveTime, RankReport
+from tinytrace.analysis.rank_times import RankTime
+from tinytrace.analysis.stragglers import Excess, Straggler
+from tinytrace.exporters.html.markup import (
+    NOT_KNOWN,
+    Markup,
+    counted,
+    join,
+    percent,
+    size,
+    tag,
+    time,
+)
+from tinytrace.exporters.html.tables import table
+
+MOST_BARS = 64
+MOST_STRAGGLERS = 8
+NARROWEST_PERCENT = 6.0  # of the widest bar: a figure fits in
+# Field of a `RankTime`, what it is called, and the colour of the account that is like it.
+PARTS = (
+    ("ops_ns", "ops", "compute"),
+    ("python_ns", "Python", "python"),
+    ("data_ns", "waiting for data", "data_wait"),
+    ("waiting_ns", "waiting for other ranks", "latency"),
+    ("transfer_ns", "transfer", "memory"),
+    ("unsplit_ns", "communication, not split", "uncounted"),
+    ("other_ns", "blocked, idle or not seen", "unattributed"),
+)
+
+
+def ranks(report: RankReport) -> Markup:
+    """Return the section."""
+    widest_ns = max((t.wall_ns for t in report.ranks), default=0) or 1
+    whole = len(report.ranks) if report.world_size is None else report.world_size
+    notes = [f"{len(report.ranks):,} of {counted(whole, 'rank')}; the main thread of each."]
+    if report.missing:
+        notes.append(f"Not in this trace: rank {', '.join(map(str, report.missing[:MOST_BARS]))}.")
+    errors = [t.error_ns for t in report.ranks if t.error_ns]
+    if errors:
+        notes.append(f"Clocks: at most {time(max(errors))} apart, beyond what was corrected.")
+    if report.undecided:
+        notes.append(
+            f"In {report.undecided:,} of {counted(report.n_sets, 'collective')} who came last is within the error of "
+            "the clocks."
+        )
+    if report.unmatched:
+        notes.append(f"{counted(report.unmatched, 'call')} could not be split: not seen whole.")
+    notes += report.warnings
+    return join(
+        *(_bar(one, widest_ns) for one in report.ranks[:MOST_BARS]),
+        *(tag("p", note, class_="note") for note in notes),
+        *(_straggler(one, report) for one in report.stragglers[:MOST_STRAGGLERS]),
+        _table(report.ranks),
+        _collectives(report.collectives) if report.collectives else None,
+    )
+
+
+def _bar(one: RankTime, widest_ns: int) -> Markup:
+    parts = []
+    told = []
+    for field, name, colour in PARTS:
+        spent_ns = getattr(one, field)
+        if not spent_ns:
+            continue
+        share, width = 100 * spent_ns / one.wall_ns, 100 * spent_ns / widest_ns
+        told.append(f"{name} {percent(share)}")
+        parts.append(
+            tag(
+                "span",
+                f"{share:.0f}%" if width >= NARROWEST_PERCENT else None,
+                class_=f"part w-{colour}",
+                style=f"width:{width:.4f}%",
+                title=f"{name}: {percent(share)}, {time(spent_ns)}",
+            )
+        )
+    label = f"Rank {one.rank}"
+    return tag(
+        "figure",
+        tag("figcaption", tag("b", label), f" {time(one.wall_ns)}"),
+        tag("div", *parts, class_="bar", role="img", aria_label=f"{label}: {', '.join(told)}"),
+        class_="account",
+    )
+
+
+def _table(times: tuple[RankTime, ...]) -> Markup:
+    shown = [part for part in PARTS if any(getattr(t, part[0]) for t in times)]
+    heads = [
+        "rank",
+        *(
+            tag("th", tag("i", class_=f"swatch w-{colour}"), name, scope="col")
+            for _, name, colour in shown
+        ),
+        "hidden",
+        "last",
+        "others waited",
+        "where",
+    ]
+    rows = [
+        tag(
+            "tr",
+            tag("th", str(one.rank), scope="row"),
+            *(tag("td", percent(100 * getattr(one, f) / (one.wall_ns or 1))) for f, _, _ in shown),
+            tag("td", _hidden(one)),
+            tag("td", f"{one.last:,}"),
+            tag("td", time(one.awaited_ns)),
+            tag("td", one.host or one.name, class_="words"),
+        )
+        for one in times
+    ]
+    return table("Where the time of each rank went", heads, rows, words=("where",), tall=True)
+
+
+def _hidden(one: RankTime) -> str:
+    if not one.in_flight_ns:
+        return "–"
+    if one.hidden_ns is None:
+        return NOT_KNOWN
+    return percent(100 * one.hidden_ns / one.in_flight_ns, 0)
+
+
+def _straggler(one: Straggler, report: RankReport) -> Markup:
+    more = "; ".join(_excess(excess) for excess in one.more)
+    return tag(
+        "p",
+        tag("b", f"Rank {one.rank}"),
+        f" came last in {one.last:,} of {report.n_sets:,}; the others waited {time(one.awaited_ns)} for it, all "
+        "together.",
+        f" More than the median of the others: {more}." if more else None,
+    )
+
+
+def _excess(one: Excess) -> str:
+    where = f" at {one.place}" if one.place else ""
+    return f"{one.name}{where} {time(one.spent_ns)} (others {time(one.others_ns)})"
+
+
+def _collectives(tables: tuple[CollectiveTime, ...]) -> Markup:
+    heads = ["operation", "times", "bytes", "skew p50", "waiting", "transfer", "GB/s", "group"]
+    rows = [
+        tag(
+            "tr",
+            tag("th", one.op, scope="row"),
+            tag("td", f"{one.n_sets:,}"),
+            tag("td", size(one.bytes)),
+            tag("td", time(one.skew_ns)),
+            tag("td", time(one.waiting_ns)),
+            tag("td", time(one.transfer_ns)),
+            tag("td", NOT_KNOWN if one.bytes_per_s is None else f"{one.bytes_per_s / 1e9:.3g}"),
+            tag("td", one.group, class_="words"),
+        )
+        for one in tables
+    ]
+    return join(
+        tag("h3", "Communication"),
+        table("Communication of all ranks", heads, rows, words=("group",)),
+    )
