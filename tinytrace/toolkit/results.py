@@ -24,17 +24,19 @@ AGAIN = "\0again"  # the baseline once more; no name of a model
 LARGEST_BYTES = 100_000_000
 
 
-def save_times(path: str | Path, times: Mapping[str, Sequence[float]]) -> None:
+def save_times(path: str | Path, times: Mapping[str, Sequence[float]], *, fresh: bool) -> None:
     """Write the times of rounds, and where they were measured.
 
     Args:
         path: where to.
         times: ms per round of each model and of `AGAIN`.
+        fresh: in fresh processes, or in this one.
 
     Raises:
         OutputError: it cannot be written.
     """
-    write_whole(path, _document(times, machine() | numerics()))
+    document = _document(times, machine() | numerics())
+    write_whole(path, document | {"fresh_process": fresh, "finished": False})
 
 
 def save_suite(suite: Suite, path: str | Path) -> None:
@@ -50,8 +52,10 @@ def save_suite(suite: Suite, path: str | Path) -> None:
     document = _document(suite.times, suite.machine) | {
         "baseline": suite.baseline,
         "seed": suite.seed,
-        "where": suite.where,
+        "fresh_process": suite.fresh_process,
+        "why_here": suite.why_here,
         "finished": suite.finished,
+        "incomplete_ms": {name: list(column) for name, column in suite.incomplete.items()},
         "rows": [_plain(row) for row in suite.rows],
     }
     write_whole(path, document)
@@ -63,16 +67,17 @@ def bench_document(found: Bench) -> dict[str, Any]:
     Args:
         found: any.
     """
-    rows = {"rows": [_plain(row) for row in found.rows], "where": "fresh processes"}
+    rows = {"rows": [_plain(row) for row in found.rows], "fresh_process": True}
     return _document(found.times_ms, found.machine) | rows
 
 
-def kept_times(path: str | Path, names: Sequence[str]) -> dict[str, list[float]]:
+def kept_times(path: str | Path, names: Sequence[str], fresh: bool) -> dict[str, list[float]]:
     """Return the times in a file, if it has those of the same models; else none.
 
     Args:
         path: of a file that may not be there.
         names: of the models and `AGAIN`.
+        fresh: in fresh processes, or in this one: where they are measured now.
 
     Raises:
         InputError: it is there and no file of results, or it was measured on another machine.
@@ -89,7 +94,10 @@ def kept_times(path: str | Path, names: Sequence[str]) -> dict[str, list[float]]
         raise InputError(
             f"{path}: was measured on another machine, or with another NumPy: give another file"
         )
-    return {name: [float(t) for t in column] for name, column in times.items()}
+    if document.get("fresh_process") is not fresh:
+        other = "fresh processes" if not fresh else "one process"
+        raise InputError(f"{path}: was measured in {other}, which this is not: give another file")
+    return {name: [float(t) for t in times[name]] for name in names}
 
 
 def read_results(path: str | Path) -> dict[str, Any]:
@@ -137,7 +145,7 @@ def _plain(value: Any) -> Any:
         return {
             key: _plain(getattr(value, key))
             for key in value.__dataclass_fields__
-            if key not in {"model", "data", "correct", "times_ms"}
+            if key not in {"model", "data", "correct", "times_ms", "output"}
         }
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
