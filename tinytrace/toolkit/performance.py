@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinytrace.analysis.comparison import CONFIDENCE
+from tinytrace.analysis.gate import Figure
 from tinytrace.analysis.paired import Interval, signed_rank_interval
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
@@ -22,6 +23,7 @@ from tinytrace.toolkit.parameters import parameters_of
 from tinytrace.toolkit.rounds import BUDGET_S, ROUNDS, Clock, check_rounds, in_turns
 from tinytrace.tracer.counters import BYTES_PER_MB
 
+Work = dict[Figure, int | None]
 PEAKS = 3  # calls whose memory is measured: the first may fill caches
 
 
@@ -38,6 +40,7 @@ class Facts:
     batch: int | None
     inputs: str
     output: Output
+    work: Work
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Performance:
         batch: samples per call; None: not known.
         inputs: what the model was called with, in words.
         output: what it returned.
+        work: what one call does, without noise: the figures of `analysis.gate.FIGURES_OF_MODELS`; None: not known.
         model: what was measured; None where that is not in this process.
         data: what it was called with.
     """
@@ -75,6 +79,7 @@ class Performance:
     batch: int | None
     inputs: str
     output: Output = field(repr=False, compare=False)
+    work: Work = field(repr=False)
     model: Any = field(default=None, repr=False, compare=False)
     data: Any = field(default=None, repr=False, compare=False)
 
@@ -173,11 +178,20 @@ def facts_of(
         with MemoryTracker() as tracker:
             call()
         peaks_mb.append(tracker.peak_usage)
+    work: Work = {"allocations": tracker.allocations, "peak_bytes": tracker.array_peak_bytes}
     try:
         flops = count_flops(call)
     except UsageError:  # nothing that can be counted ran
         flops = None
+    if flops is not None:
+        work |= {
+            "op_calls": flops.calls,
+            "flops": int(flops),
+            "transcendentals": flops.transcendentals,
+            "bytes": flops.bytes,
+        }
     parameters = parameters_of(model)
+    work["parameters"] = sum(p.size for p in parameters)
     return Facts(
         name=name or name_of(model),
         parameter_mb=sum(p.bytes for p in parameters) / BYTES_PER_MB,
@@ -188,6 +202,7 @@ def facts_of(
         batch=batch_of(data),
         inputs=inputs,
         output=output_of(output),
+        work=work,
     )
 
 
@@ -216,6 +231,7 @@ def performance_of(
         batch=facts.batch,
         inputs=facts.inputs,
         output=facts.output,
+        work=facts.work,
         model=model,
         data=data,
     )

@@ -22,6 +22,18 @@ FORMAT = "tinytrace-suite"
 VERSION = 1
 AGAIN = "\0again"  # the baseline once more; no name of a model
 LARGEST_BYTES = 100_000_000
+# What times depend on, of a machine and its libraries. Not the release of the kernel: that changes every week.
+FINGERPRINT = (
+    "architecture",
+    "cpu",
+    "cpu_count",
+    "usable_cpus",
+    "implementation",
+    "python",
+    "numpy",
+    "blas",
+    "threads",
+)
 
 
 def save_times(path: str | Path, times: Mapping[str, Sequence[float]], *, fresh: bool) -> None:
@@ -89,15 +101,47 @@ def kept_times(path: str | Path, names: Sequence[str], fresh: bool) -> dict[str,
     if set(times) != set(names):
         have = ", ".join(name for name in times if name != AGAIN)
         raise InputError(f"{path}: has results of other models ({have}): give another file")
-    here = machine() | numerics()
-    if any(document["machine"].get(key) != here.get(key) for key in ("cpu", "numpy")):
+    apart = differences(document["machine"], machine() | numerics())
+    if apart:
         raise InputError(
-            f"{path}: was measured on another machine, or with another NumPy: give another file"
+            f"{path}: was measured on another machine ({', '.join(apart)}): give another file"
         )
     if document.get("fresh_process") is not fresh:
-        other = "fresh processes" if not fresh else "one process"
-        raise InputError(f"{path}: was measured in {other}, which this is not: give another file")
+        where = "fresh processes" if not fresh else "one process"
+        raise InputError(f"{path}: was measured in {where}, which this is not: give another file")
     return {name: [float(t) for t in times[name]] for name in names}
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return in what two machines differ of which times depend.
+
+    Args:
+        one: as saved.
+        other: likewise.
+
+    Example:
+        >>> differences({"cpu": "a", "python": "3.12.1"}, {"cpu": "a", "python": "3.13.0"})
+        ['python: 3.12.1 and 3.13.0']
+    """
+    return [
+        f"{key}: {one.get(key)} and {other.get(key)}"
+        for key in FINGERPRINT
+        if one.get(key) != other.get(key)
+    ]
+
+
+def is_results(path: str | Path) -> bool:
+    """Tell a file of results from other files, by how it begins.
+
+    Args:
+        path: of the file; one that cannot be read is none.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(100)
+    except OSError:
+        return False
+    return f'"format": "{FORMAT}"'.encode() in head
 
 
 def read_results(path: str | Path) -> dict[str, Any]:
