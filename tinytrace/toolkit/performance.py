@@ -16,7 +16,7 @@ from tinytrace.analysis.paired import Interval, signed_rank_interval
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
 from tinytrace.toolkit.calling import batch_of, call_of, name_of
-from tinytrace.toolkit.flops import FlopCount, count_flops
+from tinytrace.toolkit.flops import FlopCount, flops_of_call
 from tinytrace.toolkit.memory import MemoryTracker
 from tinytrace.toolkit.outputs import Output, output_of
 from tinytrace.toolkit.parameters import parameters_of
@@ -180,7 +180,7 @@ def facts_of(
         peaks_mb.append(tracker.peak_usage)
     work: Work = {"allocations": tracker.allocations, "peak_bytes": tracker.array_peak_bytes}
     try:
-        flops = count_flops(call)
+        flops = flops_of_call(model, call)
     except UsageError:  # nothing that can be counted ran
         flops = None
     if flops is not None:
