@@ -33,6 +33,7 @@ SCRIPTS = {
     "memory": "Memory and disk",
     "start_stop": "Import, start and stop",
     "roofs": "Whether roofs are those that other programs find",
+    "agreement": "Whether our figures are those that other programs find",
     "peers": "Beside other profilers",
 }
 FOLDER = Path(__file__).parent

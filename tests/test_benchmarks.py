@@ -30,6 +30,7 @@ GOALS = {
     "memory": ["all defaults", "flat", "--disk-limit 200MB", "flat", "disk taken"],
     "start_stop": ["import tinytrace", "compiled core", "pure-Python recorder"],
     "roofs": ["do not overlap"],
+    "agreement": ["do not overlap", "memray", "by hand", "torch"],
     "peers": [],
 }
 # Measure both recorders, or the compiled one itself: where it is not built they cannot.

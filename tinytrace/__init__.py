@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tinytrace.toolkit.performance import measure_performance
     from tinytrace.toolkit.plots import plot_performance_comparison
     from tinytrace.toolkit.profiler import Profiler, profile
+    from tinytrace.toolkit.saved import compare_saved
     from tinytrace.toolkit.suite import benchmark_suite
     from tinytrace.toolkit.timer import Timer
     from tinytrace.tracer.annotate import counter, instant, op, span, step
@@ -48,6 +49,7 @@ __all__ = [
     "Trace",
     "benchmark_suite",
     "compare",
+    "compare_saved",
     "count_flops",
     "count_parameters",
     "counter",
@@ -73,6 +75,7 @@ _HOME = {
     "Trace": "tinytrace.tracer.trace",
     "benchmark_suite": "tinytrace.toolkit.suite",
     "compare": "tinytrace.toolkit.comparing",
+    "compare_saved": "tinytrace.toolkit.saved",
     "count_flops": "tinytrace.toolkit.flops",
     "count_parameters": "tinytrace.toolkit.parameters",
     "export": "tinytrace.exporters.registry",

@@ -14,7 +14,9 @@ from tinytrace.analysis.comparison import (
     holm,
     signed_rank_p,
     speedup,
+    verdict_of,
 )
+from tinytrace.analysis.paired import Interval
 
 
 def rounds(n: int, spread: float, seed: int) -> list[float]:
@@ -71,6 +73,25 @@ def test_rounds_without_any_variance_are_decided() -> None:
     ones = [1.0] * 8
     assert speedup(ones, ones, ones).verdict is Verdict.EQUIVALENT
     assert speedup(ones, [0.5] * 8, ones).verdict is Verdict.FASTER
+
+
+@pytest.mark.parametrize(
+    ("interval", "wide", "verdict"),
+    [
+        ((1.50, 1.40, 1.60), 0.03, Verdict.FASTER),
+        ((1.50, 1.02, 2.00), 0.03, Verdict.INCONCLUSIVE),  # its lower end is within the margin
+        ((1.50, 1.40, 1.60), 0.45, Verdict.INCONCLUSIVE),
+        ((1.01, 0.99, 1.02), 0.03, Verdict.EQUIVALENT),
+        ((1.01, 0.90, 1.10), 0.50, Verdict.INCONCLUSIVE),  # much noise is no sameness
+        ((0.50, 0.40, 0.60), 0.03, Verdict.SLOWER),
+        ((0.97, 0.96, 0.975), 0.03, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_the_whole_interval_decides(
+    interval: tuple[float, float, float], wide: float, verdict: Verdict
+) -> None:
+    ratio = Interval(*interval)
+    assert verdict_of(ratio, 0.03, wide, ratio) is verdict
 
 
 @pytest.mark.parametrize(

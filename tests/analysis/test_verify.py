@@ -15,19 +15,17 @@ import threadpoolctl  # noqa: F401  # sets an environment variable for Intel's O
 
 import tinytrace as tt
 from tests.builders import signature_of, trace_of
+from tinytrace.analysis.comparison import Verdict
 from tinytrace.analysis.in_turns import (
     MARGIN,
     ROUNDS,
     ROUNDS_IF_LONG,
     Bench,
     Outcome,
-    Verdict,
     clock_for,
     compared,
     timed,
-    verdict_of,
 )
-from tinytrace.analysis.paired import Interval
 from tinytrace.analysis.replay import NotRebuiltError
 from tinytrace.analysis.rewrites import Forms
 from tinytrace.analysis.verifiable import asked_for
@@ -65,29 +63,30 @@ def outcome(before: tuple[float, ...], after: tuple[float, ...]) -> Outcome:
 
 def test_a_form_that_takes_half_the_time_is_twice_as_fast() -> None:
     found = outcome((400_000,), (200_000,))
-    assert found.verdict is Verdict.FASTER
-    assert [found.ratio.estimate, found.ratio.low, found.ratio.high] == pytest.approx([2, 2, 2])
-    assert (found.before_ns, found.after_ns, found.rounds) == (400_000, 200_000, ROUNDS)
-    assert found.margin == MARGIN
+    told = found.speedup
+    assert told.verdict is Verdict.FASTER
+    assert [told.ratio.estimate, told.ratio.low, told.ratio.high] == pytest.approx([2, 2, 2])
+    assert (found.before_ns, found.after_ns, told.rounds) == (400_000, 200_000, ROUNDS)
+    assert told.margin == MARGIN
 
 
 def test_a_form_that_takes_twice_the_time_is_slower() -> None:
-    assert outcome((200_000,), (400_000,)).verdict is Verdict.SLOWER
+    assert outcome((200_000,), (400_000,)).speedup.verdict is Verdict.SLOWER
 
 
-def test_forms_that_take_the_same_show_no_difference() -> None:
-    assert outcome((200_000,), (200_000,)).verdict is Verdict.NO_DIFFERENCE
+def test_forms_that_take_the_same_are_equivalent() -> None:
+    assert outcome((200_000,), (200_000,)).speedup.verdict is Verdict.EQUIVALENT
 
 
 def test_a_gain_within_what_the_present_form_differs_from_itself_is_inconclusive() -> None:
     # The present form now takes 100 and now 180 ms: as much apart as the gain would be.
     found = outcome((100e6, 180e6), (110e6,))
-    assert found.margin > 0.5
-    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.speedup.margin > 0.5
+    assert found.speedup.verdict is Verdict.INCONCLUSIVE
 
 
 def test_long_calls_are_timed_in_fewer_rounds_and_very_long_ones_not_at_all() -> None:
-    assert outcome((50e6,), (25e6,)).rounds == ROUNDS_IF_LONG
+    assert outcome((50e6,), (25e6,)).speedup.rounds == ROUNDS_IF_LONG
     with pytest.raises(NotRebuiltError, match=r"one call takes 0\.3 s"):
         outcome((300e6,), (1000,))
 
@@ -96,26 +95,8 @@ def test_many_rewrites_at_once_take_as_many_rounds_as_their_intervals_need() -> 
     clock = FakeClock()
     forms = Forms(clock.form(50e6), clock.form(25e6))
     found = timed(forms, Bench(clock), threads=1, alpha=0.05 / 1000)
-    assert found.rounds == 16  # 2^-16 < 0.000025 < 2^-15
-    assert found.verdict is Verdict.FASTER
-
-
-@pytest.mark.parametrize(
-    ("interval", "margin", "verdict"),
-    [
-        ((1.50, 1.40, 1.60), 0.03, Verdict.FASTER),
-        ((1.50, 1.02, 2.00), 0.03, Verdict.INCONCLUSIVE),  # its lower end is within the margin
-        ((1.50, 1.40, 1.60), 0.45, Verdict.INCONCLUSIVE),
-        ((1.01, 0.99, 1.02), 0.03, Verdict.NO_DIFFERENCE),
-        ((1.01, 0.90, 1.10), 0.50, Verdict.INCONCLUSIVE),  # much noise is no sameness
-        ((0.50, 0.40, 0.60), 0.03, Verdict.SLOWER),
-        ((0.97, 0.96, 0.975), 0.03, Verdict.INCONCLUSIVE),
-    ],
-)
-def test_the_whole_interval_decides(
-    interval: tuple[float, float, float], margin: float, verdict: Verdict
-) -> None:
-    assert verdict_of(Interval(*interval), margin) is verdict
+    assert found.speedup.rounds == 16  # 2^-16 < 0.000025 < 2^-15
+    assert found.speedup.verdict is Verdict.FASTER
 
 
 def test_results_are_compared_relative_to_the_largest() -> None:
@@ -181,7 +162,8 @@ def test_a_gain_is_told_with_its_interval_and_what_it_would_save() -> None:
     saved = replace(row, outcome=found).saved_ns
     assert saved is not None
     assert [saved.low, saved.estimate, saved.high] == pytest.approx([300_000] * 3)
-    assert replace(row, outcome=replace(found, verdict=Verdict.INCONCLUSIVE)).saved_ns is None
+    doubtful = replace(found.speedup, verdict=Verdict.INCONCLUSIVE)
+    assert replace(row, outcome=replace(found, speedup=doubtful)).saved_ns is None
 
 
 def test_operands_that_do_not_fit_into_memory_are_left_alone() -> None:
@@ -230,6 +212,7 @@ def test_for_real_three_products_are_measured_against_a_power() -> None:
     [row] = answer.rows
     assert (row.before, row.after) == ("x ** 3", "x * x * x")
     assert row.outcome is not None
-    assert row.outcome.rounds == ROUNDS
+    assert row.outcome.speedup.rounds == ROUNDS
     assert row.outcome.agrees
-    assert row.outcome.ratio.low <= row.outcome.ratio.estimate <= row.outcome.ratio.high
+    ratio = row.outcome.speedup.ratio
+    assert ratio.low <= ratio.estimate <= ratio.high

@@ -12,7 +12,8 @@ import pytest
 from tests.builders import signature_of, trace_of
 from tests.cli.commands import Done, run_commands
 from tests.peaks_by_hand import with_peaks
-from tinytrace.analysis.in_turns import Outcome, Verdict, verdict_of
+from tinytrace.analysis.comparison import Speedup, Verdict, verdict_of
+from tinytrace.analysis.in_turns import MARGIN, Outcome
 from tinytrace.analysis.op_groups import group_ops
 from tinytrace.analysis.paired import Interval
 from tinytrace.analysis.rewrites import REWRITES
@@ -35,7 +36,9 @@ def row(outcome: Outcome | None, reason: str | None = None) -> Verified:
 
 def measured(low: float, high: float, difference: float | None = 1e-16) -> Outcome:
     ratio = Interval((low + high) / 2, low, high)
-    return Outcome(verdict_of(ratio, 0.03), ratio, 0.03, 300_000, 100_000, 25, difference, False)
+    verdict = verdict_of(ratio, MARGIN, MARGIN, ratio)
+    told = Speedup(ratio, verdict, MARGIN, 0.0, 1.0, 0.01, 25, None, None)
+    return Outcome(told, 300_000, 100_000, difference, False)
 
 
 def text_of(*rows: Verified, same_machine: bool | None = True) -> str:

@@ -13,7 +13,7 @@ from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
 from tinytrace.toolkit.comparing import accuracy_delta, compare, memory_reduction
 from tinytrace.toolkit.performance import measure_performance
-from tinytrace.toolkit.rounds import LONGEST_CALL_NS, in_turns
+from tinytrace.toolkit.rounds import BUDGET_S, in_turns
 
 X = np.random.default_rng(0).standard_normal((32, 64)).astype("f4")
 W = np.random.default_rng(1).standard_normal((64, 10)).astype("f4")
@@ -88,15 +88,21 @@ def test_forms_take_turns_and_each_is_repeated_until_a_block_is_full() -> None:
     clock = advancing(100_000)  # 0.1 ms per call of the clock: ten calls fill a block
     times = in_turns([lambda: calls.append("a"), lambda: calls.append("b")], 4, clock)
     assert times == [[0.01] * 4, [0.01] * 4]
-    blocks = [calls[i] for i in range(4, len(calls), 10)]
+    blocks = [calls[i] for i in range(4, len(calls), 11)]  # one more before each
     assert len(blocks) == 2 * (3 + 4)
     assert all({blocks[i], blocks[i + 1]} == {"a", "b"} for i in range(0, len(blocks), 2))
     assert blocks != ["a", "b"] * 7
 
 
-def test_a_call_that_takes_too_long_is_not_repeated() -> None:
-    with pytest.raises(UsageError, match="too long to repeat"):
-        in_turns([lambda: None], 6, advancing(LONGEST_CALL_NS + 10**9))
+def test_what_takes_longer_than_the_budget_is_refused_and_says_how_long_it_would_take() -> None:
+    minute = 60 * 10**9
+    calls: list[int] = []
+    # Two forms of a minute each, in 6 rounds and 3 to warm up: 18 minutes.
+    with pytest.raises(UsageError, match=r"6 rounds would take about 18 min, .* budget_s=1296"):
+        in_turns([lambda: calls.append(1), lambda: None], 6, advancing(minute))
+    assert len(calls) == 1
+    assert in_turns([lambda: None], 6, advancing(minute), budget_s=541)[0] == [60_000.0] * 6
+    assert BUDGET_S == 600
 
 
 def test_accuracy_is_a_share_or_known_by_sample() -> None:

@@ -1,9 +1,10 @@
 """Two things measured in turns: which is faster, by how much, and what it would take to know.
 
-The method of `compare`, `bench` and `benchmark_suite`; docs/measuring.md has the reasons and what they were tried
-on. Each round measures the baseline, the other one, and the baseline once more, in random order. What is looked at is
-the logarithm of the ratio in each round (`analysis.paired`). That the baseline differs from itself by more than
-nothing is what the machine did: no smaller difference of the other one is told from it.
+The method of `compare`, `bench`, `benchmark_suite` and `verify`, and the only place where a verdict about times that
+were measured in turns is made; docs/measuring.md has the reasons and what they were tried on. Each round measures the
+baseline, the other one, and the baseline once more, in random order. What is looked at is the logarithm of the ratio
+in each round (`analysis.paired`). That the baseline differs from itself by more than nothing is what the machine did:
+no smaller difference of the other one is told from it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,6 @@ MARGIN = 0.02  # a smaller difference matters to nobody
 MOST_ROUNDS = 100_000  # that anybody would be told to run
 # Between the first and the second half of the rounds the ratio may change by this, else it drifts.
 DRIFT = 0.10
-DRAWS = (
-    2_000  # of the bootstrap: the ends of a 95 % interval then vary by a few percent of its width
-)
 SEED = 20250924
 
 
@@ -133,7 +131,8 @@ def speedup(
     wide = max(margin, floor or 0.0)
     # Within the margin by both one-sided tests: the interval of confidence 1 − 2α (Schuirmann, 1987).
     narrow = ratio_interval(baseline, other, min(2 * alpha, 0.5))
-    verdict, reason = _verdict(ratio, narrow, margin, wide)
+    verdict = verdict_of(ratio, margin, wide, narrow)
+    reason = _reason(ratio, margin, wide) if verdict is Verdict.INCONCLUSIVE else None
     drifted = _drift(logs)
     if drifted is not None:
         verdict, reason = Verdict.INVALID, drifted
@@ -153,19 +152,34 @@ def _floor(baseline: Sequence[float], again: Sequence[float], alpha: float) -> f
     return max(same.high - 1, 1 / same.low - 1)
 
 
-def _verdict(
-    ratio: Interval, narrow: Interval, margin: float, wide: float
-) -> tuple[Verdict, str | None]:
+def verdict_of(ratio: Interval, margin: float, wide: float, narrow: Interval) -> Verdict:
+    """Return what an interval of a ratio shows.
+
+    Args:
+        ratio: baseline ÷ other.
+        margin: relative; differences within it matter to nobody.
+        wide: the margin, or more where the baseline differed by more from itself.
+        narrow: the interval of the same ratio of the confidence at which equivalence is told.
+
+    Example:
+        >>> half = Interval(1.5, 1.4, 1.6)
+        >>> verdict_of(half, 0.02, 0.02, half).value
+        'faster'
+    """
     if ratio.low > 1 + wide:
-        return Verdict.FASTER, None
+        return Verdict.FASTER
     if ratio.high < 1 / (1 + wide):
-        return Verdict.SLOWER, None
+        return Verdict.SLOWER
     # By what was asked, and not by what the machine adds to it: less is known there, and not more.
     if narrow.low > 1 / (1 + margin) and narrow.high < 1 + margin:
-        return Verdict.EQUIVALENT, None
+        return Verdict.EQUIVALENT
+    return Verdict.INCONCLUSIVE
+
+
+def _reason(ratio: Interval, margin: float, wide: float) -> str:
     if wide > margin and (ratio.low > 1 + margin or ratio.high < 1 / (1 + margin)):
-        return Verdict.INCONCLUSIVE, f"the baseline differs from itself by up to {wide:.1%}"
-    return Verdict.INCONCLUSIVE, f"neither a difference of {wide:.1%} nor its absence was shown"
+        return f"the baseline differs from itself by up to {wide:.1%}"
+    return f"neither a difference of {wide:.1%} nor its absence was shown"
 
 
 def _drift(logs: NDArray[np.float64]) -> str | None:

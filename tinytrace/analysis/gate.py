@@ -15,13 +15,21 @@ from tinytrace.analysis.diff import diff
 from tinytrace.analysis.diff_values import Diff, OpChange, Verdict
 from tinytrace.tracer.trace import Trace
 
-Figure = Literal["op_calls", "flops", "transcendentals", "bytes", "allocations"]
+Figure = Literal[
+    "op_calls", "flops", "transcendentals", "bytes", "allocations", "peak_bytes", "parameters"
+]
 FIGURES: dict[Figure, str] = {
     "op_calls": "operations",
     "flops": "FLOPs",
     "transcendentals": "exp, log, sqrt...",
     "bytes": "bytes",
     "allocations": "allocations",
+}
+# Of one call of a model, in the saved results of a suite.
+FIGURES_OF_MODELS: dict[Figure, str] = {
+    **FIGURES,
+    "peak_bytes": "peak of array bytes",
+    "parameters": "parameters",
 }
 
 
@@ -119,7 +127,7 @@ def gate(
     found = diff(baseline, run)
     exact = tuple(_exact(found, figure, (allowed or {}).get(figure, 0.0)) for figure in FIGURES)
     times = tuple(_timed(found))
-    regressions = [_more(row) for row in exact if row.result is Result.MORE]
+    regressions = [in_words(row) for row in exact if row.result is Result.MORE]
     if regressions:
         regressions += [_changed(change) for change in found.work[:NAMED]]
     unknown = [row for row in exact if row.figure == "op_calls" and row.result is Result.NOT_KNOWN]
@@ -144,10 +152,36 @@ def _exact(found: Diff, figure: Figure, allowed: float) -> ExactRow:
     before: int | None = getattr(found.work_before, figure)
     after: int | None = getattr(found.work_after, figure)
     nothing = not found.work_before.op_calls or not found.work_after.op_calls
-    if before is None or after is None or nothing:
+    if nothing:
+        return ExactRow(figure, before, after, None, allowed, Result.NOT_KNOWN)
+    return exact_row(figure, before, after, allowed, (found.units_before, found.units_after))
+
+
+def exact_row(
+    figure: Figure,
+    before: int | None,
+    after: int | None,
+    allowed: float,
+    units: tuple[int, int] = (1, 1),
+) -> ExactRow:
+    """Judge a figure that has no noise.
+
+    Args:
+        figure: which.
+        before: of the baseline; None: not known.
+        after: of the run.
+        allowed: relative increase that is no regression.
+        units: how many steps each of them is of.
+
+    Example:
+        >>> row = exact_row("flops", 100, 110, allowed=0.0)
+        >>> row.change, row.result.value
+        (0.1, 'more')
+    """
+    if before is None or after is None:
         return ExactRow(figure, before, after, None, allowed, Result.NOT_KNOWN)
     # Compared as integers: no rounding makes a difference, or hides one.
-    left, right = before * found.units_after, after * found.units_before
+    left, right = before * units[1], after * units[0]
     if left == 0:
         return ExactRow(figure, before, after, None, allowed, Result.MORE if right else Result.SAME)
     change = (right - left) / left
@@ -157,9 +191,15 @@ def _exact(found: Diff, figure: Figure, allowed: float) -> ExactRow:
     return ExactRow(figure, before, after, change, allowed, result)
 
 
-def _more(row: ExactRow) -> str:
+def in_words(row: ExactRow) -> str:
+    """Return what is more than before.
+
+    Example:
+        >>> in_words(ExactRow("flops", 100, 110, 0.1, 0.0, Result.MORE))
+        'more FLOPs: 100 -> 110 (+10.00%)'
+    """
     relative = "" if row.change is None else f" (+{row.change:.2%})"
-    return f"more {FIGURES[row.figure]}: {row.before:,} -> {row.after:,}{relative}"
+    return f"more {FIGURES_OF_MODELS[row.figure]}: {row.before:,} -> {row.after:,}{relative}"
 
 
 def _changed(change: OpChange) -> str:

@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from tinytrace.analysis.paired import Interval, ratio_interval
+from tinytrace.analysis.comparison import Speedup, speedup
 from tinytrace.analysis.probes import Clock, Probe, Progress, Stopwatch
 from tinytrace.analysis.replay import NotRebuiltError
 from tinytrace.analysis.rewrites import Forms
@@ -33,36 +32,20 @@ MARGIN = 0.03  # a smaller difference is none that anybody should rewrite for
 ALIKE = 1e-5  # relative: the default of np.allclose
 
 
-class Verdict(Enum):
-    """What was shown. The values are what is printed."""
-
-    FASTER = "faster"
-    SLOWER = "slower"
-    NO_DIFFERENCE = "no difference shown"
-    INCONCLUSIVE = "inconclusive"
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What was measured.
 
     Attributes:
-        verdict: by the whole interval, never by the estimate.
-        ratio: time of the present form ÷ time of the new one: above 1 the new one is faster.
-        margin: relative; what counts as a difference: `MARGIN`, or more where the present form differed by
-            more from itself.
+        speedup: time of the present form ÷ time of the new one, judged as everywhere: above 1 the new one is faster.
         before_ns, after_ns: medians of a call over the rounds.
-        rounds: that were measured.
         difference: largest relative difference of the results; None: they cannot be compared (another shape).
         identical: the results are the same, bit by bit.
     """
 
-    verdict: Verdict
-    ratio: Interval
-    margin: float
+    speedup: Speedup
     before_ns: float
     after_ns: float
-    rounds: int
     difference: float | None
     identical: bool
 
@@ -166,37 +149,10 @@ def timed(
     ]
     [rows] = watch.time([(threads, probes)])
     before, after, again = (row.call_ns[WARM_UP:] for row in rows)
-    ratio = ratio_interval(before, after, alpha)
-    same = ratio_interval(before, again, alpha)
-    margin = max(MARGIN, same.high - 1, 1 / same.low - 1)
     return Outcome(
-        verdict=verdict_of(ratio, margin),
-        ratio=ratio,
-        margin=margin,
+        speedup=speedup(before, after, again, margin=MARGIN, confidence=1 - alpha),
         before_ns=float(np.median(before)),
         after_ns=float(np.median(after)),
-        rounds=len(before),
         difference=None,
         identical=False,
     )
-
-
-def verdict_of(ratio: Interval, margin: float) -> Verdict:
-    """Return what an interval of a ratio shows.
-
-    Args:
-        ratio: present ÷ new.
-        margin: relative; differences within it are none.
-
-    Example:
-        >>> verdict_of(Interval(1.5, 1.4, 1.6), margin=0.02).value
-        'faster'
-    """
-    if ratio.low > 1 + margin:
-        return Verdict.FASTER
-    if ratio.high < 1 / (1 + margin):
-        return Verdict.SLOWER
-    # Not within the margin, which is wide where much is not known: within what nobody should rewrite for.
-    if ratio.low > 1 / (1 + MARGIN) and ratio.high < 1 + MARGIN:
-        return Verdict.NO_DIFFERENCE
-    return Verdict.INCONCLUSIVE

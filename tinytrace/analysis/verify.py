@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tinytrace.analysis.comparison import Verdict
 from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.in_turns import Bench, Outcome, Verdict, clock_for, compared, timed
+from tinytrace.analysis.in_turns import Bench, Outcome, clock_for, compared, timed
 from tinytrace.analysis.op_groups import Grouping, OpGroup
 from tinytrace.analysis.op_parts import op_parts
 from tinytrace.analysis.operands import layout_of
@@ -70,9 +71,9 @@ class Verified:
         Calls × time of one × (1 − 1 ÷ ratio), for the ends of the interval as well. The time of one is what it takes
         here or what it took in the trace, whichever is less: what made it slower in one of them may not be gained.
         """
-        if self.outcome is None or self.outcome.verdict is not Verdict.FASTER:
+        if self.outcome is None or self.outcome.speedup.verdict is not Verdict.FASTER:
             return None
-        ratio = self.outcome.ratio
+        ratio = self.outcome.speedup.ratio
         spent_ns = self.group.calls * min(self.outcome.before_ns, self.traced_ns)
         shares = (1 - 1 / r for r in (ratio.estimate, ratio.low, ratio.high))
         return Interval(*(spent_ns * share for share in shares))

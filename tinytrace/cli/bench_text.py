@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from tinytrace.analysis.figures import format_mb, format_ns
-from tinytrace.cli.sheet import UNKNOWN, Sheet
-from tinytrace.toolkit.results import AGAIN
+from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
+from tinytrace.toolkit.results import AGAIN, differences
+from tinytrace.toolkit.saved import UNPAIRED
 
 if TYPE_CHECKING:
     from tinytrace.toolkit.commands import Bench, Timed
@@ -44,9 +45,9 @@ def print_bench(found: Bench, saved: dict[str, Any] | None, file: TextIO) -> Non
         if row.speedup is not None and row.speedup.reason:
             sheet.say(f"{sheet.text(row.name)}: {row.speedup.reason}.")
     if saved is not None:
-        sheet.say(
-            "saved: median of earlier results. Unpaired, drift not controlled: no verdict is drawn from it."
-        )
+        apart = differences(saved["machine"], found.machine)
+        worth = f"not comparable: {'; '.join(apart)}" if apart else UNPAIRED
+        sheet.say(f"saved: median of earlier results, {sheet.text(worth, LONGEST_TEXT)}.")
     sheet.print()
 
 

@@ -50,7 +50,7 @@ def markdown(found: Gate, baseline: str, run: str) -> str:
         baseline: name of the file.
         run: likewise.
     """
-    lines = [f"### tinytrace: {found.outcome}", "", f"{_code(baseline)} → {_code(run)}", ""]
+    lines = [f"### tinytrace: {found.outcome}", "", f"{as_code(baseline)} → {as_code(run)}", ""]
     lines += ["| work, exact | baseline | run | change | |", "|---|---:|---:|---:|---|"]
     for row, cells in zip(found.exact, _exact_rows(found), strict=True):
         lines.append(
@@ -59,10 +59,10 @@ def markdown(found: Gate, baseline: str, run: str) -> str:
     if found.timed:
         lines += ["", "| time (unpaired) | run ÷ baseline | |", "|---|---:|---|"]
         lines += [
-            f"| {_code(row.what)} | {_ratio(row)} | {MARKS.get(row.result, '❔')} {row.result.value} |"
+            f"| {as_code(row.what)} | {_ratio(row)} | {MARKS.get(row.result, '❔')} {row.result.value} |"
             for row in found.timed
         ]
-    lines += ["", *(f"- {_code(reason)}" for reason in found.reasons)]
+    lines += ["", *(f"- {as_code(reason)}" for reason in found.reasons)]
     return "\n".join(lines) + "\n"
 
 
@@ -82,8 +82,16 @@ def as_json(found: Gate) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _code(text: str) -> str:
-    """Return text as code, in which Markdown and HTML mean nothing."""
+def as_code(text: str) -> str:
+    """Return text as code, in which Markdown and HTML mean nothing.
+
+    Args:
+        text: any.
+
+    Example:
+        >>> as_code("a|b")
+        '`a\\\\|b`'
+    """
     shown = clean(text).replace("`", "'").replace("|", "\\|")
     return f"`{shown}`"
 
@@ -98,7 +106,7 @@ def _exact_rows(found: Gate) -> list[tuple[str, str, str, str, str]]:
     units = (found.compared.units_before, found.compared.units_after)
     return [
         (
-            FIGURES[row.figure], _figure(row.before, units[0]), _figure(row.after, units[1]), _change(row),
+            FIGURES[row.figure], _figure(row.before, units[0]), _figure(row.after, units[1]), change_text(row),
             row.result.value,
         )
         for row in found.exact
@@ -111,7 +119,12 @@ def _figure(value: int | None, units: int) -> str:
     return f"{value:,}" if units == 1 else f"{value / units:,.6g} per step"
 
 
-def _change(row: ExactRow) -> str:
+def change_text(row: ExactRow) -> str:
+    """Return by how much a figure has changed.
+
+    Args:
+        row: any.
+    """
     if row.change is None:
         return UNKNOWN if row.result is Result.NOT_KNOWN else "-"
     return "0" if row.result is Result.SAME and not row.change else f"{row.change:+.2%}"

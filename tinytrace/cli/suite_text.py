@@ -95,21 +95,28 @@ def _cells(row: SuiteRow) -> tuple[str, ...]:
         ratio = row.speedup.ratio
         speed = f"{ratio.estimate:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]"
         verdict = row.speedup.verdict.value
+    elif row.error is not None:
+        speed, verdict = NONE, clean(row.error)
+    rank = NONE if row.rank is None else str(row.rank)
     return (
-        clean(row.name), format_ns(p.time * NS_PER_MS), format_mb(p.memory), accuracy, str(row.rank),
+        clean(row.name), format_ns(p.time * NS_PER_MS), format_mb(p.memory), accuracy, rank,
         speed, verdict, "yes" if row.on_front else "",
     )  # fmt: skip
 
 
 def _notes(suite: Suite) -> list[str]:
+    why = f" ({clean(suite.why_here)})" if suite.why_here else ""
     notes = [
-        f"{suite.rounds} rounds, all models in each, in random order, in {suite.where}.",
+        f"{suite.rounds} rounds, all models in each, in random order, in {suite.where}{why}.",
         f"Speedup: time of {clean(suite.baseline)} divided by time of the model; above 1 is faster.",
     ]
     reasons = [
         f"{clean(row.name)}: {row.speedup.reason}."
         for row in suite.rows
         if row.speedup and row.speedup.reason
+    ]
+    reasons += [
+        f"{clean(row.name)} {row.difference}." for row in suite.rows if row.difference is not None
     ]
     if not suite.finished:
         notes.append("It was interrupted: these are the rounds that were complete.")

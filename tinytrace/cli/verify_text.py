@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TextIO
 
+from tinytrace.analysis.comparison import Verdict
 from tinytrace.analysis.figures import format_ns
-from tinytrace.analysis.in_turns import Verdict
 from tinytrace.analysis.op_cells import site_cell
 from tinytrace.cli.findings_text import headline, verify_command
 from tinytrace.cli.sheet import LONGEST_TEXT, Sheet
@@ -123,7 +123,7 @@ def _row(number: int, row: Verified, sheet: Sheet) -> None:
     if row.outcome is None:
         sheet.say(f"   not measured: {sheet.text(row.reason, LONGEST_TEXT)}")
         return
-    sheet.say(f"   {_verdict(row.outcome)}", STYLES.get(row.outcome.verdict, ""))
+    sheet.say(f"   {_verdict(row.outcome)}", STYLES.get(row.outcome.speedup.verdict, ""))
     sheet.say(f"   {_results(row.outcome)}", "" if row.outcome.agrees else "warning")
     saved = row.saved_ns
     if saved is not None:
@@ -140,15 +140,14 @@ def _as_long(row: Verified) -> str:
 
 
 def _verdict(outcome: Outcome) -> str:
-    ratio = outcome.ratio
+    found = outcome.speedup
+    ratio = found.ratio
     times = f"{format_ns(outcome.before_ns)} -> {format_ns(outcome.after_ns)} per call"
     text = (
-        f"{outcome.verdict.value}: {_ratio(ratio.estimate)} times as fast ({_ratio(ratio.low)} to "
-        f"{_ratio(ratio.high)}), {times}, {outcome.rounds} rounds"
+        f"{found.verdict.value}: {_ratio(ratio.estimate)} times as fast ({_ratio(ratio.low)} to "
+        f"{_ratio(ratio.high)}), {times}, {found.rounds} rounds"
     )
-    if outcome.verdict is Verdict.INCONCLUSIVE:
-        text += f"; the present form differs from itself by up to {100 * outcome.margin:.0f} %"
-    return text
+    return f"{text}; {found.reason}" if found.reason else text
 
 
 def _ratio(value: float) -> str:

@@ -139,7 +139,7 @@ def bench(what: Sequence[str], rounds: int, progress: Progress = lambda share: N
         raise UsageError(
             "the same command was given twice: what differs from run to run is measured anyway"
         )
-    with _Launcher() as launcher:
+    with Launcher() as launcher:
         runs = [_runner(name, launcher) for name in (*names, names[0])]
         times, peaks = _measure(runs, rounds, progress)
     rows = []
@@ -180,14 +180,14 @@ def _measure(
     return times, peaks
 
 
-class _Launcher:
+class Launcher:
     """A small process that starts the others and waits for them.
 
     What the kernel calls the peak memory of a process begins with that of the one that started it: started from here,
     none would seem to need less than NumPy does.
     """
 
-    def __enter__(self) -> _Launcher:
+    def __enter__(self) -> Launcher:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", LAUNCHER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -219,7 +219,7 @@ class _Launcher:
         return done["ns"], peak if peak > ROOM * own else None, done["printed"]
 
 
-def _runner(what: str, launcher: _Launcher) -> Callable[[], tuple[float, float | None]]:
+def _runner(what: str, launcher: Launcher) -> Callable[[], tuple[float, float | None]]:
     """Return what runs it once: ms, and the peak of resident memory in MB."""
     if FUNCTION.fullmatch(what):
         return lambda: _run_function(what, launcher)
@@ -237,6 +237,6 @@ def _runner(what: str, launcher: _Launcher) -> Callable[[], tuple[float, float |
     return run
 
 
-def _run_function(what: str, launcher: _Launcher) -> tuple[float, float | None]:
+def _run_function(what: str, launcher: Launcher) -> tuple[float, float | None]:
     _, peak_mb, printed = launcher.run(what, [sys.executable, "-c", CHILD, what])
     return int(printed) / 1e6, peak_mb

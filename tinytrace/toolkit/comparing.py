@@ -9,10 +9,11 @@ from typing import Any
 
 from tinytrace.analysis.comparison import MARGIN, Speedup, speedup
 from tinytrace.errors import UsageError
-from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
+from tinytrace.toolkit.accuracy import Accuracy
 from tinytrace.toolkit.calling import call_of
-from tinytrace.toolkit.performance import Performance, performance_of
-from tinytrace.toolkit.rounds import ROUNDS, Clock, check_rounds, in_turns
+from tinytrace.toolkit.outputs import outputs_differ
+from tinytrace.toolkit.performance import Performance, facts_of, performance_of
+from tinytrace.toolkit.rounds import BUDGET_S, ROUNDS, Clock, check_rounds, in_turns
 
 Z = 1.959964  # of the standard normal distribution, 97.5 %
 
@@ -56,7 +57,7 @@ class Comparison:
         speedup: baseline ÷ optimized: above 1 the second one is faster.
         memory_reduction: baseline ÷ optimized: above 1 the second one needs less.
         accuracy_delta: optimized − baseline: above 0 the second one is right more often.
-        where: "this process", or "fresh processes".
+        difference: how the second one returns something else than the first; None: nothing else, or not known.
     """
 
     baseline: Performance
@@ -64,18 +65,19 @@ class Comparison:
     speedup: Speedup
     memory_reduction: Change
     accuracy_delta: Change
-    where: str = "this process"
+    difference: str | None = None
 
     def __str__(self) -> str:
-        """Four lines for people."""
-        return "\n".join(
-            [
-                f"{self.optimized.name} against {self.baseline.name}, in {self.where}, in turns",
-                f"speedup           {self.speedup}",
-                f"memory reduction  {self.memory_reduction}",
-                f"accuracy delta    {self.accuracy_delta}",
-            ]
-        )
+        """Four lines for people, and one more where the two return different things."""
+        lines = [
+            f"{self.optimized.name} against {self.baseline.name}, in this process, in turns",
+            f"speedup           {self.speedup}",
+            f"memory reduction  {self.memory_reduction}",
+            f"accuracy delta    {self.accuracy_delta}",
+        ]
+        if self.difference is not None:
+            lines.append(f"note              {self.optimized.name} {self.difference}")
+        return "\n".join(lines)
 
 
 def compare(
@@ -87,6 +89,7 @@ def compare(
     rounds: int = ROUNDS,
     margin: float = MARGIN,
     accuracy_margin: float = 0.01,
+    budget_s: float = BUDGET_S,
     clock: Clock = time.perf_counter_ns,
 ) -> Comparison:
     """Measure two models in turns, and say what was shown.
@@ -102,10 +105,11 @@ def compare(
         rounds: how many; at least 6.
         margin: relative difference in time that matters.
         accuracy_margin: difference in accuracy that matters.
+        budget_s: what would take longer is refused before it is measured, and how long it would take is said.
         clock: tells ns.
 
     Raises:
-        UsageError: one cannot be called, or too few rounds.
+        UsageError: one cannot be called, too few rounds, or it would take longer than the budget.
         Exception: whatever a model raises.
 
     Example:
@@ -120,26 +124,30 @@ def compare(
     for side in sides:
         if side is not None and side.model is None:
             raise UsageError(
-                f"{side.name} was read from a file: without its model it cannot be measured in turns"
+                f"the model of {side.name} is not in this process: it cannot be measured in turns"
             )
     models = [
         given if side is None else side.model
         for given, side in zip((baseline, optimized), sides, strict=True)
     ]
     inputs = [data if data is not None or side is None else side.data for side in sides]
+    facts = []
+    for model, given, side in zip(models, inputs, sides, strict=True):
+        judged = side.judged if side and accuracy is None else None
+        facts.append(facts_of(model, given, accuracy, side.name if side else None, judged))
     calls = [call_of(model, given)[0] for model, given in zip(models, inputs, strict=True)]
-    before, after, again = in_turns([*calls, calls[0]], rounds, clock)
-    measured = []
-    for model, given, side, times in zip(models, inputs, sides, (before, after), strict=True):
-        judged = side.judged if side and accuracy is None else accuracy_of(model, accuracy)
-        measured.append(performance_of(model, given, times, judged, side.name if side else None))
-    first, second = measured
+    before, after, again = in_turns([*calls, calls[0]], rounds, clock, budget_s=budget_s)
+    first, second = (
+        performance_of(*columns)
+        for columns in zip(facts, (before, after), models, inputs, strict=True)
+    )
     return Comparison(
         first,
         second,
         speedup(before, after, again, margin=margin),
         memory_reduction(first, second),
         accuracy_delta(first.judged, second.judged, accuracy_margin),
+        outputs_differ(first.output, second.output),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from tinytrace.analysis.op_groups import layer_of
 from tinytrace.analysis.spans import self_ns
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.calling import as_callable
+from tinytrace.toolkit.layers import layers_marked
 from tinytrace.tracer.annotate import span
 from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import Kind
@@ -40,7 +43,8 @@ class FlopCount(int):
 
     Attributes:
         by_op: FLOPs per operation, most first.
-        by_layer: FLOPs per nearest span around (`tinytrace.span`), most first; ``""``: in none.
+        by_layer: FLOPs per nearest layer around, most first: by the path that leads to it (``blocks.2.attn``), or by
+            its name, if the model marks it (`tinytrace.span`); ``""``: in none.
         transcendentals: evaluations of exp, log, sqrt…; not contained in the FLOPs.
         bytes: compulsory traffic of the counted operations, in bytes.
         calls: operations that ran.
@@ -89,8 +93,8 @@ def _with_prefix(value: int) -> str:
 def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
     """Run a model once and count what it computed.
 
-    Right for whatever runs on NumPy, since nothing is known about layers: the operations that ran are counted, by
-    their shapes. What threads compute that the model starts is counted as well.
+    Right for whatever runs on NumPy, since nothing is known about what layers compute: the operations that ran are
+    counted, by their shapes. What threads compute that the model starts is counted as well.
 
     Args:
         model: is called as ``model(*inputs, **keywords)``; where it is no callable, its ``forward`` is.
@@ -107,12 +111,25 @@ def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
         >>> flops == 2 * 2 * 3 * 4, flops.by_op
         (True, {'matmul': 48})
     """
-    call = as_callable(model)
+    return flops_of_call(model, functools.partial(as_callable(model), *inputs, **keywords))
+
+
+def flops_of_call(model: Any, call: Callable[[], Any]) -> FlopCount:
+    """Count what one call computes, as `count_flops` does.
+
+    Args:
+        model: whose layers are told apart.
+        call: runs it.
+
+    Raises:
+        UsageError: it ran no operation that was seen.
+        Exception: whatever the call raises.
+    """
     if Session.is_recording():
         current = Session._current
         assert current is not None
-        with span(MARK):
-            call(*inputs, **keywords)
+        with layers_marked(model), span(MARK):
+            call()
         with current.muted():
             from tinytrace.tracer.assemble import read_run
 
@@ -122,8 +139,8 @@ def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
         session = Session(options, list(sys.argv))
         session.start()
         try:
-            with span(MARK):
-                call(*inputs, **keywords)
+            with layers_marked(model), span(MARK):
+                call()
         finally:
             session.stop()
             session.release()

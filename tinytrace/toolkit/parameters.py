@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
-LEAVES = (
-    str,
-    bytes,
-    int,
-    float,
-    complex,
-    type,
-    FunctionType,
-    ModuleType,
-    np.dtype,
-    np.random.Generator,
-)
+from tinytrace.toolkit.walking import array_in, things_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,39 +64,15 @@ def parameters_of(model: Any) -> list[Parameter]:
         root = model
     elif not isinstance(root, dict):
         root = list(root)
-    return list(_below(root, "", {}))
-
-
-def _below(thing: Any, name: str, seen: dict[int, Any]) -> Iterator[Parameter]:
-    """Yield the arrays below a thing; ``seen`` keeps what was visited alive, so that no id comes twice."""
-    if thing is None or isinstance(thing, LEAVES) or id(thing) in seen:
-        return
-    seen[id(thing)] = thing
-    found = _array(thing)
-    if found is not None:
-        if found is thing or id(found) not in seen:
-            seen[id(found)] = found
-            shape = tuple(int(n) for n in found.shape)
+    found: dict[int, Parameter] = {}  # by the id of the array: shared ones count once
+    for path, thing in things_below(root):
+        array = array_in(thing)
+        if array is not None and id(array) not in found:
+            shape = tuple(int(n) for n in array.shape)
             size = int(np.prod(shape, dtype=object))
-            holder = None if found is thing else thing
-            yield Parameter(name, shape, size, size * _item_bytes(found), holder)
-        return
-    if isinstance(thing, dict):
-        inside = [(str(key), value) for key, value in thing.items()]
-    elif isinstance(thing, (list, tuple, set, frozenset)):
-        inside = [(str(i), value) for i, value in enumerate(thing)]
-    else:
-        inside = [*getattr(thing, "__dict__", {}).items()]
-    for key, value in inside:
-        yield from _below(value, f"{name}.{key}" if name else key, seen)
-
-
-def _array(thing: Any) -> Any:
-    """Return the array that a thing is, or has as its ``data``; None: neither."""
-    if isinstance(thing, np.ndarray) or callable(getattr(thing, "numel", None)):
-        return thing
-    data = getattr(thing, "data", None)
-    return data if isinstance(data, np.ndarray) else None
+            holder = None if array is thing else thing
+            found[id(array)] = Parameter(path, shape, size, size * _item_bytes(array), holder)
+    return list(found.values())
 
 
 def _item_bytes(array: Any) -> int:

@@ -11,17 +11,36 @@ from typing import Any
 import numpy as np
 
 from tinytrace.analysis.comparison import CONFIDENCE
+from tinytrace.analysis.gate import Figure
 from tinytrace.analysis.paired import Interval, signed_rank_interval
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
 from tinytrace.toolkit.calling import batch_of, call_of, name_of
-from tinytrace.toolkit.flops import FlopCount, count_flops
+from tinytrace.toolkit.flops import FlopCount, flops_of_call
 from tinytrace.toolkit.memory import MemoryTracker
+from tinytrace.toolkit.outputs import Output, output_of
 from tinytrace.toolkit.parameters import parameters_of
-from tinytrace.toolkit.rounds import ROUNDS, Clock, check_rounds, in_turns
+from tinytrace.toolkit.rounds import BUDGET_S, ROUNDS, Clock, check_rounds, in_turns
 from tinytrace.tracer.counters import BYTES_PER_MB
 
+Work = dict[Figure, int | None]
 PEAKS = 3  # calls whose memory is measured: the first may fill caches
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a model but for the time that it takes; the attributes are those of `Performance`."""
+
+    name: str
+    parameter_mb: float
+    peaks_mb: tuple[float, ...]
+    parameters: int
+    flops: FlopCount | None
+    judged: Accuracy
+    batch: int | None
+    inputs: str
+    output: Output
+    work: Work
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,9 @@ class Performance:
         judged: how often it was right.
         batch: samples per call; None: not known.
         inputs: what the model was called with, in words.
-        model: what was measured; None when it was read from a file.
+        output: what it returned.
+        work: what one call does, without noise: the figures of `analysis.gate.FIGURES_OF_MODELS`; None: not known.
+        model: what was measured; None where that is not in this process.
         data: what it was called with.
     """
 
@@ -57,6 +78,8 @@ class Performance:
     judged: Accuracy
     batch: int | None
     inputs: str
+    output: Output = field(repr=False, compare=False)
+    work: Work = field(repr=False)
     model: Any = field(default=None, repr=False, compare=False)
     data: Any = field(default=None, repr=False, compare=False)
 
@@ -96,6 +119,7 @@ def measure_performance(
     accuracy: Any = None,
     rounds: int = ROUNDS,
     name: str | None = None,
+    budget_s: float = BUDGET_S,
     clock: Clock = time.perf_counter_ns,
 ) -> Performance:
     """Measure one model: time, memory, FLOPs, bytes, accuracy.
@@ -111,10 +135,11 @@ def measure_performance(
             largest output is the answer; None: not measured.
         rounds: how many; at least 6.
         name: for tables; None: that of its class.
+        budget_s: what would take longer is refused before it is measured, and how long it would take is said.
         clock: tells ns.
 
     Raises:
-        UsageError: it cannot be called, or too few rounds.
+        UsageError: it cannot be called, too few rounds, or it would take longer than the budget.
         Exception: whatever the model raises.
 
     Example:
@@ -124,53 +149,89 @@ def measure_performance(
         (128, 2, True)
     """
     check_rounds(rounds)
+    facts = facts_of(model, data, accuracy, name)
     call, _ = call_of(model, data)
-    [times_ms] = in_turns([call], rounds, clock)
-    judged = accuracy_of(model, accuracy)
-    return performance_of(model, data, times_ms, judged, name)
+    [times_ms] = in_turns([call], rounds, clock, budget_s=budget_s)
+    return performance_of(facts, times_ms, model, data)
 
 
-def performance_of(
-    model: Any, data: Any, times_ms: Sequence[float], judged: Accuracy, name: str | None
-) -> Performance:
-    """Measure all but time and accuracy, which are known already.
+def facts_of(
+    model: Any, data: Any, accuracy: Any, name: str | None, judged: Accuracy | None = None
+) -> Facts:
+    """Run a model a few times and find out all but how long it takes.
 
     Args:
         model: as for `measure_performance`.
         data: likewise.
-        times_ms: per round.
-        judged: how often it was right.
-        name: as for `measure_performance`.
+        accuracy: likewise.
+        name: likewise.
+        judged: how often it is right, where that is known already.
 
     Raises:
         UsageError: it cannot be called.
         Exception: whatever the model raises.
     """
     call, inputs = call_of(model, data)
+    output = call()
     peaks_mb = []
     for _ in range(PEAKS):
         with MemoryTracker() as tracker:
             call()
         peaks_mb.append(tracker.peak_usage)
+    work: Work = {"allocations": tracker.allocations, "peak_bytes": tracker.array_peak_bytes}
     try:
-        flops = count_flops(call)
+        flops = flops_of_call(model, call)
     except UsageError:  # nothing that can be counted ran
         flops = None
+    if flops is not None:
+        work |= {
+            "op_calls": flops.calls,
+            "flops": int(flops),
+            "transcendentals": flops.transcendentals,
+            "bytes": flops.bytes,
+        }
     parameters = parameters_of(model)
-    parameter_mb = sum(p.bytes for p in parameters) / BYTES_PER_MB
-    return Performance(
+    work["parameters"] = sum(p.size for p in parameters)
+    return Facts(
         name=name or name_of(model),
-        time=float(np.median(times_ms)),
-        time_interval=signed_rank_interval(list(times_ms), 1 - CONFIDENCE),
-        times_ms=tuple(times_ms),
-        memory=parameter_mb + float(np.median(peaks_mb)),
-        parameter_mb=parameter_mb,
+        parameter_mb=sum(p.bytes for p in parameters) / BYTES_PER_MB,
         peaks_mb=tuple(peaks_mb),
         parameters=sum(p.size for p in parameters),
         flops=flops,
-        judged=judged,
+        judged=accuracy_of(model, accuracy) if judged is None else judged,
         batch=batch_of(data),
         inputs=inputs,
+        output=output_of(output),
+        work=work,
+    )
+
+
+def performance_of(
+    facts: Facts, times_ms: Sequence[float], model: Any = None, data: Any = None
+) -> Performance:
+    """Put together what was found out and how long it took.
+
+    Args:
+        facts: what was found out.
+        times_ms: per round.
+        model: what was measured; None: it is not here.
+        data: what it was called with; likewise.
+    """
+    return Performance(
+        name=facts.name,
+        time=float(np.median(times_ms)),
+        time_interval=signed_rank_interval(list(times_ms), 1 - CONFIDENCE),
+        times_ms=tuple(times_ms),
+        memory=facts.parameter_mb + float(np.median(facts.peaks_mb)),
+        parameter_mb=facts.parameter_mb,
+        peaks_mb=facts.peaks_mb,
+        parameters=facts.parameters,
+        flops=facts.flops,
+        judged=facts.judged,
+        batch=facts.batch,
+        inputs=facts.inputs,
+        output=facts.output,
+        work=facts.work,
         model=model,
         data=data,
     )

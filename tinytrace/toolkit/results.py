@@ -22,19 +22,33 @@ FORMAT = "tinytrace-suite"
 VERSION = 1
 AGAIN = "\0again"  # the baseline once more; no name of a model
 LARGEST_BYTES = 100_000_000
+# What times depend on, of a machine and its libraries. Not the release of the kernel: that changes every week.
+FINGERPRINT = (
+    "architecture",
+    "cpu",
+    "cpu_count",
+    "usable_cpus",
+    "implementation",
+    "python",
+    "numpy",
+    "blas",
+    "threads",
+)
 
 
-def save_times(path: str | Path, times: Mapping[str, Sequence[float]]) -> None:
+def save_times(path: str | Path, times: Mapping[str, Sequence[float]], *, fresh: bool) -> None:
     """Write the times of rounds, and where they were measured.
 
     Args:
         path: where to.
         times: ms per round of each model and of `AGAIN`.
+        fresh: in fresh processes, or in this one.
 
     Raises:
         OutputError: it cannot be written.
     """
-    write_whole(path, _document(times, machine() | numerics()))
+    document = _document(times, machine() | numerics())
+    write_whole(path, document | {"fresh_process": fresh, "finished": False})
 
 
 def save_suite(suite: Suite, path: str | Path) -> None:
@@ -50,8 +64,10 @@ def save_suite(suite: Suite, path: str | Path) -> None:
     document = _document(suite.times, suite.machine) | {
         "baseline": suite.baseline,
         "seed": suite.seed,
-        "where": suite.where,
+        "fresh_process": suite.fresh_process,
+        "why_here": suite.why_here,
         "finished": suite.finished,
+        "incomplete_ms": {name: list(column) for name, column in suite.incomplete.items()},
         "rows": [_plain(row) for row in suite.rows],
     }
     write_whole(path, document)
@@ -63,16 +79,17 @@ def bench_document(found: Bench) -> dict[str, Any]:
     Args:
         found: any.
     """
-    rows = {"rows": [_plain(row) for row in found.rows], "where": "fresh processes"}
+    rows = {"rows": [_plain(row) for row in found.rows], "fresh_process": True}
     return _document(found.times_ms, found.machine) | rows
 
 
-def kept_times(path: str | Path, names: Sequence[str]) -> dict[str, list[float]]:
+def kept_times(path: str | Path, names: Sequence[str], fresh: bool) -> dict[str, list[float]]:
     """Return the times in a file, if it has those of the same models; else none.
 
     Args:
         path: of a file that may not be there.
         names: of the models and `AGAIN`.
+        fresh: in fresh processes, or in this one: where they are measured now.
 
     Raises:
         InputError: it is there and no file of results, or it was measured on another machine.
@@ -84,12 +101,47 @@ def kept_times(path: str | Path, names: Sequence[str]) -> dict[str, list[float]]
     if set(times) != set(names):
         have = ", ".join(name for name in times if name != AGAIN)
         raise InputError(f"{path}: has results of other models ({have}): give another file")
-    here = machine() | numerics()
-    if any(document["machine"].get(key) != here.get(key) for key in ("cpu", "numpy")):
+    apart = differences(document["machine"], machine() | numerics())
+    if apart:
         raise InputError(
-            f"{path}: was measured on another machine, or with another NumPy: give another file"
+            f"{path}: was measured on another machine ({', '.join(apart)}): give another file"
         )
-    return {name: [float(t) for t in column] for name, column in times.items()}
+    if document.get("fresh_process") is not fresh:
+        where = "fresh processes" if not fresh else "one process"
+        raise InputError(f"{path}: was measured in {where}, which this is not: give another file")
+    return {name: [float(t) for t in times[name]] for name in names}
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return in what two machines differ of which times depend.
+
+    Args:
+        one: as saved.
+        other: likewise.
+
+    Example:
+        >>> differences({"cpu": "a", "python": "3.12.1"}, {"cpu": "a", "python": "3.13.0"})
+        ['python: 3.12.1 and 3.13.0']
+    """
+    return [
+        f"{key}: {one.get(key)} and {other.get(key)}"
+        for key in FINGERPRINT
+        if one.get(key) != other.get(key)
+    ]
+
+
+def is_results(path: str | Path) -> bool:
+    """Tell a file of results from other files, by how it begins.
+
+    Args:
+        path: of the file; one that cannot be read is none.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(100)
+    except OSError:
+        return False
+    return f'"format": "{FORMAT}"'.encode() in head
 
 
 def read_results(path: str | Path) -> dict[str, Any]:
@@ -137,7 +189,7 @@ def _plain(value: Any) -> Any:
         return {
             key: _plain(getattr(value, key))
             for key in value.__dataclass_fields__
-            if key not in {"model", "data", "correct", "times_ms"}
+            if key not in {"model", "data", "correct", "times_ms", "output"}
         }
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}

@@ -6,7 +6,7 @@ import gc
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinytrace.analysis.comparison import LEAST_ROUNDS, SEED
 from tinytrace.errors import UsageError
@@ -15,7 +15,8 @@ NS_PER_MS, NS_PER_S = 1e6, 1e9
 ROUNDS = 30
 WARM_UP = 3  # rounds left out: caches, lazily made tables, clocks that rise
 BLOCK_NS = 1_000_000  # per form and round at least: 10,000 times the resolution of the clock
-LONGEST_CALL_NS = 60 * 10**9
+SLOW_NS = 1_000_000_000  # a call of which one tells how long it takes
+BUDGET_S = 600.0  # that a measurement may take, if nothing else was said
 
 Clock = Callable[[], int]
 Progress = Callable[[float], None]
@@ -36,7 +37,7 @@ def in_turns(
     rounds: int,
     clock: Clock,
     progress: Progress = lambda share: None,
-    times: list[list[float]] | None = None,
+    budget_s: float = BUDGET_S,
 ) -> list[list[float]]:
     """Return per form its ms per call in each round.
 
@@ -47,10 +48,10 @@ def in_turns(
         rounds: how many are returned; three more are run before them.
         clock: tells ns.
         progress: is told the share that is done, 0…1.
-        times: a list per form, to which its times are added as they come; None: new ones.
+        budget_s: how long it may take.
 
     Raises:
-        UsageError: one call takes longer than a minute.
+        UsageError: it would take longer than the budget; found out after two calls of each form.
         Exception: whatever a call raises.
 
     Example:
@@ -58,36 +59,130 @@ def in_turns(
         >>> in_turns([int], 2, lambda: next(ticks))
         [[10.0, 10.0]]
     """
-    found: list[list[float]] = [[] for _ in calls] if times is None else times
-    loops = [_loops(call, rounds, clock) for call in calls]
+    found: list[list[float]] = [[] for _ in calls]
+    loops = shared([calibrate(call, clock) for call in calls])
+    needed_ns = (WARM_UP + rounds) * sum(loop.block_ns for loop in loops)
+    check_budget(needed_ns / NS_PER_S, rounds, budget_s)
     order = random.Random(SEED)  # a schedule, nothing secret
     places = list(range(len(calls)))
     for number in range(WARM_UP + rounds):
         order.shuffle(places)
         for place in places:
-            took_ns = _block_ns(calls[place], loops[place], clock)
+            took_ms = block_ms(calls[place], loops[place].times, clock)
             if number >= WARM_UP:
-                found[place].append(max(took_ns, 1) / loops[place] / NS_PER_MS)
+                found[place].append(took_ms)
         progress((number + 1) / (WARM_UP + rounds))
     return found
 
 
-def _loops(call: Callable[[], Any], rounds: int, clock: Clock) -> int:
-    first_ns = _block_ns(call, 1, clock)
-    if first_ns > LONGEST_CALL_NS:
+class Loop(NamedTuple):
+    """How often a form is called in one round, and what that takes, about."""
+
+    times: int
+    block_ns: int
+
+
+def calibrate(call: Callable[[], Any], clock: Clock) -> Loop:
+    """Find out how often a form must be called to fill 1 ms.
+
+    Args:
+        call: the form.
+        clock: tells ns.
+
+    Example:
+        >>> ticks = iter(range(0, 10**9, 250_000))
+        >>> calibrate(int, lambda: next(ticks))
+        Loop(times=4, block_ns=1000000)
+    """
+    once_ns = _block_ns(call, 1, clock)
+    if once_ns < SLOW_NS:  # the first call may have made what later ones find
+        once_ns = max(1, min(once_ns, _block_ns(call, 1, clock)))
+    times = math.ceil(BLOCK_NS / once_ns)
+    return Loop(times, times * once_ns)
+
+
+def shared(loops: Sequence[Loop]) -> list[Loop]:
+    """Give forms that take about the same the same number of calls, so that how it was found out tells none apart.
+
+    Args:
+        loops: as calibrated.
+
+    Returns:
+        in the same order; each has the most calls of all that take up to twice as long as the shortest of its group.
+
+    Example:
+        >>> [loop.times for loop in shared([Loop(9, 900), Loop(1, 1000), Loop(10, 990)])]
+        [10, 1, 10]
+    """
+    found = list(loops)
+    order = sorted(range(len(loops)), key=lambda i: -loops[i].times)
+    most = None
+    for i in order:
+        if most is None or 2 * loops[i].times < most:
+            most = loops[i].times
+        found[i] = Loop(most, most * loops[i].block_ns // loops[i].times)
+    return found
+
+
+def check_budget(needed_s: float, rounds: int, budget_s: float) -> None:
+    """Find out that a measurement takes longer than it may, before it begins.
+
+    Args:
+        needed_s: about how long it takes.
+        rounds: how many it has.
+        budget_s: how long it may take.
+
+    Raises:
+        UsageError: it takes longer; says how long.
+
+    Example:
+        >>> check_budget(10, 30, 600)
+    """
+    if needed_s > budget_s:
         raise UsageError(
-            f"one call takes {first_ns / NS_PER_S:.0f} s: too long to repeat it {rounds} times"
+            f"{rounds} rounds would take about {in_words(needed_s)}, more than the {in_words(budget_s)} that they may: "
+            f"fewer rounds (at least {LEAST_ROUNDS}), smaller inputs, or budget_s={math.ceil(1.2 * needed_s)}"
         )
-    second_ns = _block_ns(call, 1, clock)
-    return math.ceil(BLOCK_NS / max(1, min(first_ns, second_ns)))
 
 
-def _block_ns(call: Callable[[], Any], loop: int, clock: Clock) -> int:
+def in_words(seconds: float) -> str:
+    """Return a time for people.
+
+    Example:
+        >>> in_words(5), in_words(600), in_words(7300)
+        ('5 s', '10 min', '2.03 h')
+    """
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def block_ms(call: Callable[[], Any], times: int, clock: Clock) -> float:
+    """Return what one of so many calls takes, in ms. Garbage is not collected meanwhile.
+
+    Where it is called more than once, one more call before finds what the other forms have pushed out of the caches.
+
+    Args:
+        call: the form.
+        times: how often it is called.
+        clock: tells ns.
+
+    Example:
+        >>> block_ms(int, 2, iter([0, 4_000_000]).__next__)
+        2.0
+    """
+    if times > 1:
+        call()
+    return max(_block_ns(call, times, clock), 1) / times / NS_PER_MS
+
+
+def _block_ns(call: Callable[[], Any], times: int, clock: Clock) -> int:
     was_on = gc.isenabled()
     gc.disable()
     try:
         begin_ns = clock()
-        for _ in range(loop):
+        for _ in range(times):
             call()
         return clock() - begin_ns
     finally:

@@ -5,21 +5,31 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinytrace.analysis.comparison import MARGIN, SEED, Speedup, Verdict, holm, speedup
+from tinytrace.analysis.comparison import (
+    LEAST_ROUNDS,
+    MARGIN,
+    SEED,
+    Speedup,
+    Verdict,
+    holm,
+    speedup,
+)
 from tinytrace.errors import UsageError
-from tinytrace.toolkit.accuracy import NOT_MEASURED, Accuracy, accuracy_of, array_of
-from tinytrace.toolkit.calling import call_of
+from tinytrace.toolkit.accuracy import array_of
 from tinytrace.toolkit.comparing import Change, accuracy_delta, memory_reduction
+from tinytrace.toolkit.outputs import outputs_differ
 from tinytrace.toolkit.performance import Performance, performance_of
-from tinytrace.toolkit.results import AGAIN, kept_times, save_suite, save_times
-from tinytrace.toolkit.rounds import ROUNDS, Clock, Progress, check_rounds, in_turns
+from tinytrace.toolkit.processes import NotSendableError
+from tinytrace.toolkit.results import AGAIN, kept_times, save_suite
+from tinytrace.toolkit.rounds import BUDGET_S, Clock, Progress, check_rounds
+from tinytrace.toolkit.suite_rounds import Fresh, Here, Measured, Rounds, enough, measure
 from tinytrace.tracer.machine import machine, numerics
 
 
@@ -34,7 +44,8 @@ class SuiteRow:
         memory_reduction, accuracy_delta: against the baseline; None: it is that.
         rank: 1 is the fastest; models whose difference was not shown share one.
         on_front: no other model is at least as good in time, memory and accuracy and better in one.
-        error: what it raised; None: nothing, and only then the figures are there.
+        error: what it raised, or how its process ended; None: neither, and only then all figures are there.
+        difference: how it returns something else than the baseline; None: nothing else, or not known.
     """
 
     performance: Performance | None
@@ -46,6 +57,7 @@ class SuiteRow:
     rank: int | None = None
     on_front: bool = False
     error: str | None = None
+    difference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,10 @@ class Suite:
         times: ms per round of each model, and of the baseline once more (`results.AGAIN`).
         machine: what they were measured on.
         seed: of the order in which they ran, and of `numpy.random` before each.
-        where: in this process, or in fresh ones.
+        fresh_process: whether each model ran in fresh processes of its own; else all in this one.
+        why_here: why in this one.
         finished: whether all rounds were run; else it was interrupted.
+        incomplete: ms per round of models that raised in a later one.
     """
 
     rows: tuple[SuiteRow, ...]
@@ -67,13 +81,20 @@ class Suite:
     times: Mapping[str, Sequence[float]]
     machine: dict[str, Any]
     seed: int = SEED
-    where: str = "this process"
+    fresh_process: bool = False
+    why_here: str | None = None
     finished: bool = True
+    incomplete: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
         """How many were measured, of all models in each."""
-        return len(self.times[AGAIN])
+        return len(self.times[self.baseline])
+
+    @property
+    def where(self) -> str:
+        """In what they ran, for people."""
+        return Fresh.where if self.fresh_process else Here.where
 
     def __getitem__(self, name: str) -> SuiteRow:
         """Return the row of a model.
@@ -124,71 +145,103 @@ def benchmark_suite(
     test_data: Any = None,
     *,
     accuracy: Any = None,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
+    fresh: bool | None = None,
     margin: float = MARGIN,
     accuracy_margin: float = 0.01,
     save: str | Path | None = None,
+    budget_s: float = BUDGET_S,
     progress: bool = True,
     clock: Clock = time.perf_counter_ns,
 ) -> Suite:
     """Measure several models in turns, and compare each with the first one.
 
-    Every round times every model, and the first one twice, in random order. A model that raises is named as such, and
-    the others are measured. What was measured when it is interrupted (Ctrl-C) is returned and saved.
+    Every round times every model, and the first one twice, in random order: each in a fresh process, where all can be
+    had in one, else all in this process, and the result says why. A model that raises, or whose process ends, is named
+    as such, and the others are measured. What was measured when it is interrupted (Ctrl-C) is returned and saved.
 
     Args:
-        models: name → model.
+        models: name → model; or the name of one, ``module:name``; or what makes one: a class that needs no arguments,
+            or, where there is test data, a function that takes none.
         test_data: inputs, as for `measure_performance`; or ``(inputs, labels)``, with one integer label per row of
             the inputs: then accuracy is measured as well.
         accuracy: as for `measure_performance`.
-        rounds: how many; at least 6, and more where many models are compared.
+        rounds: how many; at least 6, and more where many models are compared; None: 12 in fresh processes, 30 in this.
+        fresh: in fresh processes, or not; None: where that can be.
         margin: relative difference in time that matters.
         accuracy_margin: difference in accuracy that matters.
-        save: a file for the results. One that has rounds of the same models is gone on with: they are not run again.
+        save: a file for the results, also while they are measured. One that has rounds of the same models is gone on
+            with: they are not run again.
+        budget_s: what would take longer is refused before it is measured, and how long it would take is said.
         progress: draw a bar on stderr, where that is a terminal.
         clock: tells ns.
 
     Raises:
-        UsageError: no models, or too few rounds.
+        UsageError: no models, too few rounds, more time than the budget, or fresh processes cannot be had.
         InputError, OutputError: the file cannot be read or written.
+        KeyboardInterrupt: it was interrupted before there were enough rounds to tell anything.
 
     Example:
         >>> w = np.ones((8, 8))
         >>> suite = benchmark_suite({"one": lambda x: x @ w, "two": lambda x: x @ w @ w}, np.ones((2, 8)), rounds=8)
         >>> [row.name for row in suite.rows], suite["one"].speedup
         (['one', 'two'], None)
+        >>> suite.why_here
+        'one: <lambda> is made inside a function and cannot be imported'
     """
     if not models:
         raise UsageError("there are no models to measure")
-    _check_enough(rounds, len(models))
+    if rounds is not None:
+        _check_enough(rounds, len(models))
     inputs, accuracy = _inputs_and_accuracy(test_data, accuracy)
-    calls, errors, judged = _prepare(models, inputs, accuracy)
-    if not calls:
-        first = next(iter(errors.items()))
-        raise UsageError(f"no model could be measured: {first[0]}: {first[1]}")
-    kept = {} if save is None else kept_times(save, [*calls, AGAIN])
-    times, finished = _measure(calls, rounds, kept, progress, clock)
+    engine, why_here = _prepared(models, inputs, accuracy, fresh, clock)
+    if not engine.facts:
+        name, problem = next(iter(engine.errors.items()))
+        raise UsageError(f"no model could be measured: {name}: {problem}")
+    wanted = rounds or engine.usual_rounds
+    _check_enough(wanted, len(models))
+    fresh_process = isinstance(engine, Fresh)
+    times = {name: list[float]() for name in [*engine.names(), AGAIN]}
     if save is not None:
-        save_times(save, times)
-    suite = _suite(
-        models,
-        inputs,
-        times,
-        judged=judged,
-        errors=errors,
-        finished=finished,
-        margin=margin,
-        accuracy_margin=accuracy_margin,
-    )
+        times |= kept_times(save, list(times), fresh_process)
+    with _bar(progress) as tell:
+        measured = measure(engine, wanted, times, save=save, tell=tell, budget_s=budget_s)
+    suite = _suite(models, engine, measured, margin, accuracy_margin)
+    suite = replace(suite, why_here=why_here)
     if save is not None:
         suite.save(save)
     return suite
 
 
+def _prepared(
+    models: Mapping[str, Any], inputs: Any, accuracy: Any, fresh: bool | None, clock: Clock
+) -> tuple[Rounds, str | None]:
+    """Return what measures them, after a first look; and why that is done in this process, if it is.
+
+    All of them or none in fresh processes: what runs elsewhere under other conditions is no comparison.
+    """
+    why_here = "it was asked for"
+    if clock is not time.perf_counter_ns:
+        why_here = "on a clock that was given"
+    elif fresh is not False:
+        try:
+            elsewhere = Fresh(models, inputs)
+            elsewhere.prepare(accuracy)
+        except NotSendableError as problem:
+            why_here = str(problem)
+        else:
+            return elsewhere, None
+    if fresh:
+        raise UsageError(f"fresh processes cannot be had: {why_here}")
+    here = Here(models, inputs, clock)
+    here.prepare(accuracy)
+    return here, why_here
+
+
 def _check_enough(rounds: int, models: int) -> None:
-    """Make sure that so many rounds have intervals that hold together: P(T = 0) is 2⁻ⁿ, α ÷ 2 of each at most."""
+    """Make sure that so many rounds have intervals that hold together."""
     check_rounds(rounds)
-    needed = math.ceil(1 + math.log2(20 * max(1, models - 1)))
+    needed = enough(models)
     if rounds < needed:
         raise UsageError(
             f"{rounds} rounds are too few to compare {models} models: at least {needed}"
@@ -205,57 +258,6 @@ def _inputs_and_accuracy(test_data: Any, accuracy: Any) -> tuple[Any, Any]:
     return test_data, accuracy
 
 
-def _prepare(
-    models: Mapping[str, Any], inputs: Any, accuracy: Any
-) -> tuple[dict[str, Callable[[], Any]], dict[str, str], dict[str, Accuracy]]:
-    """Call every model once: what calls it, what it raised, and how often it is right."""
-    calls: dict[str, Callable[[], Any]] = {}
-    errors: dict[str, str] = {}
-    judged: dict[str, Accuracy] = {}
-    before = np.random.get_state()  # the program's
-    for name, model in models.items():
-        np.random.seed(SEED)  # what models use that know no generator of their own
-        try:
-            call, _ = call_of(model, inputs)
-            call()
-            judged[name] = accuracy_of(model, accuracy)
-        except Exception as problem:  # one model that fails does not end the suite
-            errors[name] = f"{type(problem).__name__}: {problem}"
-        else:
-            calls[name] = call
-    np.random.set_state(before)
-    return calls, errors, judged
-
-
-def _measure(
-    calls: Mapping[str, Callable[[], Any]],
-    rounds: int,
-    kept: Mapping[str, list[float]],
-    progress: bool,
-    clock: Clock,
-) -> tuple[dict[str, list[float]], bool]:
-    """Return per model, and for the first one ``again``, ms per round; and whether all rounds were run."""
-    names = [*calls, AGAIN]
-    first = next(iter(calls))
-    forms = [*calls.values(), calls[first]]
-    times = {name: list(kept.get(name, ())) for name in names}
-    done = min(len(column) for column in times.values())
-    times = {name: column[:done] for name, column in times.items()}
-    if done >= rounds:
-        return times, True
-    found: list[list[float]] = [[] for _ in names]
-    finished = True
-    with _bar(progress) as tell:
-        try:
-            in_turns(forms, rounds - done, clock, tell, found)
-        except KeyboardInterrupt:
-            finished = False
-    complete = min(len(column) for column in found)
-    for name, column in zip(names, found, strict=True):
-        times[name] += column[:complete]
-    return times, finished
-
-
 @contextlib.contextmanager
 def _bar(wanted: bool) -> Iterator[Progress]:
     from tinytrace.cli.messages import stderr
@@ -267,48 +269,60 @@ def _bar(wanted: bool) -> Iterator[Progress]:
 
 def _suite(
     models: Mapping[str, Any],
-    inputs: Any,
-    times: Mapping[str, list[float]],
-    *,
-    judged: Mapping[str, Accuracy],
-    errors: Mapping[str, str],
-    finished: bool,
+    engine: Rounds,
+    measured: Measured,
     margin: float,
     accuracy_margin: float,
 ) -> Suite:
+    times = measured.times
     names = [name for name in times if name != AGAIN]
-    _check_enough(len(times[AGAIN]), len(names))
-    performances = {
-        name: performance_of(
-            models[name], inputs, times[name], judged.get(name, NOT_MEASURED), name
-        )
-        for name in names
-    }
+    performances = {}
+    for name, column in (times | measured.incomplete).items():
+        if name != AGAIN and len(column) >= LEAST_ROUNDS:
+            subject = engine.subjects.get(name)
+            where = (None, None) if subject is None else (subject.model, subject.data)
+            performances[name] = performance_of(engine.facts[name], column, *where)
     first, *others = names
     found = {
         name: speedup(
-            times[first], times[name], times[AGAIN], margin=margin, comparisons=max(1, len(others))
+            times[first],
+            times[name],
+            times.get(AGAIN),
+            margin=margin,
+            comparisons=max(1, len(others)),
         )
         for name in others
     }
     adjusted = dict(zip(others, holm([found[name].p_value for name in others]), strict=True))
     ranks = _ranks(names, times, margin)
-    front = pareto_front(list(performances.values()))
+    front = pareto_front([performances[name] for name in names])
+    base = performances[first]
     rows = []
     for name in models:
-        if name in errors:
-            rows.append(SuiteRow(None, name, error=errors[name]))
-            continue
-        measured, base = performances[name], performances[first]
-        row = SuiteRow(measured, name, rank=ranks[name], on_front=measured.name in front)
-        if name != first:
-            row = SuiteRow(
-                measured, name, found[name], adjusted[name], memory_reduction(base, measured),
-                accuracy_delta(base.judged, measured.judged, accuracy_margin), ranks[name],
-                measured.name in front,
+        one = performances.get(name)
+        if name not in found or one is None:
+            rows.append(
+                SuiteRow(
+                    one, name, rank=ranks.get(name), on_front=name in front, error=engine.errors.get(name)
+                )
             )  # fmt: skip
-        rows.append(row)
-    return Suite(tuple(rows), first, times, machine() | numerics(), finished=finished)
+            continue
+        rows.append(
+            SuiteRow(
+                one, name, found[name], adjusted[name], memory_reduction(base, one),
+                accuracy_delta(base.judged, one.judged, accuracy_margin), ranks[name], name in front,
+                difference=outputs_differ(base.output, one.output),
+            )
+        )  # fmt: skip
+    return Suite(
+        tuple(rows),
+        first,
+        times,
+        machine() | numerics(),
+        fresh_process=isinstance(engine, Fresh),
+        finished=measured.finished,
+        incomplete=measured.incomplete,
+    )
 
 
 def _ranks(names: list[str], times: Mapping[str, list[float]], margin: float) -> dict[str, int]:
@@ -318,7 +332,9 @@ def _ranks(names: list[str], times: Mapping[str, list[float]], margin: float) ->
     leader = order[0]
     for place, name in enumerate(order):
         if name != leader:
-            shown = speedup(times[leader], times[name], margin=margin, comparisons=len(names))
+            shown = speedup(
+                times[leader], times[name], margin=margin, comparisons=max(1, len(names) - 1)
+            )
             if shown.verdict is Verdict.SLOWER:
                 leader = name
         ranks[name] = ranks.get(leader, place + 1)

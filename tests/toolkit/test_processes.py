@@ -1,0 +1,217 @@
+"""Suites in fresh processes: what can be had in one, and what happens when one ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.toolkit.models import Network, Tensor, flops_of
+from tests.toolkit.test_performance import X, linear
+from tinytrace.errors import InputError, UsageError
+from tinytrace.toolkit.processes import NotSendableError, Worker, WorkerError, packed
+from tinytrace.toolkit.suite import Suite, benchmark_suite
+
+ROUNDS = 6
+MODULE = '''
+import os, signal
+from pathlib import Path
+import numpy as np
+
+LOG = Path(os.environ["TINYTRACE_TEST_LOG"])
+
+class Says:
+    """Notes the processes that it runs in."""
+    def __init__(self, name="says"):
+        self.name = name
+        with LOG.open("a") as log:
+            log.write(f"{name} {os.getpid()}\\\\n")
+    def __call__(self, x):
+        return x + 1
+
+def made():
+    return Says("made")
+
+def ends(x):
+    os._exit(7)
+
+def killed(x):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+class Ends(Says):
+    """Its eighth process ends in the middle of the rounds."""
+    def __init__(self):
+        super().__init__("ends")
+        self.left = 3 if LOG.read_text().count("ends") > 7 else 10**9
+    def __call__(self, x):
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("no more")
+        return x + 1
+'''
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "log"
+    path.touch()
+    (tmp_path / "tinytrace_test_models.py").write_text(MODULE.replace("\\\\n", "\\n"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TINYTRACE_TEST_LOG", str(path))
+    return path
+
+
+def measured(models: Mapping[str, object], **options: object) -> Suite:
+    settings: dict[str, object] = {"rounds": ROUNDS, "progress": False}
+    return benchmark_suite(models, X, **settings | options)  # type: ignore[arg-type]
+
+
+def test_each_model_has_a_process_of_its_own_in_every_round_and_the_first_one_two(
+    log: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "suite.json"
+    models = {"one": "tinytrace_test_models:Says", "two": "tinytrace_test_models:made"}
+    found = measured(models, save=path)
+    assert (found.fresh_process, found.why_here, found.where) == (True, None, "fresh processes")
+    lines = log.read_text().split("\n")[:-1]
+    assert len(set(lines)) == len(lines) == (ROUNDS * 3) + 2  # and one of each to look at it first
+    assert sum(line.startswith("made") for line in lines) == ROUNDS + 1
+    assert str(os.getpid()) not in log.read_text()
+    document = json.loads(path.read_text())
+    assert document["fresh_process"] is True
+    more = measured(models, save=path, rounds=8)
+    assert list(more.times["one"][:ROUNDS]) == list(found.times["one"])
+    assert more.rounds == 8
+    with pytest.raises(InputError, match="in fresh processes, which this is not"):
+        measured(models, save=path, fresh=False)
+
+
+def test_what_is_found_out_there_is_what_is_found_out_here() -> None:
+    x = Tensor(X)
+    labels = Network()(x).data.argmax(axis=1)
+    models = {"net": Network(), "name": "tests.toolkit.models:Network", "class": Network}
+    there = benchmark_suite(models, (x, labels), rounds=7, progress=False)
+    here = benchmark_suite(models, (x, labels), rounds=7, progress=False, fresh=False)
+    assert (there.fresh_process, here.fresh_process) == (True, False)
+    assert here.why_here == "it was asked for"
+    for name in models:
+        one, other = there[name].performance, here[name].performance
+        assert one is not None
+        assert other is not None
+        assert one.flops == other.flops == flops_of(32)
+        assert one.parameters == other.parameters
+        assert one.accuracy == other.accuracy == 1.0
+        assert one.memory == pytest.approx(other.memory, rel=0.05)
+        assert there[name].difference is None
+
+
+def test_what_another_process_cannot_have_stays_here_and_it_is_said_why() -> None:
+    found = measured({"named": linear, "lambda": lambda x: x + 1})
+    assert not found.fresh_process
+    assert found.why_here == "lambda: <lambda> is made inside a function and cannot be imported"
+    assert "in this process (lambda: <lambda> is made inside" in str(found)
+    with pytest.raises(
+        UsageError, match=r"fresh processes cannot be had: lambda: <lambda> is made"
+    ):
+        measured({"lambda": lambda x: x}, fresh=True)
+
+
+def test_what_is_not_found_there_stays_here_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "__module__", "tinytrace_no_such_module")
+    monkeypatch.setitem(sys.modules, "tinytrace_no_such_module", sys.modules[__name__])
+    found = measured({"gone": linear})
+    assert found.why_here is not None
+    assert "a fresh process does not find it: ModuleNotFoundError" in found.why_here
+
+
+@pytest.mark.usefixtures("log")
+def test_a_process_that_ends_is_one_line_and_the_others_are_measured() -> None:
+    names = {name: f"tinytrace_test_models:{name}" for name in ("ends", "killed", "Says", "none")}
+    found = measured(names, rounds=7)
+    assert found["ends"].error == "its process ended by exit code 7"
+    assert found["killed"].error is not None
+    assert found["killed"].error.startswith("its process ended by signal 11 (Segmentation fault)")
+    assert (
+        found["none"].error
+        == "UsageError: tinytrace_test_models:none: tinytrace_test_models has no 'none'"
+    )
+    assert found.baseline == "Says"
+    assert found["Says"].rank == 1
+
+
+@pytest.mark.usefixtures("log")
+@pytest.mark.parametrize("first", ["Ends", "Says"])
+def test_what_a_model_did_until_it_raised_is_kept(first: str, tmp_path: Path) -> None:
+    names = ["Ends", "Says"] if first == "Ends" else ["Says", "Ends"]
+    models = {name: f"tinytrace_test_models:{name}" for name in names}
+    found = measured(models, rounds=10, save=tmp_path / "suite.json")
+    assert found["Ends"].error == "RuntimeError: no more"
+    assert found.finished
+    assert found.baseline == "Says"
+    assert found.rounds == 10
+    document = json.loads((tmp_path / "suite.json").read_text())
+    kept = document["incomplete_ms"]["Ends"]
+    assert 1 <= len(kept) < 10
+    assert found.incomplete["Ends"] == kept
+    assert (found["Ends"].performance is not None) == (len(kept) >= 6)
+
+
+def test_only_what_can_be_imported_is_packed() -> None:
+    assert packed(linear, "model")
+    for thing in (lambda: 0, [lambda: 0], threading.Lock()):
+        with pytest.raises(NotSendableError, match=r"^thing(:| cannot be pickled:) "):
+            packed(thing, "thing")
+
+
+def test_a_worker_ends_with_its_pipe_and_knows_no_interrupt() -> None:
+    worker = Worker()
+    try:
+        worker.ask("load", packed(linear, "model"), packed(X, "data"))
+        assert worker.answer() is None
+        worker._process.send_signal(signal.SIGINT)
+        worker.ask("time", 3)
+        assert worker.answer() > 0
+        worker.ask("time", "no number")
+        with pytest.raises(WorkerError, match="TypeError"):
+            worker.answer()
+    finally:
+        worker.close()
+    assert worker._process.returncode == 0
+
+
+PROGRAM = """
+import numpy as np, tinytrace as tt
+class Mine:
+    def __call__(self, x): return x + 1
+found = tt.benchmark_suite({"a": Mine(), "b": Mine()}, np.ones((4, 4)), rounds=6, progress=False)
+print(found.fresh_process, found.why_here)
+"""
+
+
+def test_a_program_is_not_run_again_for_what_it_defines_itself(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "False a: Mine is defined in the program itself, which a fresh process does not run: put it into a module"
+    ]
+
+
+def test_the_programs_random_numbers_go_on() -> None:
+    np.random.seed(5)
+    expected = np.random.rand(3)
+    np.random.seed(5)
+    measured({"linear": linear})
+    assert np.random.rand(3).tolist() == expected.tolist()
