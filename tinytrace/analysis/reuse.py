@@ -38,6 +38,26 @@ class Reuse:
     level: LevelName | None
 
 
+@dataclass(frozen=True, slots=True)
+class ModelledTraffic:
+    """Compulsory bytes of the counted ops of one process, by where they come from as modelled.
+
+    Attributes:
+        by_level: per level, from the fastest, the bytes of calls whose operands it still holds, each by the
+            distance to the call before it (`Reuse.level`, call by call).
+        unknown_bytes: of calls without one: the first of its kind, folded ones, where sizes of caches or of
+            operands are not known.
+    """
+
+    by_level: tuple[tuple[LevelName, int], ...]
+    unknown_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all counted calls."""
+        return self.unknown_bytes + sum(moved for _, moved in self.by_level)
+
+
 def pushed_out(reuse: Reuse) -> tuple[str, ...]:
     """Return, in words, that operands lie farther away than their footprint needs; () where they do not.
 
@@ -76,6 +96,32 @@ class Reuses:
         distance = self._distance(part)
         together = None if footprint is None or distance is None else footprint + distance
         return Reuse(footprint, distance, self._level(footprint), self._level(together))
+
+    def traffic(self, process: int) -> ModelledTraffic:
+        """Return what the ops of a process (row of ``Trace.processes``) move, by level."""
+        parts = self._parts
+        mine = parts.trace.threads.process[parts.thread] == process
+        folded = parts.bytes[parts.folded & mine & (parts.leaves > 0)]
+        unknown = float(np.nansum(folded))
+        order, begins = parts.by_part
+        part = parts.part_of[order]
+        moved = (self._after - self._before)[order] * mine[part]
+        held = self._footprints()[parts.signature_id][part]
+        held[1:] += self._before[order[1:]] - self._after[order[:-1]]
+        held[begins[:-1][np.diff(begins) > 0]] = np.nan  # the first call of each part
+        levels = () if self._peaks is None else self._peaks.levels
+        room = [np.inf if level.size_bytes is None else level.size_bytes for level in levels]
+        at = np.searchsorted(np.array(room), held)  # a NaN is beyond all
+        found = np.bincount(at, moved, len(room) + 1)
+        by_level = zip((level.name for level in levels), found.tolist(), strict=False)
+        return ModelledTraffic(
+            tuple((name, round(n_bytes)) for name, n_bytes in by_level), round(found[-1] + unknown)
+        )
+
+    def _footprints(self) -> NDArray[np.float64]:
+        """Per signature; NaN: not known, and at the end for those without one."""
+        known = map(footprint_bytes, self._parts.trace.signatures)
+        return np.array([*(np.nan if n is None else n for n in known), np.nan], "f8")
 
     def _distance(self, part: int) -> int | None:
         """The median of what was touched between two calls."""

@@ -1,0 +1,141 @@
+"""Caches in the text of the report: measured and modelled, each called so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinytrace.analysis.caches import Agreement, Counted, ProcessCaches
+from tinytrace.analysis.figures import format_count, format_mb, format_ns, format_rate
+from tinytrace.analysis.findings.fresh_memory import NAME as FRESH_MEMORY
+from tinytrace.analysis.hardware_words import NAMES
+from tinytrace.analysis.report import Report
+from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
+from tinytrace.cli.steps_text import ASCII_BLOCKS, BLOCKS, sparkline
+
+OUTER = {"llc": ("LLC", "DRAM"), "l2": ("L2", "L3 and DRAM")}
+VERDICTS = {
+    "agree": "they agree within a factor of 2",
+    "more measured": "more was measured: data of Python, other libraries, cache lines that were used in part",
+    "less measured": "less was measured: operands stayed longer than modelled, or a prefetcher brought them",
+}
+
+
+def say_caches(report: Report, sheet: Sheet) -> None:
+    """Print what was measured, or why nothing was; what is modelled; and whether they agree."""
+    found = report.caches
+    sheet.say("Caches", "title")
+    for one in found.processes:
+        if one.run is not None:
+            _say_measured(one, one.run, sheet, many=len(found.processes) > 1)
+    if found.why_none is not None:
+        sheet.say(f"measured: nothing by hardware counters: {found.why_none}.")
+    for text in found.missing:
+        sheet.say(f"{sheet.text(text, LONGEST_TEXT)}.", "dim")
+    for one in found.processes:
+        process = f" of process {one.pid}" if len(found.processes) > 1 else ""
+        _say_modelled(one, process, sheet)
+        _say_faults(one, process, report, sheet)
+
+
+def _say_measured(found: ProcessCaches, run: Counted, sheet: Sheet, *, many: bool) -> None:
+    process = f" of process {found.pid}" if many else ""
+    columns: dict[str, list[str]] = {"what": []}
+    times = {"run": run} | ({} if found.step is None else {"a step": found.step})
+    for words, cell in _rows(found):
+        cells = [cell(one) for one in times.values()]
+        if set(cells) != {UNKNOWN}:
+            columns["what"].append(words)
+            for head, text in zip(times, cells, strict=True):
+                columns.setdefault(head, []).append(text)
+    sheet.table(f"measured by hardware counters{process} ({format_ns(run.wall_ns)})", columns)
+    _say_course(found, sheet)
+    every = format_ns(found.reading_ns or 0)
+    text = f"in user mode, all threads; read every {every}: what an op has of it is not known"
+    if found.step is not None:
+        text += f"; a step: the mean of {found.n_steps:,}, evenly between readings"
+    sheet.say(f"{text}.", "dim")
+    if found.scaled:
+        told = ", ".join(f"{NAMES[name]} {percent:.0f} %" for name, percent in found.scaled)
+        sheet.say(
+            f"Estimated from a part of the time, since counters took turns: {told}.", "warning"
+        )
+
+
+def _rows(found: ProcessCaches) -> list[tuple[str, Callable[[Counted], str]]]:
+    """What a line of the table is called, and its figure."""
+    name, beyond = OUTER[found.outer or "llc"]
+    return [
+        ("instructions", lambda one: _count(one.instructions)),
+        ("instructions per cycle", lambda one: _rate(one.instructions_per_cycle)),
+        ("L1d misses per 1,000 instructions", lambda one: _rate(one.l1d_misses_per_1000)),
+        (f"{name} misses per 1,000 instructions", lambda one: _rate(one.misses_per_1000)),
+        (f"{name} misses, % of its references", lambda one: _rate(one.miss_percent)),
+        (f"from {beyond}, estimated (misses x 64 B)", lambda one: _size(one.fetched_bytes)),
+        ("likewise, GB/s", lambda one: _rate(_per_ns(one.fetched_bytes, one.wall_ns))),
+    ]
+
+
+def _say_course(found: ProcessCaches, sheet: Sheet) -> None:
+    """A line of blocks for what changed over time."""
+    steps = BLOCKS if sheet.can_show(BLOCKS) else ASCII_BLOCKS
+    lines = {
+        "instructions per cycle": [one.instructions_per_cycle for one in found.over_time],
+        f"{OUTER[found.outer or 'llc'][0]} miss %": [one.miss_percent for one in found.over_time],
+    }
+    for name, values in lines.items():
+        known = [value for value in values if value is not None]
+        if len(values) > 1 and known:
+            between = f"{_rate(min(known))} to {_rate(max(known))}"
+            sheet.say(f"{name:22} |{sparkline(values, steps)}| {between}")
+
+
+def _say_modelled(found: ProcessCaches, process: str, sheet: Sheet) -> None:
+    modelled = found.modelled
+    total = modelled.total_bytes
+    if not total:
+        sheet.say(f"modelled{process}: no bytes of ops are known.")
+        return
+    shares = [f"{level} {100 * n / total:.0f} %" for level, n in modelled.by_level if n]
+    if modelled.unknown_bytes:
+        shares.append(f"not known {100 * modelled.unknown_bytes / total:.0f} %")
+    told = ", ".join(shares)
+    sheet.say(f"modelled{process}: of {format_mb(total / 1e6)} that ops move, from {told}.")
+    if found.agreement is not None:
+        sheet.say(_agreement(found.agreement, OUTER[found.outer or "llc"][1]))
+
+
+def _agreement(found: Agreement, beyond: str) -> str:
+    low, high = (format_mb(n / 1e6) for n in (found.modelled_low_bytes, found.modelled_high_bytes))
+    modelled = low if low == high else f"{low} to {high}"
+    measured = format_mb(found.measured_bytes / 1e6)
+    return f"from {beyond}: by measured misses {measured}, modelled {modelled}: {VERDICTS[found.verdict]}."
+
+
+def _say_faults(found: ProcessCaches, process: str, report: Report, sheet: Sheet) -> None:
+    if found.page_faults is None:
+        return
+    text = f"page faults{process} (measured): {found.page_faults:,}"
+    if found.page_faults_per_step is not None:
+        text += f", {found.page_faults_per_step:,.0f} a step"
+    if found.major_faults:
+        text += f"; {found.major_faults:,} of them waited for a disk"
+    fresh = [one.id for one in report.findings if one.rule == FRESH_MEMORY]
+    if fresh:
+        text += f"; new memory for results: {', '.join(fresh)}"
+    sheet.say(f"{text}.")
+
+
+def _count(value: float | None) -> str:
+    return UNKNOWN if value is None else format_count(round(value))
+
+
+def _rate(value: float | None) -> str:
+    return UNKNOWN if value is None else format_rate(value)
+
+
+def _size(n_bytes: float | None) -> str:
+    return UNKNOWN if n_bytes is None else format_mb(n_bytes / 1e6)
+
+
+def _per_ns(value: float | None, ns: int) -> float | None:
+    return None if value is None or not ns else value / ns
