@@ -39,6 +39,7 @@ def test_the_figures_of_a_run_are_those_computed_by_hand() -> None:
         l1d_misses_per_1000=20.0,
         misses_per_1000=5e6 * 1000 / 3e9,
         fetched_bytes=320e6,
+        fetched_gbps=0.32,
     )
 
 

@@ -48,6 +48,7 @@ class Counted:
         l1d_misses_per_1000, misses_per_1000: per 1,000 instructions.
         fetched_bytes: misses · 64 bytes of a cache line: estimated from measured misses. What is written back, and
             what a prefetcher beyond that cache brings, is not in it; what another core's cache had, is.
+        fetched_gbps: the same, 10⁹ bytes per second of `wall_ns`.
     """
 
     wall_ns: int
@@ -61,6 +62,7 @@ class Counted:
     l1d_misses_per_1000: float | None
     misses_per_1000: float | None
     fetched_bytes: float | None
+    fetched_gbps: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +279,10 @@ def _counted(
 
     cycles, instructions, l1d_misses = map(of, _CORE)
     references, misses = (of(f"{outer}_{what}") for what in ("references", "misses"))
+    wall_ns = int((ends - starts).sum() / n)
+    fetched_bytes = None if misses is None else misses * CACHE_LINE_BYTES
     return Counted(
-        wall_ns=int((ends - starts).sum() / n),
+        wall_ns=wall_ns,
         cycles=cycles,
         instructions=instructions,
         l1d_misses=l1d_misses,
@@ -288,7 +292,8 @@ def _counted(
         miss_percent=_over(misses, references, 100),
         l1d_misses_per_1000=_over(l1d_misses, instructions, 1000),
         misses_per_1000=_over(misses, instructions, 1000),
-        fetched_bytes=None if misses is None else misses * CACHE_LINE_BYTES,
+        fetched_bytes=fetched_bytes,
+        fetched_gbps=_over(fetched_bytes, wall_ns),
     )
 
 

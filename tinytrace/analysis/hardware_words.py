@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from tinytrace.tracer.trace import Trace
 
@@ -22,6 +22,14 @@ NAMES = {
     "llc_references": "LLC references", "llc_misses": "LLC misses", "l2_references": "L2 references",
     "l2_misses": "L2 misses",
 }  # fmt: skip
+# The cache whose misses were counted (`caches.ProcessCaches.outer`), and where these are served.
+OUTER = {"llc": ("LLC", "DRAM"), "l2": ("L2", "L3 and DRAM")}
+VERDICTS = {
+    "agree": "they agree within a factor of 2",
+    "more measured": "more was measured: data of Python, other libraries, cache lines that were used in part",
+    "less measured": "less was measured: operands stayed longer than modelled, or a prefetcher brought them",
+}
+Form = Literal["count", "rate", "bytes"]
 FORBIDDEN = ("EACCES", "EPERM")
 LEVEL_ALLOWED = (
     2  # of perf_event_paranoid: up to there, what runs in user mode may be counted by everyone
@@ -37,6 +45,34 @@ def counted_names(trace: Trace) -> tuple[str, ...]:
     """
     counted = _told(trace).get("counted")
     return tuple(n for n in counted if isinstance(n, str)) if isinstance(counted, list) else ()
+
+
+def figure_rows(outer: str | None) -> tuple[tuple[str, str, Form], ...]:
+    """Return what is told of `caches.Counted`: words, the name of the field, and how it is written.
+
+    Args:
+        outer: the cache whose misses were counted; None: of none.
+
+    Example:
+        >>> figure_rows("l2")[-2]
+        ('from L3 and DRAM, estimated (misses x 64 B)', 'fetched_bytes', 'bytes')
+    """
+    name, beyond = OUTER.get(outer or "", ("", ""))
+    rows: tuple[tuple[str, str, Form], ...] = (
+        ("cycles", "cycles", "count"),
+        ("instructions", "instructions", "count"),
+        ("instructions per cycle", "instructions_per_cycle", "rate"),
+        ("L1d misses per 1,000 instructions", "l1d_misses_per_1000", "rate"),
+    )
+    if not name:
+        return rows
+    return (
+        *rows,
+        (f"{name} misses per 1,000 instructions", "misses_per_1000", "rate"),
+        (f"{name} misses, % of its references", "miss_percent", "rate"),
+        (f"from {beyond}, estimated (misses x 64 B)", "fetched_bytes", "bytes"),
+        ("likewise, GB/s", "fetched_gbps", "rate"),
+    )
 
 
 def why_none(trace: Trace) -> str:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tinytrace.analysis.caches import Agreement, Counted, ProcessCaches
 from tinytrace.analysis.figures import format_count, format_mb, format_ns, format_rate
 from tinytrace.analysis.findings.fresh_memory import NAME as FRESH_MEMORY
-from tinytrace.analysis.hardware_words import NAMES
+from tinytrace.analysis.hardware_words import NAMES, OUTER, VERDICTS, Form, figure_rows
 from tinytrace.analysis.report import Report
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.cli.steps_text import ASCII_BLOCKS, BLOCKS, sparkline
-
-OUTER = {"llc": ("LLC", "DRAM"), "l2": ("L2", "L3 and DRAM")}
-VERDICTS = {
-    "agree": "they agree within a factor of 2",
-    "more measured": "more was measured: data of Python, other libraries, cache lines that were used in part",
-    "less measured": "less was measured: operands stayed longer than modelled, or a prefetcher brought them",
-}
 
 
 def say_caches(report: Report, sheet: Sheet) -> None:
@@ -41,13 +32,14 @@ def _say_measured(found: ProcessCaches, run: Counted, sheet: Sheet, *, many: boo
     process = f" of process {found.pid}" if many else ""
     columns: dict[str, list[str]] = {"what": []}
     times = {"run": run} | ({} if found.step is None else {"a step": found.step})
-    for words, cell in _rows(found):
-        cells = [cell(one) for one in times.values()]
+    for words, field, form in figure_rows(found.outer):
+        cells = [_cell(getattr(one, field), form) for one in times.values()]
         if set(cells) != {UNKNOWN}:
             columns["what"].append(words)
             for head, text in zip(times, cells, strict=True):
                 columns.setdefault(head, []).append(text)
-    sheet.table(f"measured by hardware counters{process} ({format_ns(run.wall_ns)})", columns)
+    if len(columns) > 1:
+        sheet.table(f"measured by hardware counters{process} ({format_ns(run.wall_ns)})", columns)
     _say_course(found, sheet)
     every = format_ns(found.reading_ns or 0)
     text = f"in user mode, all threads; read every {every}: what an op has of it is not known"
@@ -61,20 +53,6 @@ def _say_measured(found: ProcessCaches, run: Counted, sheet: Sheet, *, many: boo
         )
 
 
-def _rows(found: ProcessCaches) -> list[tuple[str, Callable[[Counted], str]]]:
-    """What a line of the table is called, and its figure."""
-    name, beyond = OUTER[found.outer or "llc"]
-    return [
-        ("instructions", lambda one: _count(one.instructions)),
-        ("instructions per cycle", lambda one: _rate(one.instructions_per_cycle)),
-        ("L1d misses per 1,000 instructions", lambda one: _rate(one.l1d_misses_per_1000)),
-        (f"{name} misses per 1,000 instructions", lambda one: _rate(one.misses_per_1000)),
-        (f"{name} misses, % of its references", lambda one: _rate(one.miss_percent)),
-        (f"from {beyond}, estimated (misses x 64 B)", lambda one: _size(one.fetched_bytes)),
-        ("likewise, GB/s", lambda one: _rate(_per_ns(one.fetched_bytes, one.wall_ns))),
-    ]
-
-
 def _say_course(found: ProcessCaches, sheet: Sheet) -> None:
     """A line of blocks for what changed over time."""
     steps = BLOCKS if sheet.can_show(BLOCKS) else ASCII_BLOCKS
@@ -85,7 +63,7 @@ def _say_course(found: ProcessCaches, sheet: Sheet) -> None:
     for name, values in lines.items():
         known = [value for value in values if value is not None]
         if len(values) > 1 and known:
-            between = f"{_rate(min(known))} to {_rate(max(known))}"
+            between = f"{format_rate(min(known))} to {format_rate(max(known))}"
             sheet.say(f"{name:22} |{sparkline(values, steps)}| {between}")
 
 
@@ -125,17 +103,9 @@ def _say_faults(found: ProcessCaches, process: str, report: Report, sheet: Sheet
     sheet.say(f"{text}.")
 
 
-def _count(value: float | None) -> str:
-    return UNKNOWN if value is None else format_count(round(value))
-
-
-def _rate(value: float | None) -> str:
-    return UNKNOWN if value is None else format_rate(value)
-
-
-def _size(n_bytes: float | None) -> str:
-    return UNKNOWN if n_bytes is None else format_mb(n_bytes / 1e6)
-
-
-def _per_ns(value: float | None, ns: int) -> float | None:
-    return None if value is None or not ns else value / ns
+def _cell(value: float | None, form: Form) -> str:
+    if value is None:
+        return UNKNOWN
+    if form == "bytes":
+        return format_mb(value / 1e6)
+    return format_count(round(value)) if form == "count" else format_rate(value)
