@@ -13,8 +13,8 @@ PER_TICK = {
     "cycles": 100e6,
     "instructions": 150e6,
     "l1d_misses": 3e6,
-    "llc_references": 1e6,
-    "llc_misses": 250e3,
+    "llc_references": 3e6,
+    "llc_misses": 750e3,
 }
 
 
@@ -25,15 +25,15 @@ def counted_run(
     faults_per_tick: float = 10,
     **meta: object,
 ) -> Trace:
-    """Steps of 100 ms with two copies of 20 MB each; counters that rise evenly, read every 50 ms.
+    """Steps of 100 ms with two copies of 64 MB each; counters that rise evenly, read every 50 ms.
 
-    A step has two ticks; the copies of one fit the L3 (32 MB) only alone.
+    The L3 (32 MB) has room for half of what a copy touches.
     """
     counts = PER_TICK if per_tick is None else per_tick
     builder = TraceBuilder()
     builder.process(7, "train.py", START_NS, START_NS + ticks * TICK_NS)
     thread, site = builder.thread(0, 7), builder.frame("copy_all", "/home/me/train.py", 5)
-    copied = [signature_of("copy", f"{n}->{n}") for n in (1_250_000, 1_250_001)]
+    copied = [signature_of("copy", f"{n}->{n}") for n in (4_000_000, 4_000_001)]
     for number in range(ticks // 2):
         now_ns = START_NS + number * 2 * TICK_NS
         step = builder.span(thread, now_ns, 2 * TICK_NS - MS, "step", kind=Kind.STEP, step=number)

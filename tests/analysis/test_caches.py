@@ -32,14 +32,14 @@ def test_the_figures_of_a_run_are_those_computed_by_hand() -> None:
         cycles=2e9,
         instructions=3e9,
         l1d_misses=60e6,
-        references=20e6,
-        misses=5e6,
+        references=60e6,
+        misses=15e6,
         instructions_per_cycle=1.5,
         miss_percent=25.0,
         l1d_misses_per_1000=20.0,
-        misses_per_1000=5e6 * 1000 / 3e9,
-        fetched_bytes=320e6,
-        fetched_gbps=0.32,
+        misses_per_1000=5.0,
+        fetched_bytes=960e6,
+        fetched_gbps=0.96,
     )
 
 
@@ -123,14 +123,21 @@ def test_counters_that_took_turns_are_named_with_the_share_of_time_that_they_cou
 
 
 def test_measured_and_modelled_agree_or_not() -> None:
-    # 20 copies of 20 MB; the first of each kind may come from anywhere; 2 × 20 MB are too many for an L3 of 32.
-    for misses, verdict in ((5e6, "agree"), (2.7e6, "less measured"), (13e6, "more measured")):
+    # 10 times two copies of 64 MB; of each at least 32 MB are not in an L3 of 32 MB, at worst nothing is.
+    low, high = 10 * (32_000_000 + 32_000_016), 10 * (64_000_000 + 64_000_016)
+    for misses, verdict in ((15e6, "agree"), (4.9e6, "less measured"), (41e6, "more measured")):
         found = one(counted_run(20, {"llc_misses": misses / 20})).agreement
         assert found is not None
         assert found.measured_bytes == pytest.approx(64 * misses)
-        assert found.modelled_low_bytes == 9 * (20_000_000 + 20_000_016)
-        assert found.modelled_high_bytes == 10 * (20_000_000 + 20_000_016)
+        assert (found.modelled_low_bytes, found.modelled_high_bytes) == (low, high)
         assert found.verdict == verdict
+
+
+def test_misses_of_the_l2_are_set_beside_what_comes_from_beyond_it() -> None:
+    found = one(counted_run(20, {"l2_misses": 1e6})).agreement
+    assert found is not None
+    assert found.modelled_low_bytes == 10 * (63_000_000 + 63_000_016)  # an L2 of 1 MB
+    assert found.modelled_high_bytes == 10 * (64_000_000 + 64_000_016)
 
 
 def test_without_misses_or_without_roofs_nothing_is_compared() -> None:
@@ -138,8 +145,8 @@ def test_without_misses_or_without_roofs_nothing_is_compared() -> None:
     trace = counted_run(4)
     bare = replace(trace, meta={k: v for k, v in trace.meta.items() if k != "peaks"})
     process = one(bare)
-    assert (process.modelled.by_level, process.agreement) == ((), None)
-    assert process.modelled.unknown_bytes == 2 * (20_000_000 + 20_000_016)
+    assert (process.modelled.at_worst, process.agreement) == ((), None)
+    assert process.modelled.unknown_bytes == 2 * (64_000_000 + 64_000_016)
 
 
 def test_counters_of_the_program_that_have_the_same_names_are_its_own() -> None:

@@ -63,18 +63,36 @@ def test_what_ops_move_is_given_to_the_level_that_each_call_finds_its_operands_i
     text = "exp[8->8]:1 copy[50->50]:1 copy[50->50]:1 exp[8->8]:1 copy[50->50]:1 exp[8->8]:1 exp[8->8]:1"
     parts = op_parts(count_trace(trace_of(text)))
     traffic = Reuses(parts, SMALL).traffic(0)
-    assert traffic.by_level == (("L1", 800 + 800 + 128 + 128), ("L2", 128), ("DRAM", 0))
+    assert traffic.at_worst == (("L1", 800 + 800 + 128 + 128), ("L2", 128), ("DRAM", 0))
     assert traffic.unknown_bytes == 128 + 800  # the first of each
+    assert traffic.at_best == (("L1", 4 * 128 + 3 * 800), ("L2", 0), ("DRAM", 0))
     assert traffic.total_bytes == 4 * 128 + 3 * 800
-    assert Reuses(parts, None).traffic(0) == ModelledTraffic((), 4 * 128 + 3 * 800)
+    assert Reuses(parts, None).traffic(0) == ModelledTraffic(2912, (), (), 2912)
     assert Reuses(parts, SMALL).traffic(1).total_bytes == 0
+
+
+def test_at_best_a_call_finds_in_each_cache_as_much_as_that_can_hold() -> None:
+    parts = op_parts(count_trace(trace_of("copy[250->250]:1 copy[250->250]:1 exp:1")))
+    traffic = Reuses(parts, SMALL).traffic(
+        0
+    )  # 4,000 bytes a call: 1,000 in the L1, 1,500 more in the L2
+    assert traffic.at_best == (("L1", 2000), ("L2", 3000), ("DRAM", 3000))
+    assert traffic.at_worst == (("L1", 0), ("L2", 0), ("DRAM", 4000))
+    assert traffic.unknown_bytes == 4000
 
 
 @given(traces())
 def test_nothing_of_what_ops_move_is_lost_or_counted_twice(trace: Trace) -> None:
     parts = op_parts(count_trace(trace))
     reuses = Reuses(parts, SMALL)
-    total = sum(reuses.traffic(row).total_bytes for row in range(len(trace.processes)))
+    found = [reuses.traffic(row) for row in range(len(trace.processes))]
     moved = np.append(np.maximum(parts.counts.bytes, 0), 0)[parts.signature_id] * parts.leaves
     folded = np.nansum(parts.bytes[parts.folded & (parts.leaves > 0)])
-    assert total == int(moved[~parts.folded].sum() + folded)
+    assert sum(one.total_bytes for one in found) == int(moved[~parts.folded].sum() + folded)
+    for one in found:
+        assert sum(n for _, n in one.at_worst) + one.unknown_bytes == one.total_bytes
+        assert sum(n for _, n in one.at_best) <= one.total_bytes + len(SMALL.levels)
+        # At worst, no less comes from beyond a level than at best.
+        for n in range(1, len(SMALL.levels)):
+            best, worst = (sum(b for _, b in bound[n:]) for bound in (one.at_best, one.at_worst))
+            assert best <= worst + one.unknown_bytes + len(SMALL.levels)

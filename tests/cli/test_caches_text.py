@@ -101,7 +101,7 @@ def test_the_json_has_all_of_it(tmp_path: Path) -> None:
     (process,) = caches["processes"]
     assert process["run"]["miss_percent"] == 25
     assert process["step"]["instructions_per_cycle"] == pytest.approx(1.5)
-    assert process["modelled"]["by_level"][-1] == ["DRAM", 360_000_144]
+    assert process["modelled"]["at_best"][-1] == ["DRAM", 640_000_160]
     assert process["agreement"]["verdict"] == "agree"
     assert np.allclose([part["miss_percent"] for part in process["over_time"]], 25)
 

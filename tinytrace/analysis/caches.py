@@ -71,8 +71,8 @@ class Agreement:
 
     Attributes:
         measured_bytes: `Counted.fetched_bytes` of the run.
-        modelled_low_bytes, modelled_high_bytes: what ops get from beyond the outer cache: without and with the
-            bytes of which the level is not known.
+        modelled_low_bytes, modelled_high_bytes: what ops get from beyond the outer cache, at best and at worst
+            (`ModelledTraffic`; what is not known, at worst too).
         verdict: ``agree``: measured is no less than half of the low one and no more than twice the high one.
     """
 
@@ -325,10 +325,13 @@ def _per_step(one: _Readings | None, windows: tuple[Ints, Ints] | None) -> float
 def _agreement(
     run: Counted | None, outer: Outer | None, modelled: ModelledTraffic
 ) -> Agreement | None:
-    if run is None or run.fetched_bytes is None or outer is None or not modelled.by_level:
+    if run is None or run.fetched_bytes is None or outer is None or not modelled.at_best:
         return None
-    low = sum(n_bytes for level, n_bytes in modelled.by_level if level in BEYOND[outer])
-    high = low + modelled.unknown_bytes
+    low, worst = (
+        sum(n_bytes for level, n_bytes in bound if level in BEYOND[outer])
+        for bound in (modelled.at_best, modelled.at_worst)
+    )
+    high = worst + modelled.unknown_bytes
     verdict = "agree"
     if run.fetched_bytes * AGREES_WITHIN < low:
         verdict = "less measured"

@@ -18,6 +18,7 @@ from tinytrace.analysis.peaks import LevelName, Peaks
 from tinytrace.analysis.traffic import footprint_bytes
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +39,30 @@ class Reuse:
     level: LevelName | None
 
 
+Traffic = tuple[tuple[LevelName, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelledTraffic:
-    """Compulsory bytes of the counted ops of one process, by where they come from as modelled.
+    """Compulsory bytes of the counted ops of one process, by the level that they come from: between two bounds.
+
+    Who touched an operand last is not recorded. At best it was touched just before, and lies as near as it has room; at
+    worst nobody has touched it since the same call before this one.
 
     Attributes:
-        by_level: per level, from the fastest, the bytes of calls whose operands it still holds, each by the
-            distance to the call before it (`Reuse.level`, call by call).
-        unknown_bytes: of calls without one: the first of its kind, folded ones, where sizes of caches or of
-            operands are not known.
+        total_bytes: of all counted calls.
+        at_best: per level, from the fastest: of each call as much from every cache as that can hold, as in
+            `Peaks.level_of`. Fewer than all where the size of operands is not known.
+        at_worst: per level the bytes of the calls whose operands it still holds, by the distance to the call before
+            (`Reuse.level`, but call by call).
+        unknown_bytes: of calls without such a level: the first of its kind, folded ones, where sizes of caches or of
+            operands are not known. At worst they come from memory.
     """
 
-    by_level: tuple[tuple[LevelName, int], ...]
+    total_bytes: int
+    at_best: Traffic
+    at_worst: Traffic
     unknown_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """Of all counted calls."""
-        return self.unknown_bytes + sum(moved for _, moved in self.by_level)
 
 
 def pushed_out(reuse: Reuse) -> tuple[str, ...]:
@@ -101,24 +108,38 @@ class Reuses:
         """Return what the ops of a process (row of ``Trace.processes``) move, by level."""
         parts = self._parts
         mine = parts.trace.threads.process[parts.thread] == process
-        folded = parts.bytes[parts.folded & mine & (parts.leaves > 0)]
-        unknown = float(np.nansum(folded))
+        of_part = _sums(parts.part_of, self._after - self._before, len(parts))
+        is_folded = parts.folded & (parts.leaves > 0)
+        of_part[is_folded] = np.nan_to_num(parts.bytes[is_folded])
+        of_part *= mine
+        footprint = self._footprints()[parts.signature_id]
+        levels = () if self._peaks is None else self._peaks.levels
+        room = np.array([np.inf if one.size_bytes is None else one.size_bytes for one in levels])
+        held = np.minimum(room[:, None], footprint) / np.maximum(footprint, 1.0)
+        best = np.nansum(np.diff(held, axis=0, prepend=0) * of_part, axis=1)
+        worst = self._at_worst(footprint, mine, room)
+        total = float(of_part.sum())
+        names = [level.name for level in levels]
+        return ModelledTraffic(
+            total_bytes=round(total),
+            at_best=tuple(zip(names, map(round, best.tolist()), strict=True)),
+            at_worst=tuple(zip(names, map(round, worst.tolist()), strict=True)),
+            unknown_bytes=round(total - float(worst.sum())),
+        )
+
+    def _at_worst(self, footprint: Floats, mine: NDArray[np.bool_], room: Floats) -> Floats:
+        """Bytes per level, of calls that were preceded by the same one and are there one by one."""
+        parts = self._parts
         order, begins = parts.by_part
         part = parts.part_of[order]
         moved = (self._after - self._before)[order] * mine[part]
-        held = self._footprints()[parts.signature_id][part]
+        held = footprint[part]
         held[1:] += self._before[order[1:]] - self._after[order[:-1]]
         held[begins[:-1][np.diff(begins) > 0]] = np.nan  # the first call of each part
-        levels = () if self._peaks is None else self._peaks.levels
-        room = [np.inf if level.size_bytes is None else level.size_bytes for level in levels]
-        at = np.searchsorted(np.array(room), held)  # a NaN is beyond all
-        found = np.bincount(at, moved, len(room) + 1)
-        by_level = zip((level.name for level in levels), found.tolist(), strict=False)
-        return ModelledTraffic(
-            tuple((name, round(n_bytes)) for name, n_bytes in by_level), round(found[-1] + unknown)
-        )
+        at = np.searchsorted(room, held)  # a NaN is beyond all
+        return _sums(at, moved, len(room) + 1)[: len(room)]
 
-    def _footprints(self) -> NDArray[np.float64]:
+    def _footprints(self) -> Floats:
         """Per signature; NaN: not known, and at the end for those without one."""
         known = map(footprint_bytes, self._parts.trace.signatures)
         return np.array([*(np.nan if n is None else n for n in known), np.nan], "f8")
@@ -137,3 +158,8 @@ class Reuses:
         if held_bytes is not None and self._peaks is not None:
             level = self._peaks.level_of(held_bytes)
         return None if level is None else level.name
+
+
+def _sums(ids: Ints, values: Floats, count: int) -> Floats:
+    """Sum of the values of each id; of none at all NumPy makes integers."""
+    return np.bincount(ids, values, count).astype("f8")

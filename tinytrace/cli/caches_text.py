@@ -69,15 +69,19 @@ def _say_course(found: ProcessCaches, sheet: Sheet) -> None:
 
 def _say_modelled(found: ProcessCaches, process: str, sheet: Sheet) -> None:
     modelled = found.modelled
-    total = modelled.total_bytes
+    total, unknown = modelled.total_bytes, ("not known", modelled.unknown_bytes)
     if not total:
         sheet.say(f"modelled{process}: no bytes of ops are known.")
         return
-    shares = [f"{level} {100 * n / total:.0f} %" for level, n in modelled.by_level if n]
-    if modelled.unknown_bytes:
-        shares.append(f"not known {100 * modelled.unknown_bytes / total:.0f} %")
-    told = ", ".join(shares)
-    sheet.say(f"modelled{process}: of {format_mb(total / 1e6)} that ops move, from {told}.")
+    bounds = {
+        "at best (touched just before)": modelled.at_best or (unknown,),
+        "at worst (not touched since the same call before)": (*modelled.at_worst, unknown),
+    }
+    told = [
+        f"{bound} from {', '.join(f'{level} {100 * n / total:.0f} %' for level, n in parts if n)}"
+        for bound, parts in bounds.items()
+    ]
+    sheet.say(f"modelled{process}: ops move {format_mb(total / 1e6)}; {'; '.join(told)}.")
     if found.agreement is not None:
         sheet.say(_agreement(found.agreement, OUTER[found.outer or "llc"][1]))
 

@@ -21,10 +21,11 @@ def test_measured_and_modelled_stand_beside_each_other_and_are_called_so() -> No
     for said in (
         "instructions per cycle 1.50 1.50",
         "LLC misses, % of its references 25.0 25.0",
-        "from DRAM, estimated (misses x 64 B) 320 MB 31.7 MB",
+        "from DRAM, estimated (misses x 64 B) 960 MB 95.0 MB",
         "what an op has of it is not known. A step: the mean of 10, evenly between readings.",
-        "modelled: moved by ops 400 MB modelled: moved from DRAM 90.0 % modelled: from where is not known 10.0 %",
-        "from DRAM, by measured misses 320 MB likewise, modelled 360 MB to 400 MB",
+        "modelled: moved by ops 1.28 GB modelled: from, at best",
+        "modelled: from, at worst DRAM 90.0 %, not known 10.0 %",
+        "from DRAM, by measured misses 960 MB likewise, modelled 640 MB to 1.28 GB",
         "measured and modelled they agree within a factor of 2",
         "measured: page faults 200, 20 a step",
     ):

@@ -56,17 +56,12 @@ def _measured(found: ProcessCaches, run: Counted) -> Markup:
 def _modelled(found: ProcessCaches) -> list[tuple[str, str]]:
     """What the ops move, by level; page faults, which are measured."""
     modelled = found.modelled
-    total = modelled.total_bytes
-    told = [
-        (f"modelled: moved from {level}", percent(100 * n / total))
-        for level, n in modelled.by_level
-        if n
-    ]
-    if modelled.unknown_bytes:
-        told.append(
-            ("modelled: from where is not known", percent(100 * modelled.unknown_bytes / total))
-        )
-    told.insert(0, ("modelled: moved by ops", size(total) if total else NOT_KNOWN))
+    total, unknown = modelled.total_bytes, ("not known", modelled.unknown_bytes)
+    told = [("modelled: moved by ops", size(total) if total else NOT_KNOWN)]
+    for bound, parts in {"best": modelled.at_best, "worst": (*modelled.at_worst, unknown)}.items():
+        shares = [f"{level} {percent(100 * n / total)}" for level, n in parts if n]
+        if shares:
+            told.append((f"modelled: from, at {bound}", ", ".join(shares)))
     if found.agreement is not None:
         low, high = (
             size(found.agreement.modelled_low_bytes),
