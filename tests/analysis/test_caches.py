@@ -11,6 +11,7 @@ from hypothesis import given
 from tests.analysis.counted_runs import MS, PER_TICK, TICK_NS, counted_run
 from tests.builders import START_NS, TraceBuilder, traces
 from tinytrace.analysis.caches import CacheReport, Counted, ProcessCaches, cache_report
+from tinytrace.analysis.diff import diff
 from tinytrace.analysis.report import report_of
 from tinytrace.tracer.trace import Trace
 
@@ -220,3 +221,21 @@ def test_whatever_a_trace_tells_of_its_counters_there_is_an_answer(meta: object)
 def test_a_single_reading_is_no_time() -> None:
     assert one(counted_run(0)).run is None
     assert set(PER_TICK) >= {"cycles"}
+
+
+def test_a_comparison_says_what_was_counted_in_both() -> None:
+    slower = {**PER_TICK, "cycles": 150e6, "llc_misses": 1.5e6}
+    notes = diff(counted_run(), counted_run(per_tick=slower)).notes
+    assert (
+        "counters of the CPU, of the whole process: instructions per cycle 1.50 and 1.00; L1d misses per 1,000 "
+        "instructions 20.0 and 20.0; LLC misses per 1,000 instructions 5.00 and 10.0; LLC misses, % of its references "
+        "25.0 and 50.0; from DRAM, estimated GB/s 0.960 and 1.92"
+    ) in notes
+    assert "only the first trace has counters of the CPU" in diff(counted_run(), Trace()).notes
+    assert "only the second trace has counters of the CPU" in diff(Trace(), counted_run()).notes
+    other = counted_run(per_tick={"l2_misses": 1.0})
+    assert (
+        "counters of the CPU: the misses of different caches were counted"
+        in diff(counted_run(), other).notes
+    )
+    assert not [note for note in diff(Trace(), Trace()).notes if "counters" in note]

@@ -169,6 +169,18 @@ def cache_report(
     )
 
 
+def counted_in(trace: Trace, process: int = 0) -> tuple[Outer | None, Counted] | None:
+    """Return what hardware counters say of the run of one process, and of which cache; None: they say nothing.
+
+    Example:
+        >>> counted_in(Trace()) is None
+        True
+    """
+    hardware = _hardware(_readings(trace).get(process, {}))
+    window, outer = _common(hardware), _outer(hardware)
+    return None if window is None else (outer, _counted(hardware, outer, *window))
+
+
 class _Readings(NamedTuple):
     t_ns: Ints
     value: Floats  # a count since the beginning, that never falls
@@ -214,9 +226,8 @@ def _process(
     windows: tuple[Ints, Ints] | None,
     reuses: Reuses,
 ) -> ProcessCaches:
-    hardware = {name: series[name] for name in _HARDWARE if name in series}
-    outer = next((level for level in _OUTER if f"{level}_misses" in hardware), None)
-    window = _common(hardware)
+    hardware = _hardware(series)
+    window, outer = _common(hardware), _outer(hardware)
     run = step = reading_ns = None
     n_steps = 0
     over_time: tuple[Counted, ...] = ()
@@ -249,6 +260,14 @@ def _process(
         modelled=modelled,
         agreement=_agreement(run, outer, modelled),
     )
+
+
+def _hardware(series: dict[str, _Readings]) -> dict[str, _Readings]:
+    return {name: series[name] for name in _HARDWARE if name in series}
+
+
+def _outer(series: dict[str, _Readings]) -> Outer | None:
+    return next((level for level in _OUTER if f"{level}_misses" in series), None)
 
 
 def _common(series: dict[str, _Readings]) -> tuple[Ints, Ints] | None:

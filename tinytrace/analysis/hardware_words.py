@@ -71,7 +71,7 @@ def figure_rows(outer: str | None) -> tuple[tuple[str, str, Form], ...]:
         (f"{name} misses per 1,000 instructions", "misses_per_1000", "rate"),
         (f"{name} misses, % of its references", "miss_percent", "rate"),
         (f"from {beyond}, estimated (misses x 64 B)", "fetched_bytes", "bytes"),
-        ("likewise, GB/s", "fetched_gbps", "rate"),
+        (f"from {beyond}, estimated GB/s", "fetched_gbps", "rate"),
     )
 
 
