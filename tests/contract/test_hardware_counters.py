@@ -18,6 +18,7 @@ import pytest
 
 import tinytrace as tt
 from tests.cores import CORES, core
+from tests.perfetto_engine import check_trace_file
 from tinytrace.tracer import hardware
 from tinytrace.tracer.event_files import EventFiles
 from tinytrace.tracer.hardware import Event, EventCalls, HardwareCounters
@@ -176,6 +177,8 @@ def test_a_recording_has_them_from_its_beginning_to_its_end(
     trace = recording.result
     assert trace is not None
     assert tt.load(tmp_path / "trace.json") == trace
+    tracks = check_trace_file(tmp_path / "trace.json").query("select name from counter_track")
+    assert "faults_count" in {row["name"].removesuffix(" value") for row in tracks}
     found = values(trace, "faults")
     assert found == sorted(found)
     assert found[-1] - found[0] >= PAGES
