@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from tests.analysis.test_memory_report import run as steps_that_make_arrays
 from tests.builders import START_NS, TraceBuilder, signature_of, trace_of, traces
 from tests.cli.commands import Done, run_commands
 from tests.cli.terminal import printed_on_terminal
@@ -299,3 +300,8 @@ def test_the_column_that_the_ops_are_sorted_by_is_shown(sort: Sort, head: str, c
     table = out.getvalue().split("Top ops")[1].splitlines()[1:3]
     assert head in table[0].split()
     assert f"  {cell}  " in table[1]  # 4 · 2 · 100³ FLOPs; 4 · 2 · 45,000 · 8 bytes
+
+
+def test_temporaries_are_named_with_what_their_ops_took() -> None:
+    text = plain(steps_that_make_arrays(40, live_mb={500: 1.0, 39_500: 2.0}).build())
+    assert "most by: exp a.py:2 64.0 kB (80 results of ops that took 8.00 us)" in text

@@ -62,7 +62,13 @@ def test_memory_and_cpu_are_counted_from_the_beginning_to_the_end(
     assert ((times >= start_ns) & (times <= end_ns)).all()
     tracks = engine.query("select distinct name from counter_track")
     drawn = {row["name"].removesuffix(" value") for row in tracks}
-    assert {"rss_mb", "cpu_percent", "system_percent", "page_faults_count"} <= drawn
+    assert {
+        "rss_mb",
+        "cpu_percent",
+        "system_percent",
+        "page_faults_count",
+        "major_faults_count",
+    } <= drawn
     faults = found["page_faults", "count"]
     assert faults == sorted(faults)
     assert all(value >= 0 for value in found["system_percent", "%"])

@@ -134,7 +134,7 @@ def test_two_ticks_at_the_same_time_give_no_second_value() -> None:
 def test_time_in_the_kernel_is_that_since_the_tick_before_and_page_faults_are_all() -> None:
     sink = Sink()
     times = iter([0, 50_000_000, 50_000_000, 100_000_000])
-    usage = iter([(7.0, 1000), (7.01, 1500), (7.01, 1500), (7.11, 1500)])
+    usage = iter([(7.0, 1000, 2), (7.01, 1500, 2), (7.01, 1500, 2), (7.11, 1500, 9)])
     counters = ProcessCounters(sink, clock=lambda: next(times), usage=lambda: next(usage))
     for _ in range(4):
         counters.tick()
@@ -142,6 +142,7 @@ def test_time_in_the_kernel_is_that_since_the_tick_before_and_page_faults_are_al
     assert percent == pytest.approx((20.0, 200.0))
     assert at_ns == (50_000_000, 100_000_000)
     assert [value for value, _ in sink.of("page_faults")] == [1000, 1500, 1500, 1500]
+    assert [value for value, _ in sink.of("major_faults")] == [2, 2, 2, 9]
 
 
 def test_page_faults_are_those_of_memory_that_is_touched_for_the_first_time() -> None:
@@ -180,6 +181,17 @@ def test_a_process_that_cannot_be_read_leaves_out_its_values_and_nothing_else() 
     ProcessCounters(sink, process).tick()
     assert sink.of("rss_mb") == []
     assert len(sink.of("array_mb")) == 1
+
+
+def test_hardware_counters_are_written_by_their_names_with_the_time_of_the_tick() -> None:
+    sink = Sink()
+    readings = iter([[("cycles", "count", 5.0), ("cycles_counted", "%", 50.0)], []])
+    counters = ProcessCounters(sink, clock=lambda: 1000, hardware=lambda: next(readings))
+    counters.tick()
+    counters.tick()
+    assert sink.of("cycles") == [(5.0, 1000)]
+    assert sink.of("cycles_counted") == [(50.0, 1000)]
+    assert {("cycles", "count"), ("cycles_counted", "%")} <= set(sink.names)
 
 
 def test_a_recorder_that_has_stopped_does_not_stop_the_sampling_thread() -> None:

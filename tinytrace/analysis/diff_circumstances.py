@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tinytrace.analysis.caches import counted_in
+from tinytrace.analysis.figures import format_rate
+from tinytrace.analysis.hardware_words import figure_rows
 from tinytrace.tracer.trace import Trace
 
 # What of the machine decides a time, and what it is called.
@@ -35,6 +38,7 @@ def circumstances(
     yield from _metadata(before.meta, after.meta)
     if renamed:
         yield f"the script {_file(renamed[0])} is compared with {_file(renamed[1])}"
+    yield from _counted(before, after)
     folded = [int(trace.aggregates.count.sum()) for trace in (before, after)]
     if any(folded):
         yield (
@@ -59,6 +63,27 @@ def circumstances(
     for which, n in zip(("first", "second"), samples, strict=True):
         if not n:
             yield f"the {which} trace has no samples of that thread: lines are not compared"
+
+
+def _counted(before: Trace, after: Trace) -> Iterator[str]:
+    """What the CPU counted in the first process of each, as far as both tell it."""
+    first, second = counted_in(before), counted_in(after)
+    if first is None or second is None:
+        if first or second:
+            yield f"only the {'first' if first else 'second'} trace has counters of the CPU"
+        return
+    (outer, left), (other, right) = first, second
+    if outer != other:
+        yield "counters of the CPU: the misses of different caches were counted"
+        return
+    told = [
+        f"{words} {format_rate(was)} and {format_rate(now)}"
+        for words, field, form in figure_rows(outer)
+        for was, now in [(getattr(left, field), getattr(right, field))]
+        if form == "rate" and was is not None and now is not None
+    ]
+    if told:
+        yield f"counters of the CPU, of the whole process: {'; '.join(told)}"
 
 
 def _metadata(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from tinytrace.analysis.account import (
     main_thread,
     typical_steps,
 )
+from tinytrace.analysis.caches import CacheReport, cache_report
 from tinytrace.analysis.counting import OpTimes, count_trace
 from tinytrace.analysis.findings import Finding, findings
 from tinytrace.analysis.hot_lines import HotLines, hot_lines
@@ -39,6 +40,7 @@ from tinytrace.analysis.what_if import WhatIf, what_if
 from tinytrace.tracer.trace import Trace
 
 Sort = Literal["self", "total", "calls", "flops", "bytes", "gain"]
+FINER: tuple[By, ...] = ("layer", "step")  # tell calls apart that are the same to a cache
 SORTS: tuple[Sort, ...] = get_args(Sort)
 Ints = NDArray[np.int64]
 
@@ -98,6 +100,7 @@ class Report:
         findings: what is slow, why, and what to try; (): nothing that a rule knows.
         steps: marked or found; their spread, and what was different in the slowest.
         memory: peaks and growth as measured; what may be behind them, as modelled.
+        caches: as measured by hardware counters, and as modelled.
         what_if, step_what_if: bounds; None: no op was judged, or no steps.
         coverage: how much all this speaks of.
         ranks: of a job; None: it is none.
@@ -120,6 +123,7 @@ class Report:
     findings: tuple[Finding, ...]
     steps: StepReport
     memory: MemoryReport
+    caches: CacheReport
     what_if: WhatIf | None
     step_what_if: WhatIf | None
     coverage: Coverage
@@ -162,6 +166,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
     step_account = None if steps is None else accounts.of(steps, top)
     in_table = np.isin(grouping.ids, chosen)
     times, memory = OpTimes(counts, "flops"), memory_report(trace, all_steps, top, counts)
+    reuses = Reuses(parts, peaks)
     return Report(
         wall_ns=max(0, trace.end_ns - trace.start_ns),
         processes=len(trace.processes),
@@ -172,12 +177,13 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         n_steps=0 if step_account is None else step_account.n_windows,
         by=by,
         sort=sort,
-        ops=_ops(grouping, groups, chosen, peaks),
+        ops=_ops(grouping, groups, chosen, reuses, peaks),
         n_ops=grouping.count,
         hot=hot_lines(parts, top),
         findings=findings(trace, parts=parts, roofs=roofs.roofs, memory=memory),
         steps=step_report(trace, all_steps, top),
         memory=memory,
+        caches=cache_report(trace, all_steps, reuses if by not in FINER else None),
         what_if=what_if(accounts, each, in_table, account),
         step_what_if=what_if(accounts, each, in_table, step_account, steps),
         coverage=Coverage(
@@ -206,10 +212,9 @@ def _sorted_by(grouping: Grouping, judged: Judged, sort: Sort) -> NDArray[Any]:
 
 
 def _ops(
-    grouping: Grouping, judged: Judged, chosen: Ints, peaks: Peaks | None
+    grouping: Grouping, judged: Judged, chosen: Ints, reuses: Reuses, peaks: Peaks | None
 ) -> tuple[ReportOp, ...]:
     parts = grouping.parts
-    reuses = Reuses(parts, peaks)
     found = []
     for i, group in zip(chosen.tolist(), grouping.rows(chosen), strict=True):
         mine, judgement = grouping.parts_of(i), judged[i]

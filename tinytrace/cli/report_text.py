@@ -16,6 +16,7 @@ from tinytrace.analysis.roofline import Verdict
 from tinytrace.analysis.roofline_points import Roofline
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
+from tinytrace.cli.caches_text import say_caches
 from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.ranks_text import say_ranks
 from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
@@ -357,4 +358,4 @@ def _size(size_bytes: float | None) -> str:
 def sections(path: str) -> tuple[Callable[[Report, Sheet], None], ...]:
     """Return what prints each section, in the order in which they are printed."""
     findings = partial(_findings, path=path)
-    return (_head, _account, say_ranks, findings, _ops, _hot, _steps, _memory, _what_if)
+    return (_head, _account, say_ranks, findings, _ops, _hot, _steps, _memory, say_caches, _what_if)

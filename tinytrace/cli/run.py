@@ -32,7 +32,15 @@ other commands (each has its own -h):
 """
 USAGE = "python -m tinytrace [options] (script.py | folder | file.zip | -m module | -c code | -) …"
 # The options that are followed by a value; a test holds them together with the parser.
-TAKES_VALUE = {"-o", "--output", "--rate", "--sampler", "--budget", "--disk-limit"}
+TAKES_VALUE = {
+    "-o",
+    "--output",
+    "--rate",
+    "--sampler",
+    "--budget",
+    "--disk-limit",
+    "--hardware-counters",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -65,6 +73,7 @@ def main(argv: list[str]) -> int:
         "disk_limit_bytes": arguments.disk_limit,
         "ops": arguments.ops,
         "children": arguments.children,
+        "hardware_counters": arguments.hardware_counters,
     }
     given = {
         "options": options,
@@ -164,6 +173,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-ops", dest="ops", action="store_false", help="do not record NumPy's operations")
     add("--no-children", dest="children", action="store_false",
         help="do not record the processes that the program starts")  # fmt: skip
+    add("--hardware-counters", choices=("auto", "on", "off"), default="auto",
+        help="read those of the CPU: instructions, cache misses… (auto: where it is safe and cheap)")  # fmt: skip
     add("--no-calibrate", dest="calibrate", action="store_false",
         help="do not measure the roofs of this machine (once, 1 s) after the program")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="print nothing after the program")

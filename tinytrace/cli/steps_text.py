@@ -129,7 +129,8 @@ def sparkline(values: Sequence[float | None], blocks: str) -> str:
 def _say_sources(what: str, sources: Sequence[ResultSource], sheet: Sheet) -> None:
     if sources:
         told = [
-            f"{sheet.text(one.op)} {sheet.text(one.place)} {format_mb(one.bytes / 1e6)} ({one.calls:,} results)"
+            f"{sheet.text(one.op)} {sheet.text(one.place)} {format_mb(one.bytes / 1e6)} ({one.calls:,} results"
+            f" of ops that took {format_ns(one.dur_ns)})"
             for one in sources[:ROWS]
         ]
         sheet.say(f"{what}: {', '.join(told)} (modelled from shapes).", "dim")

@@ -135,7 +135,9 @@ def flops_of_call(model: Any, call: Callable[[], Any]) -> FlopCount:
 
             return _counted(read_run(current.run_folder, ALL_SPANS))
     with tempfile.TemporaryDirectory(prefix="tinytrace-") as folder:
-        options = Options(Path(folder) / "trace.json", sampler="none", children=False)
+        options = Options(
+            Path(folder) / "trace.json", sampler="none", children=False, hardware_counters="off"
+        )
         session = Session(options, list(sys.argv))
         session.start()
         try:

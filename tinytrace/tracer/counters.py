@@ -1,4 +1,4 @@
-"""Counters of the process: resident memory, CPU, array memory. Read by the sampling thread.
+"""Counters of the process: resident memory, CPU, array memory, what the CPU counts. Read by the sampling thread.
 
 Resident memory is read with the interpreter's lock held, by the compiled core or through ctypes: psutil opens a
 file, which gives up the lock, and what the program then does with it could not be sampled. Where there is no
@@ -31,9 +31,10 @@ class ProcessCounters:
     Series: ``rss_mb`` (MB), ``cpu_percent`` (% of one CPU, all threads: 250 is two and a half CPUs
     busy; over the time since the tick before, so the first tick writes none), ``system_percent``
     (likewise, of the time in the kernel), ``page_faults`` (count, since the process began, minor and
-    major; both not on Windows). When the recorder counts array memory (``memory() -> (live bytes,
-    peak bytes since the last call, allocations)``), also ``array_mb``, ``array_peak_mb`` (MB) and
-    ``allocations`` (count, since the start).
+    major), ``major_faults`` (those of them that waited for a disk; these three not on Windows). When the
+    recorder counts array memory (``memory() -> (live bytes, peak bytes since the last call, allocations)``),
+    also ``array_mb``, ``array_peak_mb`` (MB) and ``allocations`` (count, since the start). And what
+    ``hardware`` reads.
 
     What cannot be read is left out of that tick: never a 0, never an exception.
 
@@ -42,7 +43,8 @@ class ProcessCounters:
         process: this process as a ``psutil.Process``, or None: what the recorder says, or one that is
             made where it says nothing.
         clock: ns on CLOCK_MONOTONIC.
-        usage: CPU time in the kernel in s, and page faults, of this process; None: what the kernel says.
+        usage: CPU time in the kernel in s, page faults and major ones of this process; None: what the kernel says.
+        hardware: what reads hardware counters: name, unit, value of each.
         cpu_clock: CPU time of this process in ns. By default the kernel's exact clock: psutil reads
             the one that counts in steps of 10 ms, which are 20 % of a tick of 50 ms.
     """
@@ -53,7 +55,9 @@ class ProcessCounters:
         process: _Process | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         cpu_clock: Callable[[], int] = time.process_time_ns,
-        usage: Callable[[], tuple[float, int]] | None = None,
+        *,
+        usage: Callable[[], tuple[float, int, int]] | None = None,
+        hardware: Callable[[], list[tuple[str, str, float]]] = list,
     ) -> None:
         self._recorder = recorder
         self._resident = resident_reader(recorder, process)
@@ -61,6 +65,7 @@ class ProcessCounters:
         self._cpu_clock = cpu_clock
         self._memory: Callable[[], tuple[int, int, int]] | None = getattr(recorder, "memory", None)
         self._usage = usage or _usage_reader()
+        self._hardware = hardware
         self._previous: tuple[int, int] | None = None  # time and CPU time in ns
         self._previous_system: tuple[int, float] | None = None  # time in ns, and CPU time in s
         self._series: dict[str, int] = {}
@@ -68,11 +73,17 @@ class ProcessCounters:
     def tick(self) -> None:
         """Read everything and write it down with the present time. Never raises."""
         now_ns = self._clock()
-        for read in (self._tick_rss, self._tick_cpu, self._tick_kernel, self._tick_arrays):
+        for tick in (
+            self._tick_hardware, self._tick_rss, self._tick_cpu, self._tick_kernel, self._tick_arrays,
+        ):  # fmt: skip
             try:
-                read(now_ns)
+                tick(now_ns)
             except Exception:  # /proc may vanish, be hidden or hold anything: say nothing this time
                 continue
+
+    def _tick_hardware(self, now_ns: int) -> None:
+        for name, unit, value in self._hardware():
+            self._put(name, unit, value, now_ns)
 
     def _tick_rss(self, now_ns: int) -> None:
         rss_bytes = self._resident() if self._resident else None
@@ -90,9 +101,10 @@ class ProcessCounters:
     def _tick_kernel(self, now_ns: int) -> None:
         if self._usage is None:
             return
-        system_s, faults = self._usage()
+        system_s, faults, major = self._usage()
         previous, self._previous_system = self._previous_system, (now_ns, system_s)
         self._put("page_faults", "count", float(faults), now_ns)
+        self._put("major_faults", "count", float(major), now_ns)
         if previous is not None and now_ns > previous[0]:
             percent = 100e9 * (system_s - previous[1]) / (now_ns - previous[0])
             self._put("system_percent", "%", percent, now_ns)
@@ -152,19 +164,20 @@ def _statm_reader() -> Callable[[], int | None] | None:
     return read if _is_number(read) else None
 
 
-def _usage_reader() -> Callable[[], tuple[float, int]] | None:
+def _usage_reader() -> Callable[[], tuple[float, int, int]] | None:
     """What tells the CPU time in the kernel and the page faults; None: this system has no such call.
 
-    It keeps the interpreter's lock.
+    It keeps the interpreter's lock. It also knows how often threads were switched, which says nothing here: most
+    switches of a recorded program are made by its sampling.
     """
     try:
         import resource
     except ImportError:  # Windows
         return None
 
-    def read() -> tuple[float, int]:
+    def read() -> tuple[float, int, int]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        return usage.ru_stime, usage.ru_minflt + usage.ru_majflt
+        return usage.ru_stime, usage.ru_minflt + usage.ru_majflt, usage.ru_majflt
 
     return read
 

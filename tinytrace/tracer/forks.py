@@ -62,12 +62,23 @@ def _only_ours() -> bool:
     """Whether all threads but one are ours, and there are some."""
     try:
         tasks = os.listdir("/proc/self/task")  # noqa: PTH208 - pathlib may not be loaded
-        if not 1 < len(tasks) <= 1 + MOST_OF_OURS:
-            return False
-        names = [_read(f"/proc/self/task/{task}/comm") for task in tasks]
+        return 1 < len(tasks) <= 1 + MOST_OF_OURS and _others(tasks) == 1
     except OSError:
         return False
-    return sum(not name.startswith(THREAD_NAMES) for name in names) == 1
+
+
+def other_threads() -> int | None:
+    """Return how many threads there are beside the calling one and ours; None: not known."""
+    try:
+        return _others(os.listdir("/proc/self/task")) - 1  # noqa: PTH208 - pathlib may not be loaded
+    except OSError:
+        return None
+
+
+def _others(tasks: list[str]) -> int:
+    """How many of them are not ours."""
+    names = [_read(f"/proc/self/task/{task}/comm") for task in tasks]
+    return sum(not name.startswith(THREAD_NAMES) for name in names)
 
 
 def _read(path: str) -> bytes:

@@ -23,7 +23,7 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "release": platform.release(),
         "architecture": platform.machine(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_info().get("model name"),
         "cpu_count": os.cpu_count(),
         "usable_cpus": usable_cpus(),
         "python": platform.python_version(),
@@ -95,12 +95,21 @@ def numerics() -> dict[str, Any]:
     return found
 
 
-def _cpu_model() -> str | None:
+def cpu_info() -> dict[str, str]:
+    """Return what ``/proc/cpuinfo`` says of the first CPU, by its names; {}: nothing.
+
+    Example:
+        >>> isinstance(cpu_info().get("model name", ""), str)
+        True
+    """
+    found = {}
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+                name, colon, value = line.partition(":")
+                if not colon:
+                    break  # an empty line: the next one begins
+                found[name.strip()] = value.strip()
     except OSError:
-        return None
-    return None
+        return {}
+    return found

@@ -9,6 +9,7 @@ from tinytrace.errors import UsageError
 from tinytrace.tracer.records import MIN_DISK_LIMIT_BYTES
 
 SAMPLERS = ("thread", "py-spy", "none")
+HARDWARE = ("auto", "on", "off")
 MAX_RATE_HZ = 10_000
 
 
@@ -25,6 +26,7 @@ class Options:
         disk_limit_bytes: what the files of a process take at most while recording.
         ops: record NumPy's operations.
         children: record the processes that the program starts.
+        hardware_counters: read those of the CPU: ``auto`` (where it is safe and cheap), ``on``, ``off``.
     """
 
     output: Path
@@ -35,6 +37,7 @@ class Options:
     disk_limit_bytes: int = 2_000_000_000
     ops: bool = True
     children: bool = True
+    hardware_counters: str = "auto"
 
     def __post_init__(self) -> None:
         """Check what can be checked without doing anything.
@@ -44,6 +47,10 @@ class Options:
         """
         if self.sampler not in SAMPLERS:
             raise UsageError(f"no such sampler: {self.sampler}; there are {', '.join(SAMPLERS)}")
+        if self.hardware_counters not in HARDWARE:
+            raise UsageError(
+                f"hardware_counters must be {', '.join(HARDWARE)}, not {self.hardware_counters}"
+            )
         if not 1 <= self.rate_hz <= MAX_RATE_HZ:
             raise UsageError(f"the rate must be 1 to {MAX_RATE_HZ} Hz, not {self.rate_hz:g}")
         if self.disk_limit_bytes < MIN_DISK_LIMIT_BYTES:

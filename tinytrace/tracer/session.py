@@ -28,6 +28,7 @@ from tinytrace.tracer.records import FORMAT_VERSION, Entry
 from tinytrace.tracer.store import create_run, join_run, process_folder, prove_life, remove_run
 
 if TYPE_CHECKING:
+    from tinytrace.tracer.hardware import HardwareCounters
     from tinytrace.tracer.trace import Trace
 
 # Python hands the GIL to a waiting thread after this long. With the default of 5 ms a 1 kHz sampling
@@ -90,6 +91,7 @@ class Session:
         self._sampler: Any = None
         self._asked_hz = 0.0  # of our own thread
         self._tick: Callable[[], None] | None = None
+        self._hardware: HardwareCounters | None = None
         if run_folder is None:
             name = (
                 f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 10**6:06d}"
@@ -246,8 +248,12 @@ class Session:
 
     def _start_counters(self) -> None:
         from tinytrace.tracer.counters import ProcessCounters
+        from tinytrace.tracer.hardware import HardwareCounters
 
-        self._tick = ProcessCounters(self._recorder).tick
+        self._hardware = HardwareCounters(self._recorder, self.options.hardware_counters)
+        self._undo.append(self._hardware.close)
+        self._put_meta(hardware_counters=self._hardware.meta)
+        self._tick = ProcessCounters(self._recorder, hardware=self._hardware.read).tick
 
     def _start_sampler(self) -> None:
         if self.options.sampler == "py-spy":
@@ -414,6 +420,8 @@ class Session:
         was_active, self._active = self._active, False
         Session._current = None
         self._undo, self._sampler, self._tick = [], None, None
+        if self._hardware is not None:
+            self._hardware.close()
         self._joined, self._discards = True, False
         if not was_active:
             return

@@ -46,6 +46,7 @@ def whole_trace(
     builder.meta |= {
         "command": ["python", names[0]], "start_unix_ns": 1_700_000_000 * 10**9,
         "machine": {"cpu": names[-1], names[0]: names[0]}, "conventions": {"flop": names[0]},
+        "hardware_counters": {"missing": {"cycles": "ENOENT"}},
         "audit": {"core": "c", "asked_hz": 100.0, "achieved_hz": 100.0, "dropped": 0},
     }  # fmt: skip
     builder.warnings.append(names[0])

@@ -36,7 +36,7 @@ def test_every_section_has_a_heading_and_a_link() -> None:
     links = [
         a.attributes["href"][1:] for a in page.all("a") if a.attributes["href"].startswith("#")
     ]
-    assert len(sections) == 10
+    assert len(sections) == 11
     for one in sections:
         page.one("h2", id=one.attributes["aria-labelledby"])
         assert one.attributes["id"] in links
@@ -130,6 +130,11 @@ def test_shares_of_the_bars_add_up_to_all_of_the_time() -> None:
         ("samples", "stacks", "No call stacks: the trace has no samples."),
         ("samples", "lines", "from samples, of which there are none."),
         ("counters", "memory", "Memory is not known: the trace has no counters of it."),
+        (
+            "hardware_counters",
+            "caches",
+            "Nothing was measured by hardware counters: the trace has none.",
+        ),
         ("peaks", "machine", "The trace has none: no verdicts."),
         ("peaks", "roofline", "No roofs: the trace does not have those"),
         ("machine", "machine", "The trace does not say which machine it was."),
@@ -152,6 +157,7 @@ def test_an_empty_trace_says_so_everywhere() -> None:
         "stacks",
         "steps",
         "memory",
+        "caches",
         "machine",
     ):
         assert 'class="missing"' in section(page, name)

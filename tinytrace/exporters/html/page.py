@@ -7,6 +7,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 
+from tinytrace.exporters.html.caches import caches_words
 from tinytrace.exporters.html.content import PageContent
 from tinytrace.exporters.html.findings import cards
 from tinytrace.exporters.html.lines import hot_source
@@ -133,6 +134,7 @@ def _sections(content: PageContent) -> list[tuple[str, str, str, Child]]:
             "Memory",
             join(tag("div", id="memory-chart", class_="chart"), memory_words(report.memory)),
         ),
+        ("caches", "Caches", "Caches", caches_words(report.caches)),
         ("trust", "Trust", "How far to trust this", coverage(report)),
         ("machine", "Machine", "Machine and conventions", machine(report, content.meta)),
     ]  # fmt: skip

@@ -167,7 +167,8 @@ def _sources(what: str, sources: tuple[ResultSource, ...]) -> Markup | None:
         tag(
             "ul",
             *(
-                tag("li", tag("b", one.op), f" {one.place or NOT_KNOWN}: {size(one.bytes)}, {one.calls:,} results")
+                tag("li", tag("b", one.op), f" {one.place or NOT_KNOWN}: {size(one.bytes)}, {one.calls:,} results "
+                    f"of ops that took {time(one.dur_ns)}")
                 for one in sources[:MOST_SOURCES]
             ),
         ),

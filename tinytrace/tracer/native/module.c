@@ -221,7 +221,7 @@ static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "The compiled
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (!module) return NULL;
-    PyMethodDef *groups[] = {tt_record_methods, tt_hook_methods, tt_sampler_methods, tt_json_methods,
+    PyMethodDef *groups[] = {tt_record_methods, tt_hook_methods, tt_sampler_methods, tt_event_methods, tt_json_methods,
                              tt_json_write_methods, tt_around_methods};
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
         if (PyModule_AddFunctions(module, groups[i]) < 0) { Py_DECREF(module); return NULL; }

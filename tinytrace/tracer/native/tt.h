@@ -197,6 +197,7 @@ site site_intern(PyCodeObject *code, int lasti);
 
 extern PyMethodDef tt_hook_methods[];    /* hooks.c, NumPy */
 extern PyMethodDef tt_sampler_methods[]; /* sampler.c */
+extern PyMethodDef tt_event_methods[];   /* events.c */
 extern PyMethodDef tt_json_methods[];    /* json.c */
 extern PyMethodDef tt_json_write_methods[]; /* json_write.c */
 extern PyMethodDef tt_around_methods[];  /* around.c */
