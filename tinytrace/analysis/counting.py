@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.device_work import device_work, on_device
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
@@ -366,8 +367,12 @@ _counted = _Counted()
 
 
 def leaf_mask(trace: Trace) -> Mask:
-    """Return per span whether it is an op in which no other op ran, at whatever depth."""
-    return leaf_ops(trace.spans)
+    """Return per span whether it is an op of the host in which no other op ran, at whatever depth.
+
+    Kernels and copies of a device are none: what they do is told by the op that launched them.
+    """
+    leaf = leaf_ops(trace.spans)
+    return leaf if device_work(trace) is None else leaf & ~on_device(trace)
 
 
 class Uncounted(NamedTuple):
