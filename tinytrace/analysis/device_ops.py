@@ -1,8 +1,7 @@
 """Ops of torch by the time of the kernels that they launched, and what bounds these by nominal roofs.
 
 The work of an op (FLOPs, bytes) is counted from its recorded shapes (`counting`); its time is the sum of the times of
-all that it launched itself: of the innermost op around a launch, kernels, copies and fills. So a kernel that an op
-inside another one launched is in the inner one alone.
+all kernels, copies and fills that were launched for it (`DeviceWork.op`). Each is in one op only.
 """
 
 from __future__ import annotations
@@ -102,7 +101,8 @@ def launched_parts(
     call_ns = sums(call, n_calls, work.dur_ns[known])
     device = work.device[known[first]]
     apart = np.full(n_calls, -1) if extra is None else extra[call_row].astype("i8")
-    columns = [spans.name_id[call_row], spans.signature_id[call_row], device, apart]
+    counted = counts.leaf[call_row]
+    columns = [spans.name_id[call_row], spans.signature_id[call_row], device, apart, counted]
     call_part, count = group_ids(columns)
     part_first = first_rows(call_part, count)
     signature = spans.signature_id[call_row[part_first]].astype("i8")
@@ -112,7 +112,7 @@ def launched_parts(
 
     def work_of(each: Ints) -> Floats:
         figure = np.append(each, -1)[signature].astype("f8")
-        figure[figure < 0] = np.nan
+        figure[(figure < 0) | ~counted[part_first]] = np.nan
         return np.asarray(figure * calls, "f8")
 
     return LaunchedParts(

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tinytrace.analysis.aten_counting import carriers_of
 from tinytrace.analysis.kineto import LAUNCH_FLOWS
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
@@ -73,7 +74,8 @@ class DeviceWork:
         sort: a `Sort`.
         start_ns, end_ns: when it ran.
         launch: the row of the call that started it; −1: not in the trace.
-        op: the row of the innermost op around the launch; −1: none, or not known.
+        op: the row of the op whose work it does: the innermost one around the launch, or the primitive of ATen
+            that this is a part of (``addmm`` copies its bias); −1: none, or not known.
     """
 
     devices: tuple[Device, ...]
@@ -131,6 +133,7 @@ def _device_work(trace: Trace) -> DeviceWork | None:
     launch = _launches(trace)[rows]
     is_op = np.where(spans.kind == Kind.OP.value, np.arange(len(spans)), NONE)
     op = np.append(inherited(is_op, spans.parent), NONE)[launch]
+    op = np.append(carriers_of(trace), NONE)[op]
     start_ns = spans.start_ns[rows]
     return DeviceWork(
         devices=_devices(trace, found.tolist()),
