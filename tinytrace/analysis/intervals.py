@@ -61,16 +61,3 @@ class Covered:
             [3, 0]
         """
         return np.asarray(self.before(end_ns) - self.before(start_ns), "i8")
-
-    def gaps(self, start_ns: int, end_ns: int) -> tuple[Ints, Ints]:
-        """Return the intervals from one time to another in which it is not.
-
-        Example:
-            >>> [part.tolist() for part in Covered(np.array([2]), np.array([4])).gaps(0, 9)]
-            [[0, 4], [2, 9]]
-        """
-        inside = (self.end_ns > start_ns) & (self.start_ns < end_ns)
-        starts = np.concatenate([[start_ns], self.end_ns[inside]]).astype("i8")
-        ends = np.concatenate([self.start_ns[inside], [end_ns]]).astype("i8")
-        some = ends > starts
-        return starts[some], ends[some]

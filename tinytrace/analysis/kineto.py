@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
+from tinytrace.analysis.aten_calls import LIST_DTYPE, PLACEHOLDER, kept_attributes
+from tinytrace.analysis.aten_table import schemas_of
 from tinytrace.tracer.records import MAX_NDIM, Kind, Layout
 from tinytrace.tracer.trace import Operand, Signature
 
 DEVICE_CATEGORIES = frozenset(
     {"kernel", "gpu_memcpy", "gpu_memset", "gpu_user_annotation", "cuda_sync"}
 )
-OP_CATEGORIES = frozenset({"cpu_op", "kernel", "gpu_memcpy", "gpu_memset"})
+DEVICE_WORK = frozenset({"kernel", "gpu_memcpy", "gpu_memset"})
+OP_CATEGORIES = DEVICE_WORK | {"cpu_op"}
+# Calls of the driver's and the runtime's interface: they start what runs on a device.
+RUNTIME_CATEGORIES = frozenset({
+    "cuda_runtime", "cuda_driver", "xpu_runtime", "xpu_driver", "mtia_runtime", "privateuse1_runtime",
+    "privateuse1_driver",
+})  # fmt: skip
 # Arrows from a launch to what it started; their id is the "correlation" of both.
 LAUNCH_FLOWS = frozenset({"ac2g", "async_cpu_to_gpu"})
-CATEGORIES = DEVICE_CATEGORIES | {
-    "cpu_op", "cuda_runtime", "cuda_driver", "python_function", "user_annotation",
-    "cpu_instant_event", "privateuse1_runtime", "privateuse1_driver",
+CATEGORIES = DEVICE_CATEGORIES | RUNTIME_CATEGORIES | {
+    "cpu_op", "python_function", "user_annotation", "cpu_instant_event",
 }  # fmt: skip
+MODULE = "nn.Module: "
 STEP_NAME = re.compile(r"ProfilerStep#(\d+)")
 
 # C++ type name → NumPy's (or, where NumPy has none, the usual) name, bytes per element.
@@ -33,6 +42,7 @@ _DTYPES = {
     "c10::Float8_e4m3fn": ("float8_e4m3fn", 1), "c10::Float8_e5m2": ("float8_e5m2", 1),
     "c10::Float8_e4m3fnuz": ("float8_e4m3fnuz", 1), "c10::Float8_e5m2fnuz": ("float8_e5m2fnuz", 1),
 }  # fmt: skip
+TENSOR_LIST = "TensorList"
 
 
 def item_bytes(cpp_type: str) -> int:
@@ -44,7 +54,6 @@ def item_bytes(cpp_type: str) -> int:
     return _DTYPES.get(cpp_type, ("", -1))[1]
 
 
-_NOT_AN_ARRAY = Operand("object", (), Layout.OTHER)
 MAX_DIM = 1 << 48  # beyond any memory
 
 
@@ -54,6 +63,8 @@ def kind_of(category: str, name: str) -> Kind:
         return Kind.OP
     if category == "user_annotation":
         return _kind_of_annotation(name)
+    if category == "python_function" and name.startswith(MODULE):
+        return Kind.LAYER
     return _OWN_KINDS.get(category, Kind.SPAN)
 
 
@@ -83,43 +94,54 @@ class Signatures:
         """Return the signature's row, or −1 when shapes and types were not recorded (or are
         nonsense).
 
-        Outputs are not recorded by torch.profiler: the attributes ``"+"`` say that they are left
-        out.
+        There is an operand per argument (`tinytrace.analysis.aten_calls`). Outputs are not recorded by
+        torch.profiler: the attributes begin with ``"+"``, which says that they are left out.
         """
         dims, types = args.get("Input Dims"), args.get("Input type")
         if not isinstance(dims, list) or not isinstance(types, list) or len(dims) != len(types):
             return -1
-        strides = args.get("Input Strides")
+        strides, values = args.get("Input Strides"), args.get("Concrete Inputs")
         if not isinstance(strides, list) or len(strides) != len(dims):
             strides = [None] * len(dims)
+        if not isinstance(values, list) or len(values) != len(dims):
+            values = [None] * len(dims)
+        texts = [value if isinstance(value, str) else None for value in values]
+        attributes = kept_attributes(schemas_of(name), texts)
         try:
-            text = orjson.dumps([name, dims, types, strides])
+            text = orjson.dumps([name, dims, types, strides, attributes])
         except TypeError:
             return -1
         row = self._by_text.get(text)
         if row is None:
-            row = self._by_text[text] = self._intern(name, dims, types, strides)
+            row = self._by_text[text] = self._intern(name, dims, types, strides, attributes)
         return row
 
-    def _intern(self, name: str, dims: list[Any], types: list[Any], strides: list[Any]) -> int:
+    def _intern(
+        self, name: str, dims: list[Any], types: list[Any], strides: list[Any], attributes: str
+    ) -> int:
         operands = []
         for shape, dtype, steps in zip(dims, types, strides, strict=True):
             operand = _operand(shape, dtype, steps)
             if operand is None:
                 return -1
             operands.append(operand)
-        signature = Signature(name, tuple(operands), len(operands), "+")
+        lists = [shape for shape, dtype in zip(dims, types, strict=True) if dtype == TENSOR_LIST]
+        if lists:
+            attributes = f"{attributes};tensors={len(lists[0])}".lstrip(";")
+        signature = Signature(name, tuple(operands), len(operands), f"+;{attributes}".rstrip(";"))
         return self.table.setdefault(signature, len(self.table))
 
 
 def _operand(shape: Any, dtype: Any, strides: Any) -> Operand | None:
     """Return the operand; None when its type is one whose size is not known here."""
+    if dtype == TENSOR_LIST:
+        return _list_of_tensors(shape)
     if not isinstance(dtype, str):
-        return _NOT_AN_ARRAY  # a list of tensors
+        return PLACEHOLDER  # a list of tensors, of older versions
     if dtype not in _DTYPES:
         # "", Scalar, ScalarList, GenericList… have no shape; anything else with one is unknown to
         # us
-        return None if shape else _NOT_AN_ARRAY
+        return None if shape else PLACEHOLDER
     if not _are_sizes(shape):
         return None
     name, itemsize = _DTYPES[dtype]
@@ -128,6 +150,14 @@ def _operand(shape: Any, dtype: Any, strides: Any) -> Operand | None:
     layout = _layout(dims, steps)
     in_bytes = tuple(s * itemsize for s in steps) if steps and layout is Layout.STRIDED else ()
     return Operand(name, dims, layout, in_bytes, itemsize=itemsize)
+
+
+def _list_of_tensors(shapes: Any) -> Operand | None:
+    """Return all tensors of a list as one operand; of which type they are is not recorded."""
+    if not isinstance(shapes, list) or not all(map(_are_sizes, shapes)):
+        return None
+    n = sum(math.prod(shape) for shape in shapes)
+    return Operand(LIST_DTYPE, (n,), Layout.OTHER, itemsize=0) if n < MAX_DIM else None
 
 
 def _are_sizes(value: Any) -> bool:
@@ -151,3 +181,35 @@ def _contiguous(dims: tuple[int, ...], strides: tuple[int, ...]) -> bool:
             return False
         expected *= d
     return True
+
+
+# `c10::DeviceType`: what the allocators of torch write into their events.
+_CPU, _DEVICES = 0, {1, 6, 12, 20}  # CUDA; HIP, XPU, PrivateUse1
+BYTES_PER_MB = 1e6
+
+
+def memory_readings(args: dict[str, Any]) -> tuple[int | None, list[tuple[str, float]]]:
+    """Return what a ``[memory]`` event tells: the device (None: the host), and series with their values in MB.
+
+    The bytes are those after the allocation (or release) that the event stands for.
+
+    Example:
+        >>> memory_readings({"Device Type": 1, "Device Id": 0, "Total Allocated": 5e6, "Total Reserved": 8e6})
+        (0, [('device_allocated_mb', 5.0), ('device_reserved_mb', 8.0)])
+    """
+    sort, device = args.get("Device Type"), args.get("Device Id")
+    allocated, reserved = args.get("Total Allocated"), args.get("Total Reserved")
+    if type(sort) is not int or not _is_size(allocated):
+        return None, []
+    if sort == _CPU:
+        return None, [("torch_allocated_mb", allocated / BYTES_PER_MB)]
+    if sort not in _DEVICES or type(device) is not int:
+        return None, []
+    found = [("device_allocated_mb", allocated / BYTES_PER_MB)]
+    if _is_size(reserved):
+        found.append(("device_reserved_mb", reserved / BYTES_PER_MB))
+    return device, found
+
+
+def _is_size(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and 0 <= value < MAX_DIM

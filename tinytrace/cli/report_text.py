@@ -17,6 +17,7 @@ from tinytrace.analysis.roofline_points import Roofline
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
 from tinytrace.cli.caches_text import say_caches
+from tinytrace.cli.device_text import say_device_headlines, say_devices
 from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.ranks_text import say_ranks
 from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
@@ -46,9 +47,7 @@ def print_report(
         OSError: it cannot be written there.
     """
     sheet = Sheet(file)
-    for section in sections(path):
-        if section is say_ranks and report.ranks is None:
-            continue
+    for section in sections(report, path):
         section(report, sheet)
         sheet.say()
         if section is _ops and roofline is not None:
@@ -62,11 +61,13 @@ def _head(report: Report, sheet: Sheet) -> None:
     text += f", {report.processes} processes" if report.processes > 1 else ""
     text += f", {report.threads} threads" if report.threads > 1 else ""
     sheet.say(text, "title")
+    say_device_headlines(report.devices, sheet)
     for warning in report.warnings:
         sheet.say(f"Warning: {sheet.text(warning, LONGEST_TEXT)}", "warning")
     peaks = report.peaks
     if peaks is None:
-        sheet.say(NO_PEAKS)
+        if report.devices is None:
+            sheet.say(NO_PEAKS)
         return
     quick = ", quickly: they may be a little low" if peaks.quick else ""
     threads = f"{peaks.threads} BLAS thread{'s' if peaks.threads > 1 else ''}"
@@ -315,6 +316,10 @@ def _findings(report: Report, sheet: Sheet, path: str) -> None:
     say_findings(report.findings, sheet, path)
 
 
+def _devices(report: Report, sheet: Sheet) -> None:
+    say_devices(report.devices, report.by, sheet)
+
+
 def _steps(report: Report, sheet: Sheet) -> None:
     say_steps(report.steps, sheet)
 
@@ -355,7 +360,19 @@ def _size(size_bytes: float | None) -> str:
     return f"{size_bytes:,.0f} B" if size_bytes < 1000 else format_mb(size_bytes / 1e6)
 
 
-def sections(path: str) -> tuple[Callable[[Report, Sheet], None], ...]:
-    """Return what prints each section, in the order in which they are printed."""
+def sections(report: Report, path: str) -> tuple[Callable[[Report, Sheet], None], ...]:
+    """Return what prints each section of this report, in the order in which they are printed."""
     findings = partial(_findings, path=path)
-    return (_head, _account, say_ranks, findings, _ops, _hot, _steps, _memory, say_caches, _what_if)
+    return (
+        _head,
+        *([_devices] if report.devices is not None else []),
+        _account,
+        *([say_ranks] if report.ranks is not None else []),
+        findings,
+        _ops,
+        _hot,
+        _steps,
+        _memory,
+        say_caches,
+        _what_if,
+    )

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import TraceCounts, count_trace
 from tinytrace.analysis.op_groups import layer_of
-from tinytrace.analysis.spans import self_ns
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.calling import as_callable
 from tinytrace.toolkit.layers import layers_marked
@@ -170,7 +169,7 @@ def _counted(trace: Trace) -> FlopCount:
     result.uncounted = {
         trace.strings[i]: n for i, n in zip(ids.tolist(), calls.tolist(), strict=True)
     }
-    own_ns = self_ns(spans)[rows]
+    own_ns = counts.own_ns[rows]
     total_ns = int(own_ns.sum())
     result.coverage = float(own_ns[flops >= 0].sum() / total_ns) if total_ns else 1.0
     return result
