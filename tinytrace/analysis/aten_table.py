@@ -150,11 +150,14 @@ ROWS = (
     AtenRow("conv_transpose1d conv_transpose2d conv_transpose3d", TRANSPOSED, shaped.convolution,
             work.convolution, touch,
             "2·batch·∏in·∏k·Cin·Cout/groups, + N_out for a bias", COMPOSITE),
-    AtenRow("convolution _convolution convolution_overrideable",
-            f"{WHOLE_CONVOLUTION} | {WHOLE_CONVOLUTION} benchmark deterministic cudnn_enabled | "
-            f"{WHOLE_CONVOLUTION} benchmark deterministic cudnn_enabled allow_tf32",
-            shaped.convolution, work.convolution, touch,
-            "as conv2d; as conv_transpose2d where it is transposed", COMPOSITE),
+    AtenRow("convolution convolution_overrideable", WHOLE_CONVOLUTION, shaped.convolution,
+            work.convolution, touch, "as conv2d; as conv_transpose2d where it is transposed",
+            COMPOSITE),
+    AtenRow("_convolution",
+            f"{WHOLE_CONVOLUTION} benchmark deterministic cudnn_enabled allow_tf32 | "
+            f"{WHOLE_CONVOLUTION} benchmark deterministic cudnn_enabled", shaped.convolution,
+            work.convolution, touch, "as conv2d; as conv_transpose2d where it is transposed",
+            COMPOSITE),
     AtenRow("mkldnn_convolution", "input weight bias padding= stride= dilation= groups=",
             shaped.convolution, work.convolution, touch,
             "2·batch·∏out·∏k·Cout·Cin/groups, + N_out for a bias"),
@@ -327,7 +330,7 @@ ROWS = (
     # Sorting
     AtenRow("sort", "self dim= descending | self stable dim= descending", shaped.sorted_with_places,
             work.sorting, touch, "0; N·log2 N comparisons (nominal)"),
-    AtenRow("topk kthvalue unique _unique2 unique_dim multinomial bincount histc searchsorted "
+    AtenRow("topk kthvalue _unique2 unique_dim multinomial bincount histc searchsorted "
             "bucketize", "self", shaped.not_told, None, bytes_of.unknown,
             "uncounted: depends on the values"),
     # Moving

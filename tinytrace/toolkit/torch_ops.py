@@ -17,9 +17,12 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tinytrace.analysis.aten_calls import LIST_DTYPE, PLACEHOLDER, kept_attributes
+from tinytrace.analysis.aten_outputs import SCALAR_TYPES
 from tinytrace.analysis.aten_table import schemas_of
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Operand, Signature
+
+NUMBERS_OF_TYPES = {name: number for number, (name, _) in SCALAR_TYPES.items()}
 
 
 class TorchOp(NamedTuple):
@@ -192,6 +195,8 @@ def _text(value: Any) -> str | None:
         return str(int(value))
     if isinstance(value, (bool, int, float)):
         return str(value)
+    if isinstance(value, torch.dtype):
+        return NUMBERS_OF_TYPES.get(str(value).removeprefix("torch."))
     if isinstance(value, (list, tuple)) and all(isinstance(v, (bool, int)) for v in value):
         return str(list(value))
     return None
