@@ -16,7 +16,8 @@ from tests.torch_profiles import profiled, seeded
 from tinytrace.analysis.aten_calls import LIST_DTYPE, base_name, call_of
 from tinytrace.analysis.aten_counting import DOES_NOT_TELL
 from tinytrace.analysis.aten_outputs import outputs_of
-from tinytrace.analysis.aten_table import ROWS, SCHEMAS, TABLE, Role
+from tinytrace.analysis.aten_row import Role
+from tinytrace.analysis.aten_table import ROWS, SCHEMAS, TABLE
 from tinytrace.toolkit.torch_ops import dispatched_ops
 from tinytrace.tracer.trace import Operand, Signature
 
@@ -95,6 +96,7 @@ LAYERS: list[Callable[[], object]] = [
 MOVES: list[Callable[[], object]] = [
     lambda: torch.cat([A, A]), lambda: torch.stack([A, A]), lambda: A.index_select(1, FIRST),
     lambda: A.gather(0, ROWS_OF), lambda: A.take(ROWS_OF), A.clone, A.double, A.T.contiguous,
+    lambda: A.repeat(2, 1), lambda: F.pad(A, (1, 1)), lambda: A.to(torch.float16),
     lambda: A[FIRST], lambda: A[TRUTH], lambda: torch.arange(5), lambda: torch.arange(1, 8, 2.0),
     lambda: torch.zeros(3), lambda: torch.full((2, 3), 1.0), lambda: A.new_zeros(3), A.nonzero,
 ]  # fmt: skip
@@ -102,7 +104,7 @@ CALLS = [*ELEMENTWISE, *ACTIVATIONS, *REDUCTIONS, *PRODUCTS, *LAYERS, *MOVES]
 # What a call returns does not follow from what torch.profiler records of it.
 NOT_TOLD = {
     "index", "nonzero", "masked_select", "topk", "zeros", "full", "new_zeros", "zeros_like",
-    "ones_like", "full_like", "scalar_tensor", "select_backward", "slice_backward",
+    "ones_like", "full_like", "scalar_tensor", "select_backward", "slice_backward", "repeat", "constant_pad_nd",
 }  # fmt: skip
 
 
@@ -154,7 +156,8 @@ def test_outputs_are_those_that_torch_returns(run: Callable[[], object]) -> None
 BACKWARD: list[Callable[[torch.Tensor], torch.Tensor]] = [
     lambda x: F.layer_norm(x, (8,)), lambda x: F.batch_norm(x, None, None, training=True),
     lambda x: F.group_norm(x, 2), lambda x: x.softmax(1), lambda x: x.log_softmax(2), F.gelu, F.silu,
-    F.relu, torch.sigmoid, torch.tanh, F.hardtanh, F.leaky_relu, F.dropout, lambda x: x @ x.mT,
+    F.relu, torch.sigmoid, torch.tanh, F.hardtanh, F.leaky_relu, F.dropout, F.elu, F.softplus,
+    F.logsigmoid, F.hardswish, F.hardsigmoid, lambda x: x.logsumexp(1), lambda x: x @ x.mT,
     lambda x: F.max_pool2d(x, 2), lambda x: F.avg_pool2d(x, 2), lambda x: F.adaptive_avg_pool2d(x, 3),
     lambda x: F.conv2d(x, seeded(6, 2, 3, 3, grad=True), seeded(6, grad=True), groups=2),
     lambda x: F.conv_transpose2d(x, seeded(4, 3, 3, 3, grad=True), stride=2),

@@ -85,6 +85,15 @@ def outputs_of(call: AtenCall, rule: OutputRule) -> tuple[Operand, ...]:
     return _own(call, rule(call))
 
 
+def converted(call: AtenCall) -> tuple[Operand, ...]:
+    """One output like the input, in the type that was asked for."""
+    source = call.tensor("self")
+    if "dtype" in call.attributes:
+        known = SCALAR_TYPES.get(call.attributes["dtype"])
+        return (packed(*known, source.shape) if known else unknown_dtype(source.shape),)
+    return (like(source, source.shape),)
+
+
 # Elementwise ------------------------------------------------------------------------------------
 
 

@@ -146,6 +146,12 @@ def variance(call: AtenCall) -> Work:
     return Work(4 * size(call.tensors()[0]), roots)
 
 
+def log_sum_exp(call: AtenCall) -> Work:
+    """Maximum (N − N_out), subtract (N), sum (N − N_out), add (N_out); N exponentials, N_out logarithms."""
+    n, n_out = size(call.tensors()[0]), out_size(call)
+    return Work(max(0, 3 * n - n_out), n + n_out)
+
+
 def norm(call: AtenCall) -> Work:
     """2N − N_out + N_out T for the order 2; 1 and ∞: 2N − N_out; another: N T more for each power."""
     n, rest = size(call.tensors()[0]), reduced(call)
@@ -227,6 +233,11 @@ def adaptive_pooling(call: AtenCall) -> Work:
     if any(big % small for big, small in zip(source, out, strict=True)):
         raise ValueError("windows that overlap")
     return Work(elements(source))
+
+
+def adaptive_backward(call: AtenCall) -> Work:
+    """A division per window, and an addition per element that it reaches."""
+    return Work(size(call.tensor("self")) + size(call.tensor("grad_output")))
 
 
 # Layers -----------------------------------------------------------------------------------------
