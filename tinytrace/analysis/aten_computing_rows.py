@@ -41,7 +41,7 @@ COMPUTING = (
     AtenRow("neg", "self", out.same, by(ADD), touch, "N; complex 2N"),
     AtenRow("abs", "self", out.magnitudes,
             by(Each(1, complex_flops=0, complex_transcendentals=1)), touch, "N; complex N T"),
-    AtenRow("sign floor ceil trunc frac bitwise_not", "self", out.same, each(1), touch, "N"),
+    AtenRow("sign sgn floor ceil trunc frac bitwise_not", "self", out.same, each(1), touch, "N"),
     AtenRow("round", "self | self decimals", out.same, each(1), touch, "N"),
     AtenRow("reciprocal", "self", out.in_floats, by(Each(1, complex_flops=6)), touch,
             "N; complex 6N"),
@@ -49,7 +49,7 @@ COMPUTING = (
             "tanh asinh acosh atanh erf erfc erfinv sigmoid lgamma digamma", "self", out.in_floats,
             by(EVALUATE), touch, "N T"),
     AtenRow("logit", "self eps", out.in_floats, by(EVALUATE), touch, "N T"),
-    AtenRow("atan2 hypot", "self other", out.in_floats, by(EVALUATE), touch, "N T"),
+    AtenRow("atan2 hypot xlogy", "self other", out.in_floats, by(EVALUATE), touch, "N T"),
     AtenRow("pow", "self exponent=", out.powers, work.power, touch,
             "N T; exponent 2, −1: N; 3, −2: 2N; 0, 1: 0"),
     AtenRow("clamp", "self min max", out.elementwise, each(2), touch, "2N"),
@@ -64,6 +64,7 @@ COMPUTING = (
     AtenRow("leaky_relu", "self negative_slope", out.same, each(2), touch, "2N"),
     AtenRow("_prelu_kernel", "self weight", out.elementwise, each(2), touch, "2N"),
     AtenRow("elu", "self alpha scale input_scale", out.same, each(2, 1), touch, "2N + N T"),
+    AtenRow("celu", "self alpha", out.same, each(2, 1), touch, "2N + N T", COMPOSITE),
     AtenRow("silu", "self", out.same, each(1, 1), touch, "N + N T"),
     AtenRow("mish", "self", out.same, each(1, 3), touch, "N + 3N T"),
     AtenRow("gelu", "self approximate", out.same, work.nominal_each(4, 1), touch,
@@ -182,6 +183,7 @@ COMPUTING = (
     # Layers
     AtenRow("softmax log_softmax", "self dim= dtype", out.same, work.softmax, touch,
             "4N − 2R + N T for R rows; logarithm + R T", COMPOSITE),
+    AtenRow("_safe_softmax", "self dim= dtype", out.same, work.softmax, touch, "4N − 2R + N T", COMPOSITE),
     AtenRow("_softmax _log_softmax", "self dim= half_to_float=", shaped.softmax, work.softmax, touch,
             "4N − 2R + N T for R rows; logarithm + R T"),
     AtenRow("_softmax_backward_data _log_softmax_backward_data",
@@ -262,6 +264,11 @@ COMPUTING = (
             "grad_out query key value out logsumexp philox_seed philox_offset attn_bias cum_seq_q "
             "cum_seq_k max_q max_k dropout_p is_causal= scale", shaped.attention_backward,
             work.attention_backward, touch, "as the one for CPUs"),
+    # Recurrent layers
+    AtenRow("mkldnn_rnn_layer", "input weight0 weight1", shaped.not_told, work.lstm, touch,
+            "2 per weight, sample and step, + 16·H + 5·H T for H units (nominal)"),
+    AtenRow("mkldnn_rnn_layer_backward", "input weight0 weight1", shaped.not_told,
+            work.lstm_backward, touch, "4 per weight, sample and step (nominal)"),
     # Losses
     AtenRow("nll_loss_forward nll_loss2d_forward", "self target weight reduction= ignore_index",
             shaped.nll_loss, work.nll_loss, bytes_of.targets, "2 per target"),
@@ -276,6 +283,12 @@ COMPUTING = (
             "5N + 2N T; averaged or summed 6N + 2N T"),
     AtenRow("binary_cross_entropy_backward", "grad_output self target weight reduction",
             shaped.like_the("self"), each(6), touch, "6N"),
+    AtenRow("binary_cross_entropy_with_logits", "self target weight pos_weight reduction=",
+            shaped.loss, work.log_loss, touch, "5N + 2N T; averaged or summed 6N + 2N T", COMPOSITE),
+    AtenRow("smooth_l1_loss huber_loss", "self target reduction= beta", shaped.loss,
+            work.bent_loss, touch, "5N; averaged or summed 6N (nominal)"),
+    AtenRow("smooth_l1_loss_backward huber_loss_backward", "grad_output self target reduction beta",
+            shaped.like_the("self"), work.nominal_each(5, 0), touch, "5N (nominal)"),
     # Reductions
     AtenRow("sum", "self dtype= | self dim= keepdim= dtype=", out.sum_of, work.reduce_by(ADD), touch,
             "N_in − N_out; complex 2×"),

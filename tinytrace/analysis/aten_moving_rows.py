@@ -57,13 +57,17 @@ MOVING = (
     AtenRow("flip", "self dims", out.same, moves, touch, "0"),
     AtenRow("roll", "self shifts dims", out.same, moves, touch, "0"),
     AtenRow("tril triu", "self diagonal", out.same, moves, touch, "0"),
+    AtenRow("pixel_shuffle pixel_unshuffle", "self factor", out.same_size, moves, touch, "0",
+            COMPOSITE),
+    AtenRow("reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d im2col",
+            "self", shaped.not_told, moves, touch, "0"),
     AtenRow("upsample_nearest1d", "self output_size= scales", shaped.sized, moves, touch, "0"),
     AtenRow("upsample_nearest2d", "self output_size= scales_h scales_w", shaped.sized, moves, touch,
             "0"),
     AtenRow("fill", "self value", out.same, moves, bytes_of.fill, "0"),
     AtenRow("zero", "self", out.same, moves, bytes_of.fill, "0"),
     AtenRow("zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full "
-            "scalar_tensor eye", "size", shaped.not_told, moves, bytes_of.unknown, "0", COMPOSITE),
+            "scalar_tensor eye", "size", shaped.not_told, moves, bytes_of.fill, "0", COMPOSITE),
     AtenRow("arange", "end= dtype layout device pin_memory | start= end= dtype layout device "
             "pin_memory | start= end= step= dtype layout device pin_memory | start= end= step= | end=",
             shaped.counting_up, each(2), bytes_of.fill, "2N"),

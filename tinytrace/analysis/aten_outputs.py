@@ -14,6 +14,7 @@ from tinytrace.analysis.aten_calls import (
     OutputRule,
     Shape,
     broadcast,
+    elements,
     like,
     packed,
     unknown_dtype,
@@ -101,6 +102,12 @@ def same(call: AtenCall) -> tuple[Operand, ...]:
     """One output like the first tensor."""
     first = call.tensors()[0]
     return (like(first, first.shape),)
+
+
+def same_size(call: AtenCall) -> tuple[Operand, ...]:
+    """One output of as many elements as the first tensor; how they are arranged costs nothing."""
+    first = call.tensors()[0]
+    return (like(first, (elements(first.shape),)),)
 
 
 def elementwise(call: AtenCall) -> tuple[Operand, ...]:

@@ -354,6 +354,30 @@ def log_loss(call: AtenCall) -> Work:
     return Work((5 + (call.integer("reduction") != 0)) * n, 2 * n)
 
 
+def bent_loss(call: AtenCall) -> Work:
+    """5N: difference, magnitude, comparison, and two products; averaged or summed 6N (nominal)."""
+    n = max(map(size, call.tensors()))
+    return Work((5 + (call.integer("reduction") != 0)) * n, nominal=True)
+
+
+def _recurrent_products(call: AtenCall) -> tuple[int, int]:
+    """Return the FLOPs of a recurrent layer's products, and samples × steps × units."""
+    source, inner = call.tensor("input"), call.tensor("weight1")
+    cells = math.prod(source.shape[:-1])
+    return 2 * cells * (size(call.tensor("weight0")) + size(inner)), cells * inner.shape[-1]
+
+
+def lstm(call: AtenCall) -> Work:
+    """2 per weight, sample and step; per unit 12 to add up gates and biases, 4 for the state, 5 T (nominal)."""
+    products, units = _recurrent_products(call)
+    return Work(products + 16 * units, 5 * units, nominal=True)
+
+
+def lstm_backward(call: AtenCall) -> Work:
+    """Twice the products (nominal)."""
+    return Work(2 * _recurrent_products(call)[0], nominal=True)
+
+
 # Moving, sorting, optimizers --------------------------------------------------------------------
 
 
