@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.aten_calls import PREFIX, call_of
 from tinytrace.analysis.aten_outputs import outputs_of
-from tinytrace.analysis.aten_table import SCHEMAS, Role, find
+from tinytrace.analysis.aten_row import Role
+from tinytrace.analysis.aten_table import SCHEMAS, find
 from tinytrace.analysis.aten_work import moves
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.spans import inside, leaf_ops
