@@ -82,8 +82,8 @@ class Adapting:
                 self._undo.pop()()
             except Exception as problem:
                 self.say(f"on stopping: {problem!r}")
-        for problem in self._wrappings.undo():
-            self.say(left)
+        for text in self._wrappings.undo():
+            self.say(text)
 
     def _install(self, file: str, module: ModuleType) -> None:
         importlib.import_module(f"tinytrace.tracer.adapters.{file}").install(self, module)
