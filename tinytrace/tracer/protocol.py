@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -48,6 +49,9 @@ class Recorder(Protocol):
 
     def flow(self, source: int, target: int, label: int, /) -> None:
         """Record an arrow between two spans, given by their tokens; 0 for one of them: nothing."""
+
+    def on_new_place(self, call: Callable[[], None] | None, /) -> None:
+        """Call it when an op comes from code that was not met before; None: nothing."""
 
     def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...], /) -> None:
         """Name the files, by prefix, that are no call sites: libraries', and tinytrace's own."""

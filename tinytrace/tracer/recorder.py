@@ -194,6 +194,10 @@ class PythonRecorder:
         """See `Recorder.series`."""
         return self.tables.name(Entry.SERIES, name, unit)
 
+    def on_new_place(self, call: Callable[[], None] | None, /) -> None:
+        """See `Recorder.on_new_place`."""
+        self.tables.on_new_place = call
+
     def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...], /) -> None:
         """See `Recorder.internal`."""
         self._prefixes = tuple(prefixes), tuple(ours)

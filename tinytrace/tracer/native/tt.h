@@ -196,6 +196,10 @@ typedef struct { uint32_t id, flags; } site;
 enum { SITE_INTERNAL = 1, SITE_OURS = 2 };
 site site_intern(PyCodeObject *code, int lasti);
 
+/* Who is told when code is met that was not met before: classes may have been made since. module.c, called by hooks and marks. */
+extern int new_place;
+void place_met(void);
+
 extern PyMethodDef tt_hook_methods[];    /* hooks.c, NumPy */
 extern PyMethodDef tt_sampler_methods[]; /* sampler.c */
 extern PyMethodDef tt_json_methods[];    /* json.c */
