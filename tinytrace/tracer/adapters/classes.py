@@ -31,6 +31,7 @@ NUMPY = "numpy"
 
 _namespace_of = type.__dict__["__dict__"].__get__
 _mro_of = type.__dict__["__mro__"].__get__
+_module_of = type.__dict__["__module__"].__get__
 _name_of = type.__dict__["__name__"].__get__
 
 
@@ -53,7 +54,10 @@ def name_of(cls: type) -> str:
 
 def module_of(cls: type) -> str:
     """Return the name of the module that it says it was made in; "": it says nothing."""
-    name = namespace(cls).get("__module__")
+    try:
+        name = _module_of(cls)
+    except AttributeError:
+        return ""
     return name if isinstance(name, str) else ""
 
 

@@ -211,7 +211,7 @@ class Calls:
             if outer is not None and outer is thing:
                 return None
             setattr(local, held, thing)
-            of = cls if thing is None else type(thing)
+            of = type(thing) if cls in mro(type(thing)) else cls
             return begin(kind, label_of(f"{name_of(of)}.{name}", "")), outer
 
         def after(state: Any, result: Any, raised: bool) -> None:

@@ -206,7 +206,7 @@ class Frameworks:
 
         def batches_of(*args: Any, **kwargs: Any) -> Iterator[Any]:
             generator = iterates(*args, **kwargs)
-            batches = Batches((generator,))
+            batches = Batches(generator)
             vars(batches)["generator"] = generator
             return batches
 
