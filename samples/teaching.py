@@ -79,8 +79,8 @@ class Tensor:
             assert function is not None and tensor.grad is not None
             for source, gradient in zip(function.inputs, function.apply(tensor.grad), strict=True):
                 if source.requires_grad:
-                    gradient = unbroadcast(gradient, source.shape)
-                    source.grad = gradient if source.grad is None else source.grad + gradient
+                    mine = unbroadcast(gradient, source.shape)
+                    source.grad = mine if source.grad is None else source.grad + mine
 
 
 class Function:
@@ -267,10 +267,8 @@ class Adam:
         """Move every parameter once."""
         self.t += 1
         size = np.float32(self.rate * (1 - 0.999**self.t) ** 0.5 / (1 - 0.9**self.t))
-        for parameter, mean, square in zip(
-            self.parameters, self.means, self.squares, strict=True
-        ):
-            gradient = parameter.grad
+        for i, parameter in enumerate(self.parameters):
+            gradient, mean, square = parameter.grad, self.means[i], self.squares[i]
             if gradient is None:
                 continue
             mean += np.float32(0.1) * (gradient - mean)

@@ -142,7 +142,7 @@ class Calls:
         if node is None:
             return
         known = self._nodes.get(id(node))
-        if known is None or known[1] is None or known[1]() is not node:  # else an op inside made it
+        if known is None or known[0] < token:  # a later one is of an op inside: that made it
             self._know(node, token)
 
     def _know(self, thing: Any, token: int) -> None:

@@ -31,7 +31,7 @@ class LayerPaths:
         self._label = label
         self._layers = layers
         self._tensors = tensors
-        # By id: the layer, weakly where it can be; whether it is the outermost; its label.
+        # By id: the layer, weakly, or its class where that cannot be; whether it is the outermost; its label.
         self._known: dict[int, tuple[Any, bool, int]] = {}
         # By id of the outermost: walks that did not find who was asked for, and calls to let pass before the next.
         # Programs make layers anew in each call, such as ``ReLU()(x)``.
@@ -54,10 +54,8 @@ class LayerPaths:
             (1, 3, ['Model', 'blocks.0', 'blocks.1'])
         """
         known = self._known.get(id(layer))
-        if known is not None:
-            held, is_outermost, label = known
-            if (held is None or held() is layer) and is_outermost == (layer is outermost):
-                return label
+        if known is not None and known[1] == (layer is outermost) and _is_same(known[0], layer):
+            return known[2]
         if layer is outermost:
             return self._keep(layer, name_of(type(layer)), is_outermost=True)
         vain, wait = self._vain.get(id(outermost), (0, 0))
@@ -66,7 +64,7 @@ class LayerPaths:
             return self._keep(layer, name_of(type(layer)), is_outermost=False)
         self._walk(outermost)
         known = self._known.get(id(layer))
-        if known is not None and not known[1] and (known[0] is None or known[0]() is layer):
+        if known is not None and not known[1] and _is_same(known[0], layer):
             return known[2]
         if len(self._vain) >= MAX_LAYERS:
             self._vain.clear()
@@ -85,7 +83,7 @@ class LayerPaths:
         try:
             held: Any = ref(layer)
         except TypeError:  # without a place for weak references
-            held = None
+            held = type(layer)
         self._known[id(layer)] = held, is_outermost, label
         return label
 
@@ -113,6 +111,10 @@ class LayerPaths:
     def _is_layer(self, value: Any) -> bool:
         cls = type(value)
         return cls in self._layers or any(base in self._layers for base in mro(cls))
+
+
+def _is_same(held: Any, layer: Any) -> bool:
+    return held is type(layer) if issubclass(type(held), type) else held() is layer
 
 
 def _members(thing: Any) -> list[tuple[str, Any]]:
