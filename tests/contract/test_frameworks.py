@@ -186,7 +186,7 @@ def test_the_backward_pass_that_calls_itself_is_one_span(which: str) -> None:
 
 
 def test_batches_of_a_generator_are_timed_one_by_one(which: str) -> None:
-    values = []
+    values: list[tuple[int, ...]] = []
 
     def program() -> None:
         nn = framework("recursive")

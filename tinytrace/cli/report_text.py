@@ -20,6 +20,7 @@ from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.cli.steps_text import say_memory, say_steps
+from tinytrace.cli.training_text import say_training
 
 NO_PEAKS = (
     "No verdicts: the trace has no roofs of the machine that it was recorded on (python -m tinytrace calibrate, "
@@ -311,6 +312,9 @@ def _findings(report: Report, sheet: Sheet, path: str) -> None:
 
 def _steps(report: Report, sheet: Sheet) -> None:
     say_steps(report.steps, sheet)
+    if report.training is not None:
+        sheet.say()
+        say_training(report.training, sheet)
 
 
 def _memory(report: Report, sheet: Sheet) -> None:

@@ -17,6 +17,8 @@ from tinytrace.tracer.wrapping import After, Before
 
 FIRST_SWEEP = 4_096  # nodes that are known before those that are gone are forgotten
 RAISED = int(Flag.RAISED)
+WALK = '{"walk": true}'  # of a backward pass as a whole; without it, the backward of one node
+ARROW = "forward to backward"
 
 
 class Calls:
@@ -34,7 +36,7 @@ class Calls:
         self._begin, self._end, self._flow = recorder.begin, recorder.end, recorder.flow
         self._tensors = tensors
         self._paths = LayerPaths(recorder.label, layers, tensors)
-        self._arrow = recorder.label("forward to backward", "")
+        self._arrow = recorder.label(ARROW, "")
         self._local = _thread._local()
         # By id of a node: the token of the span that made it; the node, weakly where it can be. A layer likewise.
         self._nodes: dict[int, tuple[int, Any]] = {}
@@ -204,6 +206,7 @@ class Calls:
     def _plain(self, cls: type, name: str, kind: Kind) -> tuple[Before, After]:
         begin, end, local, label_of = self._begin, self._end, self._local, self._recorder.label
         held = f"inside_{kind.name}"
+        arguments = WALK if kind == Kind.BACKWARD else ""
 
         def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             thing = args[0] if args else None
@@ -212,7 +215,7 @@ class Calls:
                 return None
             setattr(local, held, thing)
             of = type(thing) if cls in mro(type(thing)) else cls
-            return begin(kind, label_of(f"{name_of(of)}.{name}", "")), outer
+            return begin(kind, label_of(f"{name_of(of)}.{name}", arguments)), outer
 
         def after(state: Any, result: Any, raised: bool) -> None:
             token, outer = state
