@@ -40,7 +40,7 @@ from tinytrace.tracer.session import load_core
 NOTHING = Flag(0)
 COUNTED = (
     "dropped", "skipped_elements", "folded_spans", "folded_segments", "folded_samples",
-    "folded_counters", "sites_left_out", "signatures_left_out", "stacks_left_out", "names_left_out",
+    "folded_counters", "folded_flows", "sites_left_out", "signatures_left_out", "stacks_left_out", "names_left_out",
     "errno",
 )  # fmt: skip
 

@@ -58,11 +58,13 @@ def test_the_c_core_repeats_the_numbers() -> None:
         Stream.SPANS: c["FIRST_SPANS"],
         Stream.SAMPLES: c["FIRST_OTHERS"],
         Stream.COUNTERS: c["FIRST_OTHERS"],
+        Stream.FLOWS: c["FIRST_OTHERS"],
     }
     later = {
         Stream.SPANS: c["LATER_SPANS"],
         Stream.SAMPLES: c["OTHER_RECORDS"],
         Stream.COUNTERS: c["OTHER_RECORDS"],
+        Stream.FLOWS: c["OTHER_RECORDS"],
     }
     assert (first, later) == (segments.FIRST_CAPACITY, segments.CAPACITY)
 
@@ -75,7 +77,7 @@ def test_magic_words_and_names_are_the_same_in_c() -> None:
 
 
 def test_records_have_their_sizes() -> None:
-    for layout in (records.SPAN, records.SAMPLE, records.COUNTER):
+    for layout in (records.SPAN, records.SAMPLE, records.COUNTER, records.FLOW):
         assert layout.size == records.RECORD_BYTES
     assert records.SEGMENT_HEADER.size == records.SEGMENT_HEADER_BYTES
     assert records.SUMS_HEADER.size == records.SUMS_HEADER_BYTES
@@ -86,7 +88,8 @@ def test_records_have_their_sizes() -> None:
 def test_readers_find_each_field_where_writers_put_it() -> None:
     pairs = [
         (records.SPAN, DTYPES[Stream.SPANS]), (records.SAMPLE, DTYPES[Stream.SAMPLES]),
-        (records.COUNTER, DTYPES[Stream.COUNTERS]), (records.SUM, SUM_DTYPE),
+        (records.COUNTER, DTYPES[Stream.COUNTERS]), (records.FLOW, DTYPES[Stream.FLOWS]),
+        (records.SUM, SUM_DTYPE),
     ]  # fmt: skip
 
     for layout, dtype in pairs:

@@ -76,7 +76,7 @@ def test_a_session_records_and_undoes_everything(which: str, tmp_path: Path) -> 
 def check_meta(meta: dict[str, Any], which: str) -> None:
     """Assert what the metadata and the self-audit hold."""
     assert meta["command"] == ["train.py", "--fast"]
-    assert (meta["core"], meta["pid"], meta["format_version"]) == (which, os.getpid(), 1)
+    assert (meta["core"], meta["pid"], meta["format_version"]) == (which, os.getpid(), 2)
     assert meta["end_ns"] > meta["start_ns"]
     assert {"system", "cpu", "python", "cpu_count"} <= set(meta["machine"])
     audit = meta["audit"]

@@ -22,7 +22,14 @@ from tinytrace.tracer import segments
 from tinytrace.tracer.assemble import read_run
 from tinytrace.tracer.reading import CLOCK_STEP_NS, SLACK_NS
 from tinytrace.tracer.recorder import PythonRecorder
-from tinytrace.tracer.records import SEGMENT_HEADER_BYTES, TABLES_NAME, Entry, Kind, Stream
+from tinytrace.tracer.records import (
+    FORMAT_VERSION,
+    SEGMENT_HEADER_BYTES,
+    TABLES_NAME,
+    Entry,
+    Kind,
+    Stream,
+)
 from tinytrace.tracer.trace import Trace
 
 START_NS = 5 * 10**12
@@ -243,7 +250,7 @@ def test_a_run_of_a_newer_version_is_refused(whole: Path, tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "run" / "p100-0")
     path = tmp_path / "run" / "p200-0" / TABLES_NAME
     data = bytearray(path.read_bytes())
-    data[8] = 2
+    data[8] = FORMAT_VERSION + 1
     path.write_bytes(data)
     with pytest.raises(TraceFormatError, match="newer tinytrace"):
         read_run(tmp_path / "run")

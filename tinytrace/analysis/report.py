@@ -36,6 +36,7 @@ from tinytrace.analysis.self_audit import Audit, audit_of
 from tinytrace.analysis.slow_reasons import slow_reasons, uneven
 from tinytrace.analysis.step_finding import find_steps
 from tinytrace.analysis.step_report import StepReport, step_report
+from tinytrace.analysis.training_counts import TrainingCounts, training_counts
 from tinytrace.analysis.trends import Slope
 from tinytrace.analysis.what_if import WhatIf, what_if
 from tinytrace.tracer.trace import Trace
@@ -101,6 +102,7 @@ class Report:
         devices: what ran on devices (GPUs); None: nothing did.
         findings: what is slow, why, and what to try; (): nothing that a rule knows.
         steps: marked or found; their spread, and what was different in the slowest.
+        training: counts of layers, nodes, steps and their work; None: nothing of a framework was recorded.
         memory: peaks and growth as measured; what may be behind them, as modelled.
         caches: as measured by hardware counters, and as modelled.
         what_if, step_what_if: bounds; None: no op was judged, or no steps.
@@ -125,6 +127,7 @@ class Report:
     devices: DeviceReport | None
     findings: tuple[Finding, ...]
     steps: StepReport
+    training: TrainingCounts | None
     memory: MemoryReport
     caches: CacheReport
     what_if: WhatIf | None
@@ -186,6 +189,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         devices=device_report(counts, all_steps, by=by, top=top),
         findings=findings(trace, parts=parts, roofs=roofs.roofs, memory=memory),
         steps=step_report(trace, all_steps, top),
+        training=training_counts(counts),
         memory=memory,
         caches=cache_report(trace, all_steps, reuses if by not in FINER else None),
         what_if=what_if(accounts, each, in_table, account),

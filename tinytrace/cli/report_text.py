@@ -23,6 +23,7 @@ from tinytrace.cli.ranks_text import say_ranks
 from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
 from tinytrace.cli.steps_text import say_memory, say_steps
+from tinytrace.cli.training_text import say_training
 
 NO_PEAKS = (
     "No verdicts: the trace has no roofs of the machine that it was recorded on (python -m tinytrace calibrate, "
@@ -322,6 +323,9 @@ def _devices(report: Report, sheet: Sheet) -> None:
 
 def _steps(report: Report, sheet: Sheet) -> None:
     say_steps(report.steps, sheet)
+    if report.training is not None:
+        sheet.say()
+        say_training(report.training, sheet)
 
 
 def _memory(report: Report, sheet: Sheet) -> None:

@@ -98,8 +98,8 @@ def _with_prefix(value: int) -> str:
 def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
     """Run a model once and count what it computed.
 
-    Right for whatever runs on NumPy or PyTorch, since nothing is known about what layers compute: the operations that ran are
-    counted, by their shapes. What threads compute that the model starts is counted as well (of PyTorch's operations,
+    Right for whatever runs on NumPy or PyTorch, since nothing is known about what layers compute: the operations that
+    ran are counted, by their shapes. What threads compute that the model starts is counted as well (of PyTorch's operations,
     those of this thread alone). Gradients are on or off as they were: put the call in ``torch.no_grad()`` if so used.
 
     Args:

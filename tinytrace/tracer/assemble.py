@@ -12,10 +12,12 @@ import numpy as np
 
 from tinytrace.errors import StoreError, TinytraceError
 from tinytrace.tracer import ranks
+from tinytrace.tracer.arrows import arrows, say_lost
 from tinytrace.tracer.condensing import SUM_FIELDS
-from tinytrace.tracer.groups import distinct, lookup
+from tinytrace.tracer.groups import lookup
 from tinytrace.tracer.reading import ProcessRecords, whole_number
 from tinytrace.tracer.records import CPU_NOT_KNOWN, FORMAT_VERSION, RECORD_BYTES, Flag, Kind
+from tinytrace.tracer.run_audit import audit_of_run
 from tinytrace.tracer.step_numbers import step_numbers
 from tinytrace.tracer.store import RUN_NAME, process_folders
 from tinytrace.tracer.tables import Tables, read_tables
@@ -23,6 +25,7 @@ from tinytrace.tracer.trace import (
     Aggregates,
     Column,
     Counters,
+    Flows,
     Frames,
     Processes,
     Samples,
@@ -109,6 +112,8 @@ class _Process:
             i: names.signatures.setdefault(s, len(names.signatures))
             for i, s in self.tables.signatures.items()
         }
+        self.first_row: dict[int, int] = {}  # by thread, of its spans
+        self.lost_flows = 0  # an end was summed up
         self.arguments = {i: names.string(a) for i, (_, a) in self.tables.labels.items() if a}
         self.times = self._times()
 
@@ -151,6 +156,7 @@ class _Process:
         self.read_sums()
         for index in self.records.spans:
             self.read_spans(index)
+        self.read_flows()
         self.read_samples()
         self.read_pyspy()
         self.read_counters()
@@ -183,6 +189,7 @@ class _Process:
         nest(start + dur, parent, flags)
         name, arguments, signature = self.name_ids(r["what"], r["kind"])
         base = sum(len(s) for s in self.parts.tables.get(Spans, []))
+        self.first_row[index] = base
         parent[parent >= 0] += base
         steps = np.flatnonzero(r["kind"] == Kind.STEP.value)
         number = r["what"][steps]
@@ -219,6 +226,13 @@ class _Process:
                     **{n: r[n] for n in SUM_FIELDS},
                 )
             )
+
+    def read_flows(self) -> None:
+        labels = {i: self.names.string(name) for i, (name, _) in self.tables.labels.items()}
+        flows, self.lost_flows = arrows(
+            self.records.flows, self.records.index, self.first_row, labels
+        )
+        self.parts.add(flows)
 
     def read_samples(self) -> None:
         r = self.records.samples
@@ -278,52 +292,6 @@ class _Process:
 def _pid_of(folder: Path) -> int:
     number = folder.name[1:].partition("-")[0]
     return int(number) if number.isdecimal() and len(number) < 18 else 0
-
-
-SUMMED = (
-    "dropped", "folded_spans", "folded_samples", "folded_counters", "skipped_elements", "sites_left_out",
-    "signatures_left_out", "stacks_left_out", "names_left_out", "sampler_busy_ns",
-)  # fmt: skip
-
-
-def _audit(processes: list[_Process], spans: Spans, samples: Samples) -> dict[str, Any]:
-    """The self-audit: counted from the records where they tell, else as each process left it."""
-    told = [a for p in processes if isinstance(a := p.meta.get("audit"), dict)]
-    audit: dict[str, Any] = dict(told[0]) if told else {}
-    for key in SUMMED:
-        known = [a[key] for a in told if type(a.get(key)) is int]
-        if known:
-            audit[key] = sum(known)
-    folded = {
-        "folded_spans": sum(
-            int(r["count"].sum()) for p in processes for r in p.records.sums.values()
-        ),
-        "folded_samples": sum(p.records.folded_samples for p in processes),
-        "folded_counters": sum(p.records.folded_counters for p in processes),
-    }
-    audit |= {key: n for key, n in folded.items() if n or key in audit}
-    audit["spans"] = len(spans)
-    audit["samples"] = len(samples)
-    audit["unfinished_processes"] = sum("audit" not in p.meta for p in processes)
-    if not (audit.get("folded_samples") and "achieved_hz" in audit):
-        audit |= _sampling(processes)
-    return audit
-
-
-def _sampling(processes: list[_Process]) -> dict[str, Any]:
-    """Rate and largest gap of the first process that was sampled, where its samples are as they were taken."""
-    for p in processes:
-        r = p.records.samples[~p.records.is_folded]
-        if by_pyspy := p.meta.get("py_spy"):  # it says when stacks changed, not when it looked
-            return {"asked_hz": by_pyspy["rate_hz"]}
-        times = distinct(r["t_ns"])
-        if len(times) > 1:
-            seconds = int(times[-1] - (r["t_ns"] - r["weight_ns"]).min()) / 1e9
-            return {
-                "achieved_hz": round(len(times) / seconds, 1),
-                "largest_gap_ns": int(np.diff(times).max()),
-            }
-    return {}
 
 
 def _processes(run: Path, names: _Names, parts: _Parts, span_limit: int | None) -> list[_Process]:
@@ -401,7 +369,7 @@ def read_run(run: Path, span_limit: int | None = None) -> Trace:
         by_pid[p.pid] = p.row
         name = names.string(str(p.meta.get("name", "python")))
         parts.processes.append((p.pid, name, p.start_ns, p.end_ns, parent))
-    spans = parts.joined(Spans)
+    spans, flows = parts.joined(Spans), parts.joined(Flows)
     threads = (
         Threads(*(np.array(c) for c in zip(*parts.threads, strict=True)))
         if parts.threads
@@ -413,6 +381,7 @@ def read_run(run: Path, span_limit: int | None = None) -> Trace:
         rank[order] = np.arange(len(order))
         moved = np.where(spans.parent >= 0, rank[spans.parent], -1)
         spans = Spans(**{**dict(spans.columns()), "parent": moved}).take(order)
+        flows = Flows(rank[flows.from_span], rank[flows.to_span], flows.kind_id)
     spans = Spans(**{**dict(spans.columns()), "step": step_numbers(spans, threads.process)})
     samples = parts.joined(Samples)
     meta = {k: v for k, v in processes[0].meta.items() if k != "audit"}
@@ -423,13 +392,14 @@ def read_run(run: Path, span_limit: int | None = None) -> Trace:
     meta["format_version"] = FORMAT_VERSION
     if of_ranks := ranks.entries([p.meta for p in processes], [p[4] for p in parts.processes]):
         meta["ranks"] = of_ranks
-    meta["audit"] = _audit(processes, spans, samples)
+    meta["audit"] = audit_of_run(processes, len(spans), len(samples))
     parts.warnings += _say_condensed(processes, spans)
+    parts.warnings += say_lost(len(flows), meta["audit"].get("folded_flows", 0))
     return Trace(
         strings=tuple(names.strings), signatures=tuple(names.signatures), spans=spans,
         aggregates=parts.joined(Aggregates), samples=samples,
         stacks=Stacks(*_columns(list(names.stacks), 2)), frames=Frames(*_columns(list(names.frames), 3)),
-        counters=parts.joined(Counters), series=Series(*_columns(parts.series, 3)),
+        counters=parts.joined(Counters), series=Series(*_columns(parts.series, 3)), flows=flows,
         processes=Processes(*_columns(parts.processes, 5)), threads=threads,
         meta=meta, warnings=tuple(dict.fromkeys(parts.warnings)),
     )  # fmt: skip

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 COUNTED = (
-    "dropped", "folded_spans", "folded_samples", "folded_counters", "skipped_elements",
-    "sites_left_out", "signatures_left_out", "stacks_left_out", "names_left_out",
+    "dropped", "folded_spans", "folded_samples", "folded_counters", "folded_flows",
+    "skipped_elements", "sites_left_out", "signatures_left_out", "stacks_left_out", "names_left_out",
 )  # fmt: skip
 
 

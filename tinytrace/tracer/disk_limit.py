@@ -34,7 +34,11 @@ MAX_TABLES_BYTES = 256_000_000
 MAX_FOLD_BYTES = 8_000_000
 BASE_BYTES = 131_072
 BLOCK_BYTES, NAME_BYTES = 4096, 64  # of a file; of its name in its folder, about
-WHOLE_SEGMENTS = 2  # of spans, the first two that are closed in the process: never folded
+WHOLE_SEGMENTS = (
+    2  # of spans and of flows, the first two that are closed in the process: never folded
+)
+# What `DiskLimit` counts.
+FOLDED = ("folded_spans", "folded_segments", "folded_samples", "folded_counters", "folded_flows")
 LONGEST_WAIT_S = 1.0  # for another thread that folds
 
 
@@ -95,10 +99,11 @@ class DiskLimit:
         self._lock, self._holder = _thread.allocate_lock(), 0
         self._incoming: list[Closed] = []
         self._closed: list[Closed] = []
-        self._kept = self._open_bytes = self._closed_bytes = self._sums_bytes = 0
+        self._open_bytes = self._closed_bytes = self._sums_bytes = 0
+        self._kept = {Stream.SPANS: 0, Stream.FLOWS: 0}
         self._in_vain = False  # the last segment found no room, and none was closed since
         self.folded_spans = self.folded_segments = 0
-        self.folded_samples = self.folded_counters = 0
+        self.folded_samples = self.folded_counters = self.folded_flows = 0
 
     def closed(self, segment: Closed) -> None:
         """Count a segment that is full; it may be folded once ``segment.ended()``."""
@@ -156,8 +161,8 @@ class DiskLimit:
             if segment.size < 0:
                 continue
             self._closed_bytes += on_disk(segment.size)
-            if segment.stream == Stream.SPANS and self._kept < WHOLE_SEGMENTS:
-                self._kept += 1
+            if self._kept.get(segment.stream, WHOLE_SEGMENTS) < WHOLE_SEGMENTS:
+                self._kept[segment.stream] += 1
             else:
                 self._closed.append(segment)
 
@@ -199,7 +204,7 @@ class DiskLimit:
     def _pair(self) -> tuple[Closed, Closed] | None:
         """Two folded neighbours; those that were folded least, of these the oldest."""
         best: tuple[Closed, Closed] | None = None
-        for stream in (Stream.SAMPLES, Stream.COUNTERS):
+        for stream in (Stream.SAMPLES, Stream.COUNTERS, Stream.FLOWS):
             row = [s for s in self._closed if s.stream == stream and s.level]
             for one, next_ in pairwise(row):
                 level = max(one.level, next_.level)
@@ -216,8 +221,10 @@ class DiskLimit:
             self._closed_bytes -= on_disk(first.size)
         elif first.stream == Stream.SAMPLES:
             self.folded_samples += before
-        else:
+        elif first.stream == Stream.COUNTERS:
             self.folded_counters += before
+        else:
+            self.folded_flows += before
         self._closed_bytes += on_disk(size) - on_disk(last.size)
         last.size = size
         last.level = max(first.level, last.level) + 1

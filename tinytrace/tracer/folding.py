@@ -15,6 +15,7 @@ from typing import Any
 from tinytrace.tracer.records import (
     COUNTER,
     CPU_NOT_KNOWN,
+    FLOW,
     FORMAT_VERSION,
     MAX_SUMS,
     RECORD_BYTES,
@@ -188,7 +189,7 @@ def merge(folder: str, stream: Stream, first: tuple[int, int], last: int) -> tup
 
     Args:
         folder: of the process.
-        stream: samples or counters.
+        stream: samples, counters or flows.
         first: number of the earlier one, and of the first that went into it.
         last: number of the later one, or of the same.
 
@@ -201,7 +202,7 @@ def merge(folder: str, stream: Stream, first: tuple[int, int], last: int) -> tup
     paths = [f"{folder}/{segment_name(stream, 0, n)}" for n in sorted({first[0], last})]
     rows: list[Row] = []
     before, created_ns, pid = 0, 0, 0
-    layout = SAMPLE if stream == Stream.SAMPLES else COUNTER
+    layout = {Stream.SAMPLES: SAMPLE, Stream.COUNTERS: COUNTER, Stream.FLOWS: FLOW}[stream]
     for path in reversed(paths):
         with open(path, "rb") as file:
             data = file.read()
@@ -210,7 +211,7 @@ def merge(folder: str, stream: Stream, first: tuple[int, int], last: int) -> tup
         found = [row for row in layout.iter_unpack(data[SEGMENT_HEADER_BYTES:]) if row[0]]
         before += told[12] if told[10] else len(found)
         rows = found + rows
-    rows = fold_samples(rows) if stream == Stream.SAMPLES else fold_counters(rows)
+    rows = FOLDS[stream](rows)
     head = SEGMENT_HEADER.pack(
         SEGMENT_MAGIC, FORMAT_VERSION, stream, RECORD_BYTES, len(rows), 0, last, pid, 0, created_ns,
         1, first[1], before,
@@ -261,3 +262,13 @@ def fold_counters(rows: Iterable[Row]) -> list[Row]:
             places.add(max(finite, key=lambda i: mine[i][1]))
         found += [mine[i] for i in sorted(places)]
     return found
+
+
+def drop_flows(rows: Iterable[Row]) -> list[Row]:
+    """Return none: the spans that they join are folded as well."""
+    return []
+
+
+FOLDS: dict[Stream, Callable[[Iterable[Row]], list[Row]]] = {
+    Stream.SAMPLES: fold_samples, Stream.COUNTERS: fold_counters, Stream.FLOWS: drop_flows,
+}  # fmt: skip

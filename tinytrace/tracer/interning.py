@@ -54,6 +54,8 @@ class Interning:
         self.bytes = self._name_bytes = self._most_bytes = 0  # of the file; of names; it may have
         self.sites_left_out = self.signatures_left_out = self.stacks_left_out = 0
         self.names_left_out = 0
+        self.on_new_place: Callable[[], None] | None = None
+        self._is_new = False  # a place of the program's was met since it was told
 
     # ---- the file ----
 
@@ -190,7 +192,15 @@ class Interning:
                 self.put(Entry.SITE, head + file + name.encode("utf-8", "surrogatepass"))
                 self._codes[id(code)] = code
                 self._sites[key] = number, flags
+                self._is_new |= not flags
             return self._sites[key]
+
+    def place_met(self) -> None:
+        """Tell who waits for it that code was met for the first time, if so."""
+        if self._is_new:
+            self._is_new = False
+            if self.on_new_place:
+                self.on_new_place()
 
     def _flags(self, code: CodeType) -> int:
         if code.co_filename.startswith(self._ours):
@@ -209,6 +219,8 @@ class Interning:
             if code not in hidden:
                 found, flags = known((code, frame.f_lasti)) or self.site(frame)
                 if not flags & SITE_INTERNAL:
+                    if self._is_new:
+                        self.place_met()
                     return found
                 innermost = innermost or found
             frame = frame.f_back

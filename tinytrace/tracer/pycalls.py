@@ -65,6 +65,7 @@ class Places:
         if _lasting(frame.f_globals):
             run, pair = (FunctionType(each, frame.f_globals) for each in codes)
         site, flags = self._recorder.tables.site(frame)
+        self._recorder.tables.place_met()
         place = (-1 if flags else site << 32), run, pair, codes, code
         if len(self.known) < MAX_PLACES:
             self._recorder.hidden.update(map(id, codes))

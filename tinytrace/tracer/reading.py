@@ -51,7 +51,13 @@ COUNTER_DTYPE = np.dtype(
 SUM_DTYPE = np.dtype(
     [(n, "<u4") for n in ("what", "site", "kind", "outer")] + [(n, "<u8") for n in SUM_FIELDS]
 )
-DTYPES = {Stream.SPANS: SPAN_DTYPE, Stream.SAMPLES: SAMPLE_DTYPE, Stream.COUNTERS: COUNTER_DTYPE}
+FLOW_DTYPE = np.dtype(
+    [("t_ns", "<u8"), ("source", "<u8"), ("target", "<u8"), ("label", "<u4"), ("zero", "<u4")]
+)
+DTYPES = {
+    Stream.SPANS: SPAN_DTYPE, Stream.SAMPLES: SAMPLE_DTYPE, Stream.COUNTERS: COUNTER_DTYPE,
+    Stream.FLOWS: FLOW_DTYPE,
+}  # fmt: skip
 LATEST_NS = 2**61  # 73 years: sums of two times stay within 64 bits
 LONGEST_NS = (
     2**53
@@ -101,11 +107,11 @@ class ProcessRecords:
         spans: by thread index, the columns `SPAN_COLUMNS` in order of the slots; ``index``: the number of each in
             its thread.
         index: see ``spans``.
-        samples, counters: in order of writing.
+        samples, counters, flows: in order of writing.
         is_folded: per sample, whether it stands for several.
         sums: by thread index: groups of folded spans, those that were folded here included: `SIGNED_SUM_DTYPE`.
         condensed: what was kept of spans that were too many, in words; None: all of them.
-        folded_samples, folded_counters: how many records were folded into fewer.
+        folded_samples, folded_counters, folded_flows: how many records were folded into fewer, or none.
         warnings: what is lost.
     """
 
@@ -133,6 +139,9 @@ class ProcessRecords:
         self.counters = self._read_counters([s.records for s in counters])
         self.folded_samples = sum(s.folded for s in samples)
         self.folded_counters = sum(s.folded for s in counters)
+        flows = found[Stream.FLOWS].get(0, [])
+        self.flows = self._read_flows([s.records for s in flows])
+        self.folded_flows = sum(s.folded for s in flows)
         if self._damaged:
             self._warn(f"{self._damaged} damaged records were left out")
 
@@ -353,6 +362,12 @@ class ProcessRecords:
         r = r[r["t_ns"] != 0]
         r = r[self._true(r, self._in_run(r["t_ns"]) & (r["zero"] == 0) & (r["zero2"] == 0))]
         return np.asarray(r)
+
+    def _read_flows(self, parts: list[Column]) -> Column:
+        r = np.concatenate([np.empty(0, FLOW_DTYPE), *parts])
+        r = r[r["t_ns"] != 0]
+        has_ends = (r["source"] > 0) & (r["target"] > 0) & (r["zero"] == 0)
+        return np.asarray(r[self._true(r, self._in_run(r["t_ns"]) & has_ends)])
 
     def _true_sums(self, r: Column) -> Column:
         keep = (r["kind"] < len(Kind)) & self._in_run(r["start_ns"]) & self._in_run(r["end_ns"])

@@ -1,4 +1,4 @@
-"""The recorder: its protocol, and the one in pure Python, for where there is no compiler.
+"""The recorder in pure Python, for where there is no compiler: see `Recorder` in protocol.py.
 
 It writes what the compiled core writes, record for record, only slower. Nothing here may harm the
 program: what fails ends the recording, is kept in `stats`, and the program goes on.
@@ -13,12 +13,22 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
 
+from tinytrace.tracer.audit import LEFT_OUT
 from tinytrace.tracer.caps import CAPS, Caps
-from tinytrace.tracer.disk_limit import Closed, DiskLimit, tables_room
+from tinytrace.tracer.disk_limit import FOLDED, Closed, DiskLimit, tables_room
 from tinytrace.tracer.interning import Interning
-from tinytrace.tracer.records import COUNTER, SAMPLE, Entry, Flag, Kind, Stream, cpu_halves
+from tinytrace.tracer.records import (
+    COUNTER,
+    FLOW,
+    SAMPLE,
+    Entry,
+    Flag,
+    Kind,
+    Stream,
+    cpu_halves,
+    span_token,
+)
 from tinytrace.tracer.segments import (
     HEADER_WORDS,
     WORDS_PER_RECORD,
@@ -38,57 +48,6 @@ from tinytrace.tracer.thread_writer import (
 )
 
 NO_ROOM = "the disk limit is reached and nothing is left to fold: what found no room is counted as dropped"
-
-
-class Recorder(Protocol):
-    """What both recorders do. Ids count from 1, 0 is none; times are CLOCK_MONOTONIC, in ns."""
-
-    core: str  # "c" or "python"
-
-    def open(self, folder: str, disk_limit_bytes: int, /) -> None:
-        """Begin recording into an existing, empty folder.
-
-        Raises OSError when that cannot be, ValueError for a limit below `MIN_DISK_LIMIT_BYTES`.
-        """
-
-    def close(self) -> None:
-        """End recording. Nothing is recorded afterwards; closing twice is fine."""
-
-    def stats(self) -> dict[str, int]:
-        """Return what was recorded and what was not; ``errno``: why recording ended early."""
-
-    def put(self, entry: int, payload: bytes, /) -> None:
-        """Append one entry to ``tables.tt``."""
-
-    def label(self, name: str, args_json: str, /) -> int:
-        """Return the id of a name with arguments (JSON, or "")."""
-
-    def op(self, name: str, /) -> int:
-        """Return the id of an operation's name."""
-
-    def series(self, name: str, unit: str, /) -> int:
-        """Return the id of a counter."""
-
-    def begin(self, kind: int, label: int, /) -> int:
-        """Begin a span at the caller's call site; returns its token, 0 = not recorded."""
-
-    def end(self, token: int, flags: int, /) -> None:
-        """End a span, from whichever thread."""
-
-    def instant(self, label: int, /) -> None:
-        """Record a moment."""
-
-    def counter(self, series: int, value: float, t_ns: int = 0, /) -> None:
-        """Record a counter's value; time 0 = now."""
-
-    def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...], /) -> None:
-        """Name the files, by prefix, that are no call sites: libraries', and tinytrace's own."""
-
-    def caps(self, *numbers: int) -> None:
-        """Set how much the next recordings may intern (`tracer.caps`)."""
-
-    def reset_after_fork(self) -> None:
-        """Forget the parent's recording, in the child of a fork."""
 
 
 class PythonRecorder:
@@ -138,6 +97,7 @@ class PythonRecorder:
         self._by_ident: dict[int, ThreadWriter] = {}
         self._samples = RecordWriter(Stream.SAMPLES, SAMPLE)
         self._counters = RecordWriter(Stream.COUNTERS, COUNTER)
+        self._flows = RecordWriter(Stream.FLOWS, FLOW)
         self._disk = DiskLimit("")
         self._no_room_said = False
         self._error = self._dropped = 0
@@ -176,6 +136,7 @@ class PythonRecorder:
             writer.let_go()
         self._samples.let_go()
         self._counters.let_go()
+        self._flows.let_go()
         if self.tables.is_open:
             release_reserve(self._folder)
         self.tables.close()
@@ -204,14 +165,8 @@ class PythonRecorder:
             "spans": sum(writer.next - writer.empty for writer in self.writers),
             "dropped": self._dropped,
             "skipped_elements": 0,
-            "folded_spans": self._disk.folded_spans,
-            "folded_segments": self._disk.folded_segments,
-            "folded_samples": self._disk.folded_samples,
-            "folded_counters": self._disk.folded_counters,
-            "sites_left_out": self.tables.sites_left_out,
-            "signatures_left_out": self.tables.signatures_left_out,
-            "stacks_left_out": self.tables.stacks_left_out,
-            "names_left_out": self.tables.names_left_out,
+            **{name: getattr(self._disk, name) for name in FOLDED},
+            **{name: getattr(self.tables, name) for name in LEFT_OUT},
             "errno": self._error,
             "threads": len(self.writers),
         }
@@ -238,6 +193,10 @@ class PythonRecorder:
     def series(self, name: str, unit: str, /) -> int:
         """See `Recorder.series`."""
         return self.tables.name(Entry.SERIES, name, unit)
+
+    def on_new_place(self, call: Callable[[], None] | None, /) -> None:
+        """See `Recorder.on_new_place`."""
+        self.tables.on_new_place = call
 
     def internal(self, prefixes: tuple[str, ...], ours: tuple[str, ...], /) -> None:
         """See `Recorder.internal`."""
@@ -376,7 +335,7 @@ class PythonRecorder:
             return 0
         writer, n, words, at = begun
         writer.open[n] = words, at
-        return (writer.index << 40 | n) + 1
+        return span_token(writer.index, n)
 
     def end(self, token: int, flags: int, /) -> None:
         """See `Recorder.end`."""
@@ -398,7 +357,7 @@ class PythonRecorder:
             writer, n, words, at = begun
             writer.finish(words, at, n, words[at], 0)
 
-    # ---- samples and counters ----
+    # ---- samples, counters, flows ----
 
     def _roll_stream(self, stream: RecordWriter) -> bool:
         if full := stream.retire():
@@ -427,6 +386,11 @@ class PythonRecorder:
         """See `Recorder.counter`."""
         if series:
             self._record(self._counters, (t_ns or self.clock(), value, series, 0, 0))
+
+    def flow(self, source: int, target: int, label: int, /) -> None:
+        """See `Recorder.flow`."""
+        if source and target:
+            self._record(self._flows, (self.clock(), source, target, label, 0))
 
     def sample(self, t_ns: int, weight_ns: int, cpu_ns: int, thread: int, stack: int) -> None:
         """Record a stack sample; CPU time −1: not known."""

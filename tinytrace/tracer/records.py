@@ -14,6 +14,7 @@ The C core (``native/tt.h``) repeats these numbers; ``tests/tracer/test_records.
 
 Format history:
     1: the first one.
+    2: arrows between spans, in a stream of their own (``flows-0-<number>.seg``). The rest is as it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 import struct
 from enum import IntEnum, IntFlag
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 TABLES_NAME = "tables.tt"
 RESERVE_NAME = "reserve"  # space for the last entries of the tables, should the disk be full
@@ -48,9 +49,12 @@ class Stream(IntEnum):
     SPANS = 1
     SAMPLES = 2
     COUNTERS = 3
+    FLOWS = 4
 
 
-STREAM_NAMES = {Stream.SPANS: "spans", Stream.SAMPLES: "samples", Stream.COUNTERS: "counters"}
+STREAM_NAMES = {
+    Stream.SPANS: "spans", Stream.SAMPLES: "samples", Stream.COUNTERS: "counters", Stream.FLOWS: "flows",
+}  # fmt: skip
 
 # start_ns, dur_ns, signature (ops) or label (everything else), site, distance back to the parent in
 # this thread (0 = none), Kind, Flag, 0
@@ -59,8 +63,21 @@ SPAN = struct.Struct("<QQIIIBBH")
 SAMPLE = struct.Struct("<QQIIII")
 # t_ns, value, series, 0, 0
 COUNTER = struct.Struct("<QdIIQ")
+# t_ns, the span that the arrow leaves and the one that it leads to (as `span_token` writes them), label, 0
+FLOW = struct.Struct("<QQQII")
 RECORD_BYTES = 32
+TOKEN_THREAD_SHIFT = 40
 CPU_NOT_KNOWN = 0xFFFFFFFF
+
+
+def span_token(thread: int, index: int) -> int:
+    """Return what stands for a span of this process, given its thread and its number in it; 0 is none.
+
+    Example:
+        >>> span_token(0, 0), hex(span_token(2, 5))
+        (1, '0x20000000006')
+    """
+    return (thread << TOKEN_THREAD_SHIFT | index) + 1
 
 
 def cpu_halves(cpu_ns: int) -> tuple[int, int]:
@@ -79,7 +96,8 @@ def cpu_halves(cpu_ns: int) -> tuple[int, int]:
 # Folding bounds the disk. Samples and counters: one segment, or several in a row, are replaced by one with
 # fewer records, written beside and renamed over the last of them before the others are deleted; so a reader
 # drops the segments whose numbers a folded one covers. Samples: one per (thread, stack, on-CPU state), laid
-# end to end up to the last of their thread. Counters: per series the first, least, greatest and last.
+# end to end up to the last of their thread. Counters: per series the first, least, greatest and last. Flows:
+# none, since the spans that they join are folded as well; how many there were stays known.
 
 # Spans: ``sums-<thread>.tt`` is a header, then as many records as it says, one per (signature, site, kind,
 # enclosing op) of the folded segments of this thread. Each fold takes one segment: the whole file is written

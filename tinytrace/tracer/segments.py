@@ -27,8 +27,13 @@ TIME = struct.Struct("<Q")  # the first word of every record
 WORDS_PER_RECORD = RECORD_BYTES // 8
 HEADER_WORDS = SEGMENT_HEADER_BYTES // 8
 # The first segment of a thread is small, so that many short threads cost little.
-FIRST_CAPACITY = {Stream.SPANS: 4096, Stream.SAMPLES: 2048, Stream.COUNTERS: 2048}
-CAPACITY = {Stream.SPANS: 65536, Stream.SAMPLES: 16384, Stream.COUNTERS: 16384}
+FIRST_CAPACITY = {
+    Stream.SPANS: 4096,
+    Stream.SAMPLES: 2048,
+    Stream.COUNTERS: 2048,
+    Stream.FLOWS: 2048,
+}
+CAPACITY = {Stream.SPANS: 65536, Stream.SAMPLES: 16384, Stream.COUNTERS: 16384, Stream.FLOWS: 16384}
 
 # A map holds a duplicate of its file's number, which the program may close and use for a file of its own.
 _WITHOUT_FD: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}

@@ -10,6 +10,7 @@ from tinytrace.analysis.findings.case import Case, Ints, Mask
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import array, listed, time
 from tinytrace.analysis.places import place
+from tinytrace.analysis.training_counts import passes_of
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Operand, Signature
 
@@ -44,6 +45,7 @@ def find(case: Case) -> Iterator[Finding]:
             f"{signature.op}: {' and '.join(array(o) for o in signature.inputs)} give {array(signature.outputs[0])}",
             f"{int(case.parts.calls[wide].sum()):,} calls on float64 arrays from then on take {time(wide_ns)}",
             f"widened at {listed(others)}",
+            *_in_framework(case, first),
         ),
         ceiling_ns=HALF * wide_ns,
         confidence="high" if sure else "medium",
@@ -55,6 +57,24 @@ def find(case: Case) -> Iterator[Finding]:
         code=_code(culprit),
         parts=np.flatnonzero(wide),
     )
+
+
+def _in_framework(case: Case, part: int) -> Iterator[str]:
+    """Where it came in, by layers and nodes: of the first of these calls."""
+    parts, trace = case.parts, case.trace
+    rows = parts.rows[parts.part_of == part]
+    if not len(rows):
+        return
+    row = int(rows[np.argmin(trace.spans.start_ns[rows])])
+    passes = passes_of(trace)
+    made, layer = int(passes.made_in[row]), int(passes.layer[row])
+    names = [trace.strings[int(trace.spans.name_id[at])] for at in (made, layer) if at >= 0]
+    if made >= 0:
+        inside = int(passes.layer[made])
+        of = "" if inside < 0 else f" of layer {trace.strings[int(trace.spans.name_id[inside])]}"
+        yield f"it came in first in the backward of {names[0]}{of}"
+    elif layer >= 0:
+        yield f"it came in first in the forward of layer {names[0]}"
 
 
 def _widens(signature: Signature) -> bool:

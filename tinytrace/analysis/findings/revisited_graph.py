@@ -12,7 +12,8 @@ from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import time
 from tinytrace.analysis.places import function_name
 from tinytrace.analysis.spans import inside
-from tinytrace.tracer.groups import group_ids
+from tinytrace.analysis.training_counts import passes_of
+from tinytrace.tracer.groups import first_rows, group_ids
 
 NAME = "graph walked again and again"
 WALKS = re.compile(r"(?i)(backward|backprop|gradient|propagate|accumulate|visit|walk|traverse|vjp)")
@@ -20,10 +21,27 @@ WALKS = re.compile(r"(?i)(backward|backprop|gradient|propagate|accumulate|visit|
 # With the few ops of other sorts that surround both, 8 times cannot come from one visit per node.
 MANY_TIMES = 8
 SURE = 30
+TWICE = 1.5  # calls per node, where nodes are recorded: a few that are run again on purpose are none of this
+REMEDY = (
+    "Sort the nodes topologically, with a set of those that were visited, and run each node's backward "
+    "once, when its gradient is complete."
+)
+CODE = (
+    "order, seen = [], set()\n\ndef visit(node):\n    if id(node) not in seen:\n"
+    "        seen.add(id(node))\n        for parent in node.parents:\n            visit(parent)\n"
+    "        order.append(node)\n\nvisit(loss)\nfor node in reversed(order):\n    node.run_backward()"
+)
 
 
 def find(case: Case) -> Iterator[Finding]:
-    """Recursive walks with many more ops inside than outside; ceiling: all but what one op for each outside takes."""
+    """Nodes that one backward pass runs again and again; ceiling: all but one call of each.
+
+    Where nodes are not recorded: recursive walks with many more ops inside than outside; ceiling: all but what one op
+    for each outside takes.
+    """
+    if len(case.trace.flows) and (passes_of(case.trace).is_node).any():
+        yield from _run_again(case)
+        return
     trace, parts = case.trace, case.parts
     stacks = trace.stacks
     if not len(stacks) or not len(trace.samples):
@@ -60,12 +78,46 @@ def find(case: Case) -> Iterator[Finding]:
             why="that many calls cannot come from one visit per node"
             if ratio >= SURE
             else "nodes are not recorded; the ratio of calls suggests it",
-            remedy="Sort the nodes topologically, with a set of those that were visited, and run each node's backward "
-            "once, when its gradient is complete.",
-            code="order, seen = [], set()\n\ndef visit(node):\n    if id(node) not in seen:\n"
-            "        seen.add(id(node))\n        for parent in node.parents:\n            visit(parent)\n"
-            "        order.append(node)\n\nvisit(loss)\nfor node in reversed(order):\n    node.run_backward()",
+            remedy=REMEDY,
+            code=CODE,
         )
+
+
+def _run_again(case: Case) -> Iterator[Finding]:
+    """By the arrows from what made a node to its backward: how often each was run in one backward pass."""
+    spans, passes = case.trace.spans, passes_of(case.trace)
+    made = np.full(len(spans), -1)
+    made[case.trace.flows.to_span] = case.trace.flows.from_span
+    calls = np.flatnonzero(passes.is_node & (made >= 0) & (passes.walk >= 0))
+    if not len(calls):
+        return
+    visits, n = group_ids([made[calls], passes.walk[calls]])
+    ratio = len(calls) / n
+    if ratio < TWICE:
+        return
+    again = np.ones(len(calls), "?")
+    again[first_rows(visits, n)] = False
+    whole_ns = int(spans.dur_ns[calls].sum())
+    most = np.argmax(np.bincount(visits, minlength=n))
+    frame = int(spans.callsite_id[calls[visits == most][0]])
+    passes_ns = int(spans.dur_ns[np.unique(passes.walk[calls])].sum())
+    share = float(again.sum()) / len(calls)
+    yield case.finding(
+        NAME,
+        frame,
+        f"{case.function(frame)} runs the backward of nodes {ratio:,.1f} times instead of once",
+        evidence=(
+            f"{len(calls):,} backward calls of {n:,} nodes; most often was "
+            f"{case.trace.strings[int(spans.name_id[calls[visits == most][0]])]}: "
+            f"{int(np.bincount(visits).max()):,} times in one backward pass",
+            f"{time(whole_ns)} in these calls, {time(passes_ns)} in the backward passes",
+        ),
+        ceiling_ns=share * passes_ns,
+        confidence="high",
+        why="every node and every call of its backward was recorded",
+        remedy=REMEDY,
+        code=CODE,
+    )
 
 
 def _recursive(case: Case, function: Ints) -> list[int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tinytrace.tracer.adapters.frameworks import Frameworks
 from tinytrace.tracer.hooks import AfterImport, HookBackend
 from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import Entry
@@ -29,6 +30,9 @@ class Adapting:
         hooks: how calls of C and Cython functions become ops.
         options: what the user asked for.
         folder: the store of this process; further files of a recording go here.
+        after_import: what waits for imports.
+        guarded: makes of a call one that cannot fail an import of the program's.
+        around: makes of a function one that is seen: `wrapping.around_in_python`, or the compiled core's.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
@@ -40,26 +44,27 @@ class Adapting:
         after_import: AfterImport,
         guarded: Callable[[Callable[[ModuleType], None]], Callable[[ModuleType], None]],
     ) -> None:
-        """See the class; ``guarded`` makes of a call one that cannot fail an import of the program's."""
+        """See the class."""
         self.recorder = recorder
         self.hooks = hooks
         self.options = options
         self.folder = folder
-        self._guarded = guarded
-        self._after_import = after_import
+        self.guarded = guarded
+        self.after_import = after_import
         self._undo: list[Callable[[], Any]] = []
         self._said: set[str] = set()
-        around = recorder.around if recorder.core == "c" else around_in_python
-        self._wrappings = Wrappings(around, self._failed)
+        self.around = recorder.around if recorder.core == "c" else around_in_python
+        self._wrappings = Wrappings(self.around, self.failed)
 
     def begin(self) -> None:
-        """Await the libraries of `LIBRARIES`."""
+        """Await the libraries of `LIBRARIES`, and look at the program's own classes."""
+        Frameworks(self).begin()
         for module, file in LIBRARIES.items():
             self.await_module(module, partial(self._install, file))
 
     def await_module(self, name: str, call: Callable[[ModuleType], None]) -> None:
         """Call ``call(module)`` after the program has imported it; at once if it has already."""
-        self._after_import.add(name, self._guarded(call))
+        self.after_import.add(name, self.guarded(call))
 
     def wrap(self, owner: Any, name: str, before: Before, after: After) -> bool:
         """Have calls of a Python function seen until the end: `Wrappings.wrap`."""
@@ -82,11 +87,12 @@ class Adapting:
                 self._undo.pop()()
             except Exception as problem:
                 self.say(f"on stopping: {problem!r}")
-        for left in self._wrappings.undo():
-            self.say(left)
+        for text in self._wrappings.undo():
+            self.say(text)
 
     def _install(self, file: str, module: ModuleType) -> None:
         importlib.import_module(f"tinytrace.tracer.adapters.{file}").install(self, module)
 
-    def _failed(self, problem: BaseException) -> None:
+    def failed(self, problem: BaseException) -> None:
+        """Write down what went wrong in a callback of ours."""
         self.say(f"a call was not recorded: {problem!r}")

@@ -13,6 +13,7 @@ typedef struct {
     PyObject *function, *before, *after, *failed, *weak;
 } around;
 
+/* What is called meanwhile is not shown to debuggers and profilers of the program. */
 static void unobserved(int on) {
     PyThreadState *t = PyThreadState_Get();
 #if PY_VERSION_HEX >= 0x030B0000
@@ -151,6 +152,32 @@ static PyObject *around_new(PyObject *module, PyObject *args) {
     return (PyObject *)a;
 }
 
+/* on_new_place(call): what is called, while no exception is set, after code was met for the first time; None: nothing. */
+int new_place;
+static PyObject *on_new_place;
+void place_met(void) {
+    PyObject *type, *value, *trace, *call = on_new_place;
+    new_place = 0;
+    if (!call) return;
+    PyErr_Fetch(&type, &value, &trace);
+    Py_INCREF(call);
+    unobserved(1);
+    PyObject *done = PyObject_CallNoArgs(call);
+    unobserved(0);
+    if (!done) {
+        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) PyErr_SetInterrupt(); /* the program's, a little later */
+        PyErr_Clear();
+    }
+    Py_XDECREF(done);
+    Py_DECREF(call);
+    PyErr_Restore(type, value, trace);
+}
+static PyObject *set_on_new_place(PyObject *module, PyObject *call) {
+    Py_XSETREF(on_new_place, call == Py_None ? NULL : Py_NewRef(call));
+    Py_RETURN_NONE;
+}
+
 PyMethodDef tt_around_methods[] = {
+    {"on_new_place", set_on_new_place, METH_O, "on_new_place(call): call it when an op comes from code that was not met before; None: nothing."},
     {"around", around_new, METH_VARARGS, "around(function, before, after, failed): see tinytrace.tracer.wrapping."},
     {NULL, NULL, 0, NULL}};

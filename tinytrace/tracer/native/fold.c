@@ -175,7 +175,7 @@ int64_t fold_spans(closed *c, uint64_t may_grow_bytes) {
     return done ? (int64_t)on_disk(after) - (before ? (int64_t)on_disk(before) : 0) - (int64_t)on_disk(c->bytes) : FOLD_FAILED;
 }
 
-/* ---- samples and counters ---- */
+/* ---- samples, counters, flows ---- */
 
 static uint64_t cpu_of(const sample_record *r) { return r->cpu_ns == UINT32_MAX ? 0 : r->cpu_ns | (uint64_t)r->cpu_high << 32; }
 static int state_of(const sample_record *r) { return r->cpu_ns == UINT32_MAX ? 2 : 2 * cpu_of(r) >= r->weight_ns; }
@@ -278,7 +278,8 @@ int64_t fold_records(closed *first, closed *last) {
     int done = take_records(first, &rows, &n, &head, &before) == 0 && (first == last || take_records(last, &rows, &n, &of_last, &before) == 0);
     int64_t grown = FOLD_FAILED;
     if (done) {
-        n = first->stream == STREAM_SAMPLES ? fold_samples((sample_record *)rows, n) : fold_counters((counter_record *)rows, n);
+        if (first->stream == STREAM_FLOWS) n = 0; /* their spans are folded as well */
+        else n = first->stream == STREAM_SAMPLES ? fold_samples((sample_record *)rows, n) : fold_counters((counter_record *)rows, n);
         head.number = last->number;
         head.first_index = 0;
         head.first_number = first->first;
@@ -296,8 +297,10 @@ int64_t fold_records(closed *first, closed *last) {
             unlinkat(rec.folder_fd, segment_path(name, sizeof name, first->stream, 0, first->number), 0);
         } else if (first->stream == STREAM_SAMPLES) {
             rec.folded_samples += before;
-        } else {
+        } else if (first->stream == STREAM_COUNTERS) {
             rec.folded_counters += before;
+        } else {
+            rec.folded_flows += before;
         }
         last->bytes = bytes;
         last->level = (first->level > last->level ? first->level : last->level) + 1;

@@ -16,6 +16,10 @@ static inline open_span *op_begin(thread_state **t, call_hint *hint, uint32_t op
     if (!rec.active || !(*t = thread_current()) || (*t)->opaque) return NULL;
     if (hint->generation != rec.generation) hint_forget(hint, op);
     uint32_t site = site_of_caller(&hint->site);
+    if (new_place) {
+        place_met();
+        if (!rec.active || (*t)->generation != rec.generation) return NULL;
+    }
     open_span *o = span_begin(*t, KIND_OP, hint->bare, site, span_now_ns());
     (*t)->opaque = o && policy & POLICY_OPAQUE;
     return o;

@@ -84,6 +84,7 @@ static site site_new(PyCodeObject *code, int lasti, uint64_t hash) {
         return (site){0, flags};
     }
     uint32_t id = ++n_sites;
+    new_place |= !flags;
     sites[id - 1] = (site_entry){(PyCodeObject *)Py_NewRef(code), lasti, flags};
     table_add(&site_table, hash, id);
     PyObject *file_bytes = PyUnicode_AsEncodedString(code->co_filename, "utf-8", "surrogatepass");

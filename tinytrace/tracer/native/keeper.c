@@ -24,9 +24,9 @@ static uint64_t open_bytes, closed_bytes; /* of the files of segments and sums: 
 static uint64_t fold_bytes;               /* by how much a fold may make them grow */
 static int asked, in_vain;                /* somebody waits for room; the last one did so in vain, and no segment was closed since */
 
-/* Closed segments that are whole on disk and may be folded, in order of closing; how many span segments never are: the keeper's own. */
+/* Closed segments that are whole on disk and may be folded, in order of closing; how many segments of spans and flows never are: the keeper's own. */
 static closed *whole, **whole_end = &whole;
-static uint32_t kept;
+static uint32_t kept[STREAM_FLOWS + 1]; /* of spans and of flows */
 enum { WHOLE_SEGMENTS = 2 };
 
 static uint64_t free_bytes(void) {
@@ -57,7 +57,7 @@ static void account(int64_t opened, int64_t closed) {
 /* Two folded neighbours; those that were folded least, of these the oldest. */
 static int find_pair(closed **first, closed **second) {
     uint32_t least = UINT32_MAX;
-    for (uint32_t stream = STREAM_SAMPLES; stream <= STREAM_COUNTERS; stream++) {
+    for (uint32_t stream = STREAM_SAMPLES; stream <= STREAM_FLOWS; stream++) {
         closed *before = NULL;
         for (closed *c = whole; c; c = c->next) {
             if (c->stream != stream || !c->level) continue;
@@ -130,8 +130,8 @@ static void close_segment(segment *s) {
     if (s->used && s->used < s->capacity) shorten(s);
     else munmap(s->map, s->bytes);
     account(-opened, (int64_t)on_disk(s->bytes));
-    int whole_for_good = s->retired == LAST_OF_ALL || (s->stream == STREAM_SPANS && kept < WHOLE_SEGMENTS);
-    if (s->stream == STREAM_SPANS) kept++;
+    int whole_for_good = s->retired == LAST_OF_ALL || ((s->stream == STREAM_SPANS || s->stream == STREAM_FLOWS) && kept[s->stream] < WHOLE_SEGMENTS);
+    kept[s->stream]++;
     closed *c = whole_for_good ? NULL : malloc(sizeof *c);
     if (c) {
         *c = (closed){s->stream, s->thread, s->number, s->number, 0, s->bytes, NULL};
@@ -239,7 +239,7 @@ void keeper_forget(void) {
     full_end = &full;
     whole = NULL;
     whole_end = &whole;
-    kept = 0;
+    memset(kept, 0, sizeof kept);
 }
 
 /* A segment of spans that is ready, and its name; `later`: not the first of its thread, which is small. NULL: none is. */

@@ -1,4 +1,4 @@
-/* tinytrace.tracer._native: the compiled recorder, with the interface of `Recorder` in recorder.py. */
+/* tinytrace.tracer._native: the compiled recorder, with the interface of `Recorder` in protocol.py. */
 #include "hooks.h"
 #include <errno.h>
 #include <string.h>
@@ -43,9 +43,9 @@ static PyObject *record_close(PyObject *module, PyObject *unused) {
 }
 
 static PyObject *record_stats(PyObject *module, PyObject *unused) {
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:i,s:I}", "spans", rec.spans, "dropped", rec.dropped, "skipped_elements", rec.skipped_elements,
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:i,s:I}", "spans", rec.spans, "dropped", rec.dropped, "skipped_elements", rec.skipped_elements,
                          "folded_spans", rec.folded_spans, "folded_segments", rec.folded_segments, "folded_samples", rec.folded_samples,
-                         "folded_counters", rec.folded_counters, "names_left_out", rec.names_left_out, "sites_left_out", rec.sites_left_out,
+                         "folded_counters", rec.folded_counters, "folded_flows", rec.folded_flows, "names_left_out", rec.names_left_out, "sites_left_out", rec.sites_left_out,
                          "signatures_left_out", rec.signatures_left_out, "stacks_left_out", rec.stacks_left_out, "errno", rec.error, "threads", rec.n_threads);
 }
 
@@ -158,6 +158,21 @@ static PyObject *record_counter(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *record_flow(PyObject *module, PyObject *const *args, Py_ssize_t n) {
+    if (n != 3) { PyErr_SetString(PyExc_TypeError, "flow(source, target, label)"); return NULL; }
+    uint64_t source = PyLong_AsUnsignedLongLong(args[0]), target = PyLong_AsUnsignedLongLong(args[1]), label = PyLong_AsUnsignedLongLong(args[2]);
+    if (PyErr_Occurred()) return NULL;
+    if (!rec.active || !source || !target) Py_RETURN_NONE;
+    flow_record *r = writer_next(&rec.flows);
+    if (r) {
+        *r = (flow_record){0, source, target, (uint32_t)label, 0};
+        record_time(&r->t_ns, span_now_ns());
+    } else {
+        rec.dropped++;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *record_internal(PyObject *module, PyObject *args) {
     PyObject *prefixes, *ours;
     if (!PyArg_ParseTuple(args, "OO", &prefixes, &ours) || intern_internal_prefixes(prefixes, ours) < 0) return NULL;
@@ -211,12 +226,13 @@ PyMethodDef tt_record_methods[] = {
     {"end", record_end, METH_VARARGS, "end(token, flags)"},
     {"instant", record_instant, METH_O, "instant(label)"},
     {"counter", record_counter, METH_VARARGS, "counter(series, value, t_ns=0)"},
+    {"flow", (PyCFunction)(void (*)(void))record_flow, METH_FASTCALL, "flow(source, target, label): an arrow between two spans, by their tokens."},
     {"internal", record_internal, METH_VARARGS, "internal(prefixes, ours): files whose frames are never call sites."},
     {"caps", record_caps, METH_VARARGS, "caps(sites, signatures, bare_signatures, stacks, name_bytes): how much the next recordings may intern."},
     {"reset_after_fork", record_reset_after_fork, METH_NOARGS, "Forget the parent's recording, in the child of a fork."},
     {NULL, NULL, 0, NULL}};
 
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "The compiled recorder; see tinytrace.tracer.recorder.Recorder.", -1, NULL, NULL, NULL, NULL, NULL};
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "The compiled recorder; see tinytrace.tracer.protocol.Recorder.", -1, NULL, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);

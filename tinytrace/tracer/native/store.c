@@ -14,7 +14,7 @@
 
 recording rec = {.tables_fd = -1, .folder_fd = -1};
 
-static const char *const STREAM_NAME[] = {"", "spans", "samples", "counters"};
+static const char *const STREAM_NAME[] = {"", "spans", "samples", "counters", "flows"};
 
 /* Recording ends here; the program goes on, and the reason is kept: on file, if need be in the space that was reserved for it. */
 void store_fail(int error) {
@@ -194,6 +194,7 @@ int store_open(const char *folder, uint64_t disk_limit_bytes) {
     rec.disk_limit_bytes = disk_limit_bytes;
     rec.samples.stream = STREAM_SAMPLES;
     rec.counters.stream = STREAM_COUNTERS;
+    rec.flows.stream = STREAM_FLOWS;
     intern_reset();
     span_clock_start();
     rec.active = 1;
@@ -221,6 +222,7 @@ void store_close(void) {
     }
     close_writer(&rec.samples);
     close_writer(&rec.counters);
+    close_writer(&rec.flows);
     keeper_stop();
     if (files_ours() == 0) unlinkat(rec.folder_fd, "reserve", 0);
     files_close();

@@ -12,8 +12,8 @@
 #error "the compiled core relies on the GIL; without it the pure-Python recorder is used"
 #endif
 
-enum { FORMAT_VERSION = 1, SEGMENT_HEADER_BYTES = 64, RECORD_BYTES = 32, RESERVE_BYTES = 65536 };
-enum stream { STREAM_SPANS = 1, STREAM_SAMPLES = 2, STREAM_COUNTERS = 3 };
+enum { FORMAT_VERSION = 2, SEGMENT_HEADER_BYTES = 64, RECORD_BYTES = 32, RESERVE_BYTES = 65536 };
+enum stream { STREAM_SPANS = 1, STREAM_SAMPLES = 2, STREAM_COUNTERS = 3, STREAM_FLOWS = 4 };
 enum kind { KIND_OP = 0, KIND_SPAN = 1, KIND_STEP = 2, KIND_INSTANT = 8, KIND_LABELLED_OP = 9 };
 enum flag { FLAG_OPEN = 1, FLAG_RAISED = 2, FLAG_DETACHED = 4 };
 enum entry { ENTRY_META = 1, ENTRY_THREAD, ENTRY_OP, ENTRY_SIGNATURE, ENTRY_SITE, ENTRY_STACK, ENTRY_LABEL, ENTRY_SERIES, ENTRY_WARNING };
@@ -27,6 +27,7 @@ enum { NO_ALIAS = 255, MAX_OPERANDS = 12, MAX_NDIM = 64, MAX_ATTRIBUTE_BYTES = 1
 typedef struct { uint64_t start_ns, dur_ns; uint32_t what, site, parent; uint8_t kind, flags; uint16_t zero; } span_record;
 typedef struct { uint64_t t_ns, weight_ns; uint32_t cpu_ns, thread, stack, cpu_high; } sample_record;
 typedef struct { uint64_t t_ns; double value; uint32_t series, zero; uint64_t zero2; } counter_record;
+typedef struct { uint64_t t_ns, source, target; uint32_t label, zero; } flow_record; /* source, target: TOKEN() + 1 */
 typedef struct {
     char magic[8]; uint16_t version, stream; uint32_t record_bytes, capacity, thread, number, pid;
     uint64_t first_index, created_ns; uint32_t folded, first_number; uint64_t folded_records; /* spans: 0, outer label, its index */
@@ -67,9 +68,9 @@ typedef struct {
     int tables_fd, folder_fd;
     uint64_t tables_bytes, disk_limit_bytes;
     thread_state *threads; uint32_t n_threads;
-    stream_writer samples, counters;
+    stream_writer samples, counters, flows;
     uint64_t spans, dropped, skipped_elements, sites_left_out, signatures_left_out, stacks_left_out;
-    volatile uint64_t folded_spans, folded_segments, folded_samples, folded_counters;
+    volatile uint64_t folded_spans, folded_segments, folded_samples, folded_counters, folded_flows;
     uint64_t names_left_out, sums_bytes; /* sums_bytes: the keeper's */
     int no_room_said;
 } recording;
@@ -194,6 +195,10 @@ void intern_reset(void);
 typedef struct { uint32_t id, flags; } site;
 enum { SITE_INTERNAL = 1, SITE_OURS = 2 };
 site site_intern(PyCodeObject *code, int lasti);
+
+/* Who is told when code is met that was not met before: classes may have been made since. module.c, called by hooks and marks. */
+extern int new_place;
+void place_met(void);
 
 extern PyMethodDef tt_hook_methods[];    /* hooks.c, NumPy */
 extern PyMethodDef tt_sampler_methods[]; /* sampler.c */

@@ -1,0 +1,215 @@
+"""TinyTorch and its like: any framework of tensors, functions, layers and optimizers on NumPy, seen by protocol.
+
+Classes of the program are looked at when one of its modules has been imported, and when an operation comes from
+code that was not met before: so in the script itself, too, and after it has put other methods into classes. There
+is no timer, and no patched import, ``exec`` or ``__build_class__``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from tinytrace.tracer.adapters.classes import is_of, is_tensor, mro, namespace, roles
+from tinytrace.tracer.adapters.framework_calls import Calls
+from tinytrace.tracer.adapters.seen import Seen
+from tinytrace.tracer.launcher import PACKAGE_ROOT
+
+if TYPE_CHECKING:
+    from tinytrace.tracer.adapters.registry import Adapting
+
+MAIN = "__main__"
+# Modules in these folders are no program's own: those of libraries are looked at only where a framework is in them.
+LIBRARIES = ("/site-packages/", "/dist-packages/")
+_STANDARD = tuple({f"{p}/lib/python" for p in (sys.base_prefix, sys.prefix)})
+_OURS = f"{PACKAGE_ROOT}/tinytrace/"
+_subclasses_of = type.__subclasses__
+
+_placed: list[Frameworks] = []  # a forked process has inherited those of its parent
+
+
+class Frameworks:
+    """What is seen of the program's classes in one recording.
+
+    Args:
+        adapting: where to write, how to see calls.
+    """
+
+    def __init__(self, adapting: Adapting) -> None:
+        """Nothing is seen yet."""
+        self._adapting = adapting
+        self._layers: set[type] = set()
+        self._tensors: set[type] = set()
+        self._calls = Calls(adapting.recorder, self._layers, self._tensors)
+        self._modules: set[str] = {MAIN}
+        self._packages: set[str] = set()  # of libraries that are frameworks
+        self._classes: dict[type, int] = {}  # those that were looked at, and how much was in them
+        self._bases: list[
+            type
+        ] = []  # those of which something is seen: there may be subclasses anywhere
+        self._seen: dict[tuple[type, str], Seen] = {}
+        self._is_looking = False
+
+    def begin(self) -> None:
+        """Look at what is there, and at what comes."""
+        for earlier in list(_placed):
+            earlier.end()
+        _placed.append(self)
+        self._adapting.at_end(self.end)
+        self._adapting.after_import.watch(self._is_programs, self._imported)
+        self._take([m for m in list(sys.modules.values()) if self._is_there(m)])
+        self._adapting.recorder.on_new_place(self.look)
+
+    def end(self) -> None:
+        """Put everything back, last in first out."""
+        if self in _placed:
+            _placed.remove(self)
+            self._adapting.recorder.on_new_place(None)
+        for seen in reversed(list(self._seen.values())):
+            seen.retire()
+        self._seen.clear()
+
+    # ---- which modules ----
+
+    def _is_programs(self, name: str, file: str) -> bool:
+        """Whether a module is the program's own, or of a library that is a framework; or the top of a library."""
+        if file.startswith((*_STANDARD, _OURS)) and not any(part in file for part in LIBRARIES):
+            return False
+        if any(part in file for part in LIBRARIES):
+            root = name.partition(".")[0]
+            return root == name or root in self._packages
+        return file.endswith(".py")
+
+    def _is_there(self, module: Any) -> bool:
+        file = getattr(module, "__file__", None) if type(module) is ModuleType else None
+        return isinstance(file, str) and self._is_programs(module.__name__, file)
+
+    def _imported(self, modules: list[ModuleType]) -> None:
+        try:
+            self._take(modules)
+        except Exception as problem:
+            self._adapting.failed(problem)
+
+    def _take(self, modules: list[ModuleType]) -> None:
+        for module in modules:
+            name = module.__name__
+            file = getattr(module, "__file__", None) or ""
+            if not any(part in file for part in LIBRARIES):
+                self._modules.add(name)
+            elif self._is_framework(module):
+                self._packages.add(name)
+                inside = [m for m in list(sys.modules) if m == name or m.startswith(f"{name}.")]
+                self._modules.update(inside)
+            elif name.partition(".")[0] in self._packages:
+                self._modules.add(name)
+        self.look({m.__name__ for m in modules})
+
+    @staticmethod
+    def _is_framework(module: ModuleType) -> bool:
+        """Whether the top of a library has a class of tensors that is written in Python, and nobody else's."""
+        cls: Any = vars(module).get("Tensor")
+        if not issubclass(type(cls), type):
+            return False
+        inside = {m for m in list(sys.modules) if m.partition(".")[0] == module.__name__}
+        return is_of(cls, inside) and is_tensor(cls)
+
+    # ---- which classes ----
+
+    def look(self, modules: set[str] | None = None) -> None:
+        """Look at the classes of the script and of modules, at those derived from known ones, and for what was changed.
+
+        Args:
+            modules: those that have just been imported; None: none.
+        """
+        if self._is_looking:
+            return
+        self._is_looking = True
+        try:
+            for name in {MAIN, *(modules or ())} & self._modules:
+                module = sys.modules.get(name)
+                if module is not None:
+                    for value in list(vars(module).values()):
+                        if issubclass(type(value), type):
+                            self._consider(value)
+            derived: type
+            for base in self._bases:  # grows meanwhile
+                for derived in _subclasses_of(base):
+                    self._consider(derived)
+            for cls, size in list(self._classes.items()):
+                if len(namespace(cls)) != size:
+                    self._classes.pop(cls)
+                    self._consider(cls)
+            for seen in list(self._seen.values()):
+                if not seen.is_in_place():
+                    self._renew(seen)
+        except Exception as problem:
+            self._adapting.failed(problem)
+        finally:
+            self._is_looking = False
+
+    def _consider(self, cls: type) -> None:
+        if cls in self._classes or cls is type:
+            return
+        if not is_of(cls, self._modules):
+            return
+        self._classes[cls] = len(namespace(cls))
+        if is_tensor(cls):
+            self._tensors.add(cls)
+        found = roles(cls)
+        if "layer" in found.values() or any(base in self._layers for base in mro(cls)):
+            self._layers.add(cls)
+        for name in found:
+            if (cls, name) not in self._seen:
+                self._see(cls, name)
+        if found:
+            self._bases.append(cls)
+
+    def _see(self, cls: type, name: str) -> None:
+        role = roles(cls).get(name)
+        if role is None:
+            return
+        around, failed = self._adapting.around, self._adapting.failed
+        # The backward pass calls itself for every tensor: only the outermost call is seen.
+        seen = Seen(cls, name, around, failed, **({"max_nested": 1} if role == "walk" else {}))
+        if role == "batches":
+            placed = seen.place_instead(self._batches(seen.original, cls))
+        else:
+            placed = seen.place(*self._calls.of(role, cls, name))
+        if placed:
+            self._seen[cls, name] = seen
+
+    def _renew(self, seen: Seen) -> None:
+        """The program has put something else there, which may call what was there before: that is what is seen now."""
+        seen.retire()
+        del self._seen[seen.owner, seen.name]
+        self._see(seen.owner, seen.name)
+
+    def _batches(self, iterates: FunctionType, cls: type) -> Any:
+        """A generator function of a loader → a function that returns one whose steps are seen."""
+        before, after = self._calls.of("next", cls, "__next__")
+        following = self._adapting.around(
+            itertools.chain.__next__, before, after, self._adapting.failed
+        )
+
+        class Batches(itertools.chain):  # type: ignore[type-arg]
+            """The loader's generator, going on as ever; what else is asked of it is asked of the generator."""
+
+            __next__ = following
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(vars(self)["generator"], name)
+
+        Batches.__name__ = Batches.__qualname__ = "generator"
+
+        def batches_of(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            generator = iterates(*args, **kwargs)
+            batches = Batches(generator)
+            vars(batches)["generator"] = generator
+            return batches
+
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(batches_of, name, getattr(iterates, name))
+        return batches_of
