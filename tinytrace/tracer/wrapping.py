@@ -7,6 +7,7 @@ other one runs where the compiled core is there (`tinytrace.tracer._native.aroun
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -170,3 +171,36 @@ class Wrappings:
                     f"{getattr(owner, '__name__', owner)}.{name} was not put back: {problem}"
                 )
         return problems
+
+
+class SeenObjects:
+    """Objects of one type, with a vectorcall of its own, whose calls are seen; they stay what they are.
+
+    Args:
+        redirect: the compiled core's.
+        seen: made by its ``around``; `Before` gets the object before its arguments.
+    """
+
+    def __init__(self, redirect: Callable[[Any, Any], None], seen: Any) -> None:
+        """See none yet."""
+        self._redirect = redirect
+        self._seen = seen
+        self._objects: dict[int, weakref.ref[Any]] = {}
+
+    def add(self, thing: Any) -> None:
+        """See calls of an object, which is not kept alive.
+
+        Raises:
+            TypeError: it has no vectorcall, or is of another type than those before.
+        """
+        number = id(thing)
+        reference = weakref.ref(thing, lambda _: self._objects.pop(number, None))
+        self._redirect(thing, self._seen)
+        self._objects[number] = reference
+
+    def undo(self) -> None:
+        """See none any more."""
+        while self._objects:
+            thing = self._objects.popitem()[1]()
+            if thing is not None:
+                self._redirect(thing, None)

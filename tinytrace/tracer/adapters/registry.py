@@ -16,10 +16,12 @@ from typing import Any
 from tinytrace.tracer.hooks import AfterImport, HookBackend
 from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import Entry
-from tinytrace.tracer.wrapping import After, Before, Wrappings, around_in_python
+from tinytrace.tracer.wrapping import After, Before, SeenObjects, Wrappings, around_in_python
 
 # The module that the program imports, and the file in this folder that knows it.
 LIBRARIES: dict[str, str] = {
+    "autograd.core": "autograd",
+    "jax": "jax",
     "sklearn.base": "sklearn",
 }
 
@@ -78,6 +80,19 @@ class Adapting:
         """Have calls of a Python function seen until the end: `Wrappings.wrap`."""
         return self._wrappings.wrap(owner, name, before, after)
 
+    def see_objects(self, before: Before, after: After) -> SeenObjects | None:
+        """Return what sees calls of objects of one type until the end; None: pure Python cannot.
+
+        One per recording.
+        """
+        redirect = getattr(self.recorder, "redirect", None)
+        if redirect is None:
+            return None
+        around = self.recorder.around(_nothing, before, after, self._failed)
+        seen = SeenObjects(redirect, around)
+        self.at_end(seen.undo)
+        return seen
+
     def at_end(self, undo: Callable[[], Any]) -> None:
         """Call ``undo()`` when recording stops; the last one given is called first."""
         self._undo.append(undo)
@@ -103,3 +118,7 @@ class Adapting:
 
     def _failed(self, problem: BaseException) -> None:
         self.say(f"a call was not recorded: {problem!r}")
+
+
+def _nothing() -> None:
+    """Stands for a function where there is an object."""
