@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import subprocess
 import sys
 import traceback
 import types
@@ -12,6 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from tinytrace.tracer.wrapping import Wrappings, around_in_python
@@ -191,6 +193,25 @@ def test_it_is_pickled_by_name(around: Callable[..., Any]) -> None:
         assert pickle.loads(pickle.dumps(Layer().forward))(2) == 6
     finally:
         wrappings.undo()
+
+
+def test_by_value_the_function_alone_is_pickled(around: Callable[..., Any]) -> None:
+    """As cloudpickle does with what scripts define: the other process may know nothing of us."""
+    seen = Seen()
+    wrappings = seen.wrappings(around)
+    wrappings.wrap(Layer, "forward", seen.before, seen.after)
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        data = cloudpickle.dumps(Layer)
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+        wrappings.undo()
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer)().forward(2), 'tinytrace' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], input=data, capture_output=True, check=True
+    )
+    assert ended.stdout == b"6 False\n"
 
 
 @COMPILED

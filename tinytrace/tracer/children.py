@@ -12,6 +12,7 @@ store is in the run folder.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,10 +86,14 @@ def begin_child(given: Given) -> None:
 
     session = Session.join(run_folder, options_of(given))
     session.start()
+    session.after_import.add("multiprocessing.util", session.when_named)
     at_exit_unobserved(session.stop)
     follow(session, given)
 
 
 def _after_fork() -> None:
     if _followed:
-        _followed[0].restart_in_child()
+        session = _followed[0]
+        session.restart_in_child()
+        if util := sys.modules.get("multiprocessing.util"):
+            session.when_named(util)

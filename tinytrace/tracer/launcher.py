@@ -41,8 +41,11 @@ _HERE = os.path.abspath(__file__)  # noqa: PTH100 - pathlib is not to be loaded
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(_HERE)))  # noqa: PTH120
 START_FOLDER = os.path.join(PACKAGE_ROOT, "tinytrace", "tracer", "start")  # noqa: PTH118
 CHILD_BEGIN = "tinytrace.tracer.children:begin_child"
-# A helper process of multiprocessing that runs no code of the program.
-HELPERS = ("from multiprocessing.resource_tracker import",)
+# Helper processes of multiprocessing and of loky that run no code of the program.
+HELPERS = tuple(
+    f"from {package}.resource_tracker import"
+    for package in ("multiprocessing", "joblib.externals.loky.backend", "loky.backend")
+)
 
 own_modules: dict[str, ModuleType] = {}  # what `begin` has loaded and taken out of sys.modules
 _begun: set[int] = set()

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import StoreError, TinytraceError, UsageError
@@ -23,6 +24,7 @@ from tinytrace.tracer.hooks import AfterImport
 from tinytrace.tracer.machine import machine, numerics
 from tinytrace.tracer.muting import muted
 from tinytrace.tracer.options import Options
+from tinytrace.tracer.process_name import process_name
 from tinytrace.tracer.ranks import clock_domain, rank_of
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
 from tinytrace.tracer.store import create_run, join_run, process_folder, prove_life, remove_run
@@ -88,6 +90,9 @@ class Session:
         self._proof: Path | None = None
         self._active, self._pid = False, 0
         self._undo: list[Callable[[], None]] = []
+        self._adapting: Adapting | None = None
+        self.after_import = AfterImport()
+        self._awaits_name = False
         self._sampler: Any = None
         self._asked_hz = 0.0  # of our own thread
         self._tick: Callable[[], None] | None = None
@@ -165,18 +170,21 @@ class Session:
         self._recorder.open(str(self._folder), self.options.disk_limit_bytes)
         self._active, self._pid = True, os.getpid()
         Session._current = self
-        self._undo = [self._recorder.close]
+        self.after_import = AfterImport()
+        self._undo = [self._recorder.close, self.after_import.remove]
         self._started_ns = time.monotonic_ns()
         rank = rank_of(os.environ)
         if rank is not None:
             self._put_meta(rank=rank)
+        self._name = process_name(is_child=self._joined)
         self._put_meta(
             pid=os.getpid(), parent_pid=os.getppid(), start_ns=self._started_ns,
-            start_unix_ns=time.time_ns(), name=self._process_name(), core=self._recorder.core,
+            start_unix_ns=time.time_ns(), name=self._name, core=self._recorder.core,
             clock="CLOCK_MONOTONIC", clock_domain=clock_domain(), format_version=FORMAT_VERSION,
             machine=machine(), options={"rate_hz": self.options.rate_hz, "sampler": self.options.sampler},
         )  # fmt: skip
-        self._recorder.internal(("<__array_function__", "<frozen "), self._ours)
+        self._prefixes: tuple[str, ...] = ()
+        self._internal("<__array_function__", "<frozen ")
         annotate.set_recorder(self._recorder)
         self._undo.append(lambda: annotate.set_recorder(None))
         if self.options.ops:
@@ -184,40 +192,38 @@ class Session:
         self._start_counters()
         self._start_sampler()
 
-    def _process_name(self) -> str:
-        words = sys.orig_argv[1:] or ["python"]
-        if self._joined:
-            process = sys.modules.get("multiprocessing.process")
-            if process is not None and process.parent_process() is not None:
-                return str(process.current_process().name)
-        return " ".join([Path(words[0]).name, *words[1:]])[:200]
+    def name_again(self) -> None:
+        """Write down the name of this process if it has another one than when it started."""
+        name = process_name(is_child=self._joined)
+        if name != self._name and self.is_alive():
+            self._name = name
+            self._put_meta(name=name)
+
+    def when_named(self, util: ModuleType) -> None:
+        """Write down the name that `multiprocessing` gives a process, once it has; ``util`` is its module."""
+        if not self._awaits_name:
+            self._awaits_name = True
+            util.register_after_fork(self, Session.name_again)
 
     def _install_hooks(self) -> None:
         hooks = self._backend()
         adapter = NumpyAdapter(hooks, self._recorder.op)
-        after_import = AfterImport()
-        ours = self._ours
 
         def numpy_is_here(module: Any) -> None:
-            internal = [
-                str(Path(module.__file__).parent) + os.sep,
-                "<__array_function__",
-                "<frozen ",
-            ]
-            scipy = Path(module.__file__).parents[1] / "scipy"
-            self._recorder.internal((*internal, str(scipy) + os.sep), ours)
+            folder = Path(module.__file__).parent
+            self._internal(f"{folder}{os.sep}", f"{folder.parent / 'scipy'}{os.sep}")
             adapter.install(module)
 
         install = dict(targets(adapter)) | {"numpy": numpy_is_here}
         for name, call in install.items():
-            after_import.add(name, self._guarded(call))
-        adapting = Adapting(
-            self._recorder, hooks, self.options, self._folder, after_import, self._guarded
-        )
+            self.after_import.add(name, self._guarded(call))
+        self._adapting = adapting = Adapting(
+            self._recorder, hooks, self.options, self._folder, self.after_import, self._guarded,
+            self._internal,
+        )  # fmt: skip
 
         def off() -> None:
             adapting.end()
-            after_import.remove()
             problems = hooks.uninstall()
             unseen = [*getattr(hooks, "unseen", ()), *problems]
             for text in (*unseen, *(f"not recorded: {m}" for m in adapter.missing)):
@@ -225,6 +231,11 @@ class Session:
 
         self._undo.append(off)
         adapting.begin()
+
+    def _internal(self, *prefixes: str) -> None:
+        """Files that begin like this are no call sites: what the program calls, and not where."""
+        self._prefixes += prefixes
+        self._recorder.internal(self._prefixes, self._ours)
 
     def _backend(self) -> Any:
         if self._recorder.core == "c":
@@ -422,6 +433,9 @@ class Session:
         self._undo, self._sampler, self._tick = [], None, None
         if self._hardware is not None:
             self._hardware.close()
+        if self._adapting is not None:  # what it knows are numbers of the parent's tables
+            self._adapting.end()
+            self._adapting = None
         self._joined, self._discards = True, False
         if not was_active:
             return

@@ -7,8 +7,9 @@ other one runs where the compiled core is there (`tinytrace.tracer._native.aroun
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 Before = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """Called with the arguments before each call. What it returns goes to `After`; None: that is not called."""
@@ -20,6 +21,21 @@ Failed = Callable[[BaseException], None]
 """Told of what `Before` or `After` raised: never the program."""
 
 _MISSING = object()
+
+
+class _Callbacks(NamedTuple):
+    """What goes with a function into the closure of the one that is seen.
+
+    It is pickled as ``()``: cloudpickle takes functions of ``__main__`` along by value, to processes that
+    know nothing of this recording, nor, perhaps, of tinytrace.
+    """
+
+    before: Before
+    after: After
+    failed: Failed
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return tuple, ()
 
 
 def around_in_python(function: Any, before: Before, after: After, failed: Failed) -> Any:
@@ -39,9 +55,13 @@ def around_in_python(function: Any, before: Before, after: After, failed: Failed
         >>> double(4), seen
         (8, [((4,), 8)])
     """
+    callbacks = _Callbacks(before, after, failed)
 
     @functools.wraps(function)
     def around(*args: Any, **kwargs: Any) -> Any:
+        if not callbacks:  # in another process
+            return function(*args, **kwargs)
+        before, after, failed = callbacks
         try:
             token = before(args, kwargs)
         except Exception as problem:
@@ -91,6 +111,9 @@ class Wrappings:
         self._failed = failed
         self._on = True
         self._replaced: list[tuple[Any, str, Any, Any]] = []
+        self._seen: dict[
+            tuple[int, str], Any
+        ] = {}  # by id of the owner, which the list keeps alive
 
     def wrap(self, owner: Any, name: str, before: Before, after: After) -> bool:
         """Have calls of ``owner.name`` seen; whether that can be.
@@ -122,12 +145,12 @@ class Wrappings:
         except (AttributeError, TypeError):
             return False
         self._replaced.append((owner, name, original, seen))
+        self._seen[id(owner), name] = seen
         return True
 
     def is_seen(self, owner: Any, name: str) -> bool:
         """Whether ``owner.name`` is a function of ours at present."""
-        present = vars(owner).get(name, _MISSING)
-        return any(o is owner and n == name and s is present for o, n, _, s in self._replaced)
+        return vars(owner).get(name) is self._seen.get((id(owner), name), _MISSING)
 
     def undo(self) -> list[str]:
         """Put everything back; return what could not be, as sentences.
@@ -135,6 +158,7 @@ class Wrappings:
         What the program has replaced meanwhile is left to it; a function of ours that it kept calls the original.
         """
         self._on = False
+        self._seen.clear()
         problems = []
         while self._replaced:
             owner, name, original, seen = self._replaced.pop()
@@ -147,3 +171,36 @@ class Wrappings:
                     f"{getattr(owner, '__name__', owner)}.{name} was not put back: {problem}"
                 )
         return problems
+
+
+class SeenObjects:
+    """Objects of one type, with a vectorcall of its own, whose calls are seen; they stay what they are.
+
+    Args:
+        redirect: the compiled core's.
+        seen: made by its ``around``; `Before` gets the object before its arguments.
+    """
+
+    def __init__(self, redirect: Callable[[Any, Any], None], seen: Any) -> None:
+        """See none yet."""
+        self._redirect = redirect
+        self._seen = seen
+        self._objects: dict[int, weakref.ref[Any]] = {}
+
+    def add(self, thing: Any) -> None:
+        """See calls of an object, which is not kept alive.
+
+        Raises:
+            TypeError: it has no vectorcall, or is of another type than those before.
+        """
+        number = id(thing)
+        reference = weakref.ref(thing, lambda _: self._objects.pop(number, None))
+        self._redirect(thing, self._seen)
+        self._objects[number] = reference
+
+    def undo(self) -> None:
+        """See none any more."""
+        while self._objects:
+            thing = self._objects.popitem()[1]()
+            if thing is not None:
+                self._redirect(thing, None)

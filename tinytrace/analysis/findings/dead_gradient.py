@@ -47,8 +47,8 @@ def find(case: Case) -> Iterator[Finding]:
         ceiling_ns=None,
         confidence="medium",
         why="that it is kept as it is on purpose cannot be excluded",
-        remedy="A tensor that is made anew of another's data knows nothing of what it was made of. Keep the node: let the "
-        "operation that makes the result set its gradient function.",
+        remedy="A tensor that is made anew of another's data knows nothing of what it was made of. Keep the node: let "
+        "the operation that makes the result set its gradient function.",
         code="result = Tensor(out)\nresult.requires_grad = x.requires_grad\nresult._grad_fn = ConvBackward(x, weight)",
     )
 

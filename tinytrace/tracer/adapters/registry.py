@@ -6,6 +6,7 @@ A file has ``install(adapting, module)``, called once, right after the program h
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,14 @@ from tinytrace.tracer.adapters.frameworks import Frameworks
 from tinytrace.tracer.hooks import AfterImport, HookBackend
 from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import Entry
-from tinytrace.tracer.wrapping import After, Before, Wrappings, around_in_python
+from tinytrace.tracer.wrapping import After, Before, SeenObjects, Wrappings, around_in_python
 
 # The module that the program imports, and the file in this folder that knows it.
-LIBRARIES: dict[str, str] = {}
+LIBRARIES: dict[str, str] = {
+    "autograd.core": "autograd",
+    "jax": "jax",
+    "sklearn.base": "sklearn",
+}
 
 
 class Adapting:
@@ -43,13 +48,19 @@ class Adapting:
         folder: Path,
         after_import: AfterImport,
         guarded: Callable[[Callable[[ModuleType], None]], Callable[[ModuleType], None]],
+        internal: Callable[[str], None],
     ) -> None:
-        """See the class."""
+        """See the class.
+
+        ``guarded`` makes of a call one that cannot fail an import of the program's, ``internal`` names files that
+        are no call sites.
+        """
         self.recorder = recorder
         self.hooks = hooks
         self.options = options
         self.folder = folder
         self.guarded = guarded
+        self._internal = internal
         self.after_import = after_import
         self._undo: list[Callable[[], Any]] = []
         self._said: set[str] = set()
@@ -66,9 +77,26 @@ class Adapting:
         """Call ``call(module)`` after the program has imported it; at once if it has already."""
         self.after_import.add(name, self.guarded(call))
 
+    def internal(self, module: ModuleType) -> None:
+        """Take the files of a package for no call sites: ops in it are those of the line that called it."""
+        self._internal(str(Path(str(module.__file__)).parent) + os.sep)
+
     def wrap(self, owner: Any, name: str, before: Before, after: After) -> bool:
         """Have calls of a Python function seen until the end: `Wrappings.wrap`."""
         return self._wrappings.wrap(owner, name, before, after)
+
+    def see_objects(self, before: Before, after: After) -> SeenObjects | None:
+        """Return what sees calls of objects of one type until the end; None: pure Python cannot.
+
+        One per recording.
+        """
+        redirect = getattr(self.recorder, "redirect", None)
+        if redirect is None:
+            return None
+        around = self.recorder.around(_nothing, before, after, self.failed)
+        seen = SeenObjects(redirect, around)
+        self.at_end(seen.undo)
+        return seen
 
     def at_end(self, undo: Callable[[], Any]) -> None:
         """Call ``undo()`` when recording stops; the last one given is called first."""
@@ -96,3 +124,7 @@ class Adapting:
     def failed(self, problem: BaseException) -> None:
         """Write down what went wrong in a callback of ours."""
         self.say(f"a call was not recorded: {problem!r}")
+
+
+def _nothing() -> None:
+    """Stands for a function where there is an object."""

@@ -41,10 +41,12 @@ static int tell(around *a) {
 }
 
 /* A new reference to the token; Py_None: nothing is to be told afterwards; NULL: an exception for the program. */
-static PyObject *call_before(around *a, PyObject *const *args, Py_ssize_t n, PyObject *names) {
-    PyObject *values = PyTuple_New(n), *named = PyDict_New(), *token = NULL;
+static PyObject *call_before(around *a, PyObject *called, PyObject *const *args, Py_ssize_t n, PyObject *names) {
+    Py_ssize_t first = called ? 1 : 0; /* the object that is called goes before its arguments */
+    PyObject *values = PyTuple_New(first + n), *named = PyDict_New(), *token = NULL;
     int failed = !values || !named;
-    for (Py_ssize_t i = 0; !failed && i < n; i++) PyTuple_SET_ITEM(values, i, Py_NewRef(args[i]));
+    if (!failed && called) PyTuple_SET_ITEM(values, 0, Py_NewRef(called));
+    for (Py_ssize_t i = 0; !failed && i < n; i++) PyTuple_SET_ITEM(values, first + i, Py_NewRef(args[i]));
     for (Py_ssize_t i = 0; !failed && names && i < PyTuple_GET_SIZE(names); i++)
         failed = PyDict_SetItem(named, PyTuple_GET_ITEM(names, i), args[n + i]) < 0;
     unobserved(1);
@@ -77,7 +79,7 @@ static int call_after(around *a, PyObject *token, PyObject *result) {
 
 static PyObject *around_call(PyObject *self, PyObject *const *args, size_t flagged, PyObject *names) {
     around *a = (around *)self;
-    PyObject *function = Py_NewRef(a->function), *token = call_before(a, args, PyVectorcall_NARGS(flagged), names), *result = NULL;
+    PyObject *function = Py_NewRef(a->function), *token = call_before(a, NULL, args, PyVectorcall_NARGS(flagged), names), *result = NULL;
     if (token) result = PyObject_Vectorcall(function, args, flagged, names);
     if (token && token != Py_None && call_after(a, token, result) < 0) Py_CLEAR(result);
     Py_XDECREF(token);
@@ -177,7 +179,44 @@ static PyObject *set_on_new_place(PyObject *module, PyObject *call) {
     Py_RETURN_NONE;
 }
 
+/* ---- objects of one type whose calls are seen: their vectorcall pointer leads here, they themselves stay what they are ---- */
+static struct { vectorcallfunc call; around *seen; } redirected;
+
+static PyObject *redirected_call(PyObject *object, PyObject *const *args, size_t flagged, PyObject *names) {
+    around *a = redirected.seen;
+    if (!a) return redirected.call(object, args, flagged, names);
+    Py_INCREF(a);
+    PyObject *token = call_before(a, object, args, PyVectorcall_NARGS(flagged), names), *result = NULL;
+    if (token) result = redirected.call(object, args, flagged, names);
+    if (token && token != Py_None && call_after(a, token, result) < 0) Py_CLEAR(result);
+    Py_XDECREF(token);
+    Py_DECREF(a);
+    return result;
+}
+
+static PyObject *redirect(PyObject *module, PyObject *args) {
+    PyObject *object, *seen;
+    if (!PyArg_ParseTuple(args, "OO", &object, &seen)) return NULL;
+    Py_ssize_t offset = Py_TYPE(object)->tp_vectorcall_offset;
+    vectorcallfunc *slot = (vectorcallfunc *)((char *)object + offset);
+    if (seen == Py_None) {
+        if (offset > 0 && *slot == redirected_call) *slot = redirected.call;
+        Py_CLEAR(redirected.seen);
+        Py_RETURN_NONE;
+    }
+    if (offset <= 0 || !*slot || Py_TYPE(seen) != &around_type) return PyErr_Format(PyExc_TypeError, "%R cannot be redirected", object);
+    if (*slot != redirected_call) {
+        if (redirected.call && redirected.call != *slot) return PyErr_Format(PyExc_TypeError, "%R is of another type", object);
+        redirected.call = *slot;
+        *slot = redirected_call;
+    }
+    Py_XSETREF(redirected.seen, (around *)Py_NewRef(seen));
+    Py_RETURN_NONE;
+}
+
 PyMethodDef tt_around_methods[] = {
     {"on_new_place", set_on_new_place, METH_O, "on_new_place(call): call it when an op comes from code that was not met before; None: nothing."},
+    {"redirect", redirect, METH_VARARGS,
+     "redirect(object, seen): calls of the object, which goes before its arguments, are seen by what around() made; None: no more."},
     {"around", around_new, METH_VARARGS, "around(function, before, after, failed): see tinytrace.tracer.wrapping."},
     {NULL, NULL, 0, NULL}};

@@ -45,15 +45,21 @@ static uint32_t n_sites, sites_room;
 static table site_table;
 static PyObject *internal_prefixes, *our_prefixes; /* tuples of str */
 
+static int starts_with_any(PyObject *text, PyObject *prefixes) {
+    for (Py_ssize_t i = 0; prefixes && i < PyTuple_GET_SIZE(prefixes); i++)
+        if (PyUnicode_Tailmatch(text, PyTuple_GET_ITEM(prefixes, i), 0, PY_SSIZE_T_MAX, -1) == 1) return 1;
+    return 0;
+}
+
+static uint32_t flags_of(PyCodeObject *code) {
+    if (starts_with_any(code->co_filename, our_prefixes)) return SITE_INTERNAL | SITE_OURS;
+    return starts_with_any(code->co_filename, internal_prefixes) ? SITE_INTERNAL : 0;
+}
 int intern_internal_prefixes(PyObject *prefixes, PyObject *ours) {
     if (!PyTuple_Check(prefixes) || !PyTuple_Check(ours)) { PyErr_SetString(PyExc_TypeError, "two tuples of str"); return -1; }
     Py_XSETREF(internal_prefixes, Py_NewRef(prefixes));
     Py_XSETREF(our_prefixes, Py_NewRef(ours));
-    return 0;
-}
-static int starts_with_any(PyObject *text, PyObject *prefixes) {
-    for (Py_ssize_t i = 0; prefixes && i < PyTuple_GET_SIZE(prefixes); i++)
-        if (PyUnicode_Tailmatch(text, PyTuple_GET_ITEM(prefixes, i), 0, PY_SSIZE_T_MAX, -1) == 1) return 1;
+    for (uint32_t i = 0; i < n_sites; i++) sites[i].flags = flags_of(sites[i].code); /* met while the library was imported */
     return 0;
 }
 
@@ -66,9 +72,7 @@ static site site_new(PyCodeObject *code, int lasti, uint64_t hash) {
     uint64_t most_bytes = 24 + 4 * (uint64_t)(PyUnicode_GET_LENGTH(code->co_filename) + PyUnicode_GET_LENGTH(name));
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    uint32_t flags = 0;
-    if (starts_with_any(code->co_filename, internal_prefixes)) flags |= SITE_INTERNAL;
-    if (starts_with_any(code->co_filename, our_prefixes)) flags |= SITE_INTERNAL | SITE_OURS;
+    uint32_t flags = flags_of(code);
     int full = n_sites >= caps.sites || tables_full(most_bytes);
     if (!full && n_sites == sites_room) {
         site_entry *more = realloc(sites, (sites_room ? sites_room * 2 : 1024) * sizeof *sites);
@@ -124,7 +128,7 @@ uint32_t site_of_caller(site_hint *hint) {
     for (void *f = frame_top(PyThreadState_Get()); f; f = frame_next(f)) {
         PyCodeObject *code = frame_code(f, &lasti);
         if (!code) continue;
-        if (hint->code == code && hint->lasti == lasti) return hint->id;
+        if (hint->code == code && hint->lasti == lasti && !(sites[hint->id - 1].flags & SITE_INTERNAL)) return hint->id;
         site s = site_intern(code, lasti);
         if (!(s.flags & SITE_INTERNAL)) { /* 0: beyond the cap, and no other frame is the call site */
             if (s.id) *hint = (site_hint){code, lasti, s.id};

@@ -1,0 +1,183 @@
+"""JAX on the CPU: calls of jitted functions last until their results are ready, and the program is not changed.
+
+Each program runs in a process of its own: once imported, JAX warns of every fork.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+import tinytrace
+from tests.cores import CORES
+from tests.launch.both import Ended, Place
+from tests.recorded import Recorded, Row, read
+from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.op_groups import group_ops
+from tinytrace.tracer.adapters.jax_ready import Watcher
+from tinytrace.tracer.records import Flag, Kind
+from tinytrace.tracer.session import load_core
+
+PROGRAM = """
+import functools, traceback
+import jax, jax.numpy as jnp, numpy as np
+
+@jax.jit
+def product(x, y):
+    print("traced")
+    return x @ y
+
+@functools.partial(jax.jit, static_argnames="n")
+def scaled(x, n):
+    return x * n
+
+x, y = np.ones((64, 32), np.float32), np.ones((32, 16), np.float32)
+for _ in range(3):
+    r = product(x, y)
+print(jax.block_until_ready(r).shape, float(r.sum()), type(product).__name__, np.asarray(r).sum())
+for n in (2, 3, 3):
+    scaled(x, n=n).block_until_ready()
+try:
+    product(x, x)
+except TypeError:
+    traceback.print_exc()
+print(jax.grad(lambda x: product(x, y).sum())(x).shape)
+"""
+
+
+def inside(outer: Row, row: Row) -> bool:
+    return outer.start_ns <= row.start_ns and row.end_ns <= outer.end_ns
+
+
+def ops(recorded: Recorded, name: str) -> list[Row]:
+    return [row for row in recorded.named(name) if row.kind == Kind.OP]
+
+
+def test_jitted_functions_are_ops_with_the_figures_of_xla(tmp_path: Path) -> None:
+    place = Place.make(tmp_path, train=PROGRAM)
+    if place.core != "c":  # pure Python says that it cannot: below
+        return
+    printed = place.same("train.py").stdout.splitlines()
+    assert printed[0] == b"traced"
+    assert printed[1] == b"(64, 16) 32768.0 PjitFunction 32768.0"
+    recorded = read(place.trace())
+    calls = ops(recorded, "product")
+    assert [call.args["flops"] for call in calls] == [2 * 64 * 32 * 16] * 2, (
+        "the first one compiles"
+    )
+    assert {call.args["bytes"] for call in calls} == {4 * (64 * 32 + 32 * 16 + 64 * 16)}
+    assert "modelled" in calls[0].args["figures"]
+    assert calls[0].args["arguments"] == "float32[64, 32], float32[32, 16]"
+    assert {call.function for call in calls} == {"<module>"}
+    [group] = [g for g in group_ops(recorded.trace) if g.op == "product"]
+    assert (group.calls, group.flops) == (2, 2 * 2 * 64 * 32 * 16)
+    assert count_trace(recorded.trace).total("flops") >= 2 * 2 * 64 * 32 * 16
+
+    first, wrong = recorded.named("product (first call)")
+    assert (first.flags, wrong.flags) == (Flag(0), Flag.RAISED)
+    for phase in ("trace", "lower", "compile"):
+        row = next(r for r in recorded.named(f"{phase} product") if inside(first, r))
+        assert row.parent == "product (first call)"
+    assert len(recorded.named("scaled (first call)")) == 2, "one for each static value"
+    assert len(ops(recorded, "scaled")) == 1
+    waits = {row.name for row in recorded.rows if row.name.startswith("wait: ")}
+    assert waits == {"wait: block_until_ready", "wait: float"}
+
+
+LATE = """
+import jax, jax.numpy as jnp
+@jax.jit
+def slow(x):
+    for _ in range(4):
+        x = x @ x
+    return x
+x = jnp.full((900, 900), 1e-3)
+slow(x).block_until_ready()
+slow(x).block_until_ready()
+r = slow(x)
+print(r.is_ready())
+r.block_until_ready()
+donated = jax.jit(lambda x: x + 1, donate_argnums=0)
+for _ in range(3):
+    r = donated(slow(r))
+print(r.shape)
+"""
+
+
+def test_an_op_lasts_until_its_result_is_ready(tmp_path: Path) -> None:
+    place = Place.make(tmp_path, train=LATE)
+    if place.core != "c":
+        return
+    ended = place.record("train.py")
+    ready, shape = ended.stdout.split(maxsplit=1)
+    assert (ended.status, shape) == (0, b"(900, 900)\n")
+    recorded = read(place.trace())
+    call = ops(recorded, "slow")[1]
+    wait = recorded.named("wait: block_until_ready")[2]
+    assert call.start_ns <= wait.start_ns
+    # Whether it was ready by then is the machine's matter; if not, the op has not ended by then either.
+    assert ready == b"True" or call.end_ns > wait.start_ns
+    assert all(not call.flags & Flag.OPEN for call in ops(recorded, "slow"))
+    assert len(ops(recorded, "slow")) == 5
+
+
+AGAIN = """
+import jax, jax.numpy as jnp, tinytrace as tt
+before = set(vars(jax)), set(vars(type(jnp.ones(1)))), vars(type(jnp.ones(1)))["__float__"]
+f = jax.jit(lambda x: x + 1)
+x = f(jnp.ones(3))
+for name in ("a.json", "b.json"):
+    with tt.trace(name, sampler="none"):
+        x = f(f(x))
+    x = f(x)
+assert before == (set(vars(jax)), set(vars(type(x))), vars(type(x))["__float__"])
+print(x)
+"""
+
+
+def test_functions_jitted_before_a_recording_are_seen_in_it_and_not_after_it(
+    tmp_path: Path,
+) -> None:
+    place = Place.make(tmp_path, train=AGAIN)
+    if place.core != "c":
+        return
+    assert place.plain("train.py") == Ended(0, b"[8. 8. 8.]\n", b"")
+    for name in ("a.json", "b.json"):
+        recorded = read(tinytrace.load(place.folder / name))
+        names = [row.name for row in recorded.rows if "lambda" in row.name]
+        assert names == ["<lambda> (first call)", "<lambda>"]
+
+
+def test_pure_python_says_that_it_does_not_see_jitted_functions(tmp_path: Path) -> None:
+    place = Place.make(
+        tmp_path, train="import jax, numpy as np\nprint(jax.jit(np.negative)(1.0))\n"
+    )
+    place.core = "python"
+    place.write("train.py", "import jax\nprint(jax.jit(lambda x: -x)(1.0))\n")
+    assert place.record("train.py") == Ended(0, b"-1.0\n", b"")
+    assert (
+        "jitted functions of JAX are recorded by the compiled core only" in place.trace().warnings
+    )
+
+
+def test_what_is_not_ready_is_waited_for_beside_the_program(tmp_path: Path) -> None:
+    recorder = load_core(CORES[0])
+    recorder.open(str(tmp_path), 10**9)
+    try:
+        locks = [threading.Lock(), threading.Lock()]
+        watcher = Watcher(recorder, lambda lock: lock.acquire(), lambda lock: not lock.locked())
+        label = recorder.label("op", "")
+        watcher.end_when_ready(recorder.begin(Kind.LABELLED_OP, label), locks)
+        assert not locks[0].locked(), "what is ready is not waited for"
+        locks[0].acquire()
+        threads = threading.active_count()
+        watcher.end_when_ready(recorder.begin(Kind.LABELLED_OP, label), locks[:])
+        assert threading.active_count() == threads, "the program does not find the one that waits"
+        locks[0].release()
+        watcher.stop()
+        watcher.stop()
+    finally:
+        recorder.close()
+    assert np.prod([lock.locked() for lock in locks])
