@@ -9,8 +9,8 @@ from tinytrace.tracer.session import Session
 
 def rounds() -> int:
     session = Session._current
-    assert session is not None
-    return int(session._sampler()["rounds"])
+    assert session is not None and session.sampling is not None
+    return session.sampling.stats()["rounds"]
 
 
 def wait_for_rounds(n: int) -> None:

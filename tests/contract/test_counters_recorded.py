@@ -40,12 +40,12 @@ def test_memory_and_cpu_are_counted_from_the_beginning_to_the_end(
     with tt.trace(path, sampler="none") as recording:
         session = Session._current
         assert session is not None
-        assert session._tick is not None
+        assert session.sampling is not None
         kept = np.ones(10 * MB // 8)
-        session._tick()
+        session.sampling.tick()
         temporary = kept + 1
         del temporary
-        session._tick()
+        session.sampling.tick()
         del kept
     trace = recording.result
     assert trace is not None
@@ -89,8 +89,8 @@ def test_memory_and_cpu_are_counted_from_the_beginning_to_the_end(
 def test_without_samples_the_thread_still_reads_the_counters(which_core: str) -> None:
     with tt.trace(sampler="none", ops=False) as recording:
         session = Session._current
-        assert session is not None
-        while session._sampler()["rounds"] < 10:
+        assert session is not None and session.sampling is not None
+        while session.sampling.stats()["rounds"] < 10:
             sum(range(1000))
     assert recording.result is not None
     assert len(recording.result.samples) == 0

@@ -169,8 +169,8 @@ def test_a_recording_has_them_from_its_beginning_to_its_end(
     with tt.trace(tmp_path / "trace.json", sampler="none", hardware_counters="on") as recording:
         session = Session._current
         assert session is not None
-        assert session._tick is not None
-        session._tick()
+        assert session.sampling is not None
+        session.sampling.tick()
         touch(PAGES)
     assert session._hardware is not None
     assert session._hardware._open == []
@@ -206,7 +206,7 @@ def events():
     return sum("perf_event" in os.readlink(link.path) for link in links if os.path.lexists(link.path))
 
 with tt.trace("trace.json", sampler="none", hardware_counters=sys.argv[1], children=True) as recording:
-    Session._current._tick()
+    Session._current.sampling.tick()
     """
 
 
@@ -223,8 +223,8 @@ def run(tmp_path: Path, code: str, when: str = "on") -> tuple[Any, tt.Trace]:
 CLOSES_ALL = """
 os.closerange(3, 10000)
 own = [os.eventfd(n + 1) for n in range(700)]
-Session._current._tick()
-Session._current._tick()
+Session._current.sampling.tick()
+Session._current.sampling.tick()
 print(json.dumps([own, [int.from_bytes(os.read(fd, 8), sys.byteorder) for fd in own]]))
 """
 
@@ -256,7 +256,7 @@ FORKS = """
 pid = os.fork()
 if pid == 0:
     touch(3000)
-    Session._current._tick()
+    Session._current.sampling.tick()
     print(json.dumps(events()), flush=True)
     os._exit(0)
 os.waitpid(pid, 0)

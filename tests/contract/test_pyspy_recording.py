@@ -158,8 +158,8 @@ def test_where_py_spy_cannot_our_own_thread_samples_and_that_is_said(
     monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere")
     with tt.trace(sampler="py-spy", ops=False) as recording:
         session = Session._current
-        assert session is not None
-        while session._sampler()["rounds"] < 5:
+        assert session is not None and session.sampling is not None
+        while session.sampling.stats()["rounds"] < 5:
             time.sleep(0.001)
     trace = recording.result
     assert trace is not None

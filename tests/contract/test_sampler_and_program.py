@@ -18,7 +18,7 @@ import tinytrace as tt
 from tests.cores import CORES, core
 from tests.perfetto_engine import check_trace_file
 from tests.rounds import wait_for_rounds
-from tinytrace.tracer.session import SWITCH_INTERVAL_S
+from tinytrace.tracer.sampling import SWITCH_INTERVAL_S
 
 RECORDED = ("-m", "tinytrace", "-q", "-o", "trace.json")
 
@@ -112,7 +112,7 @@ for target in (spin, wait):
     threading.Thread(target=target, daemon=True).start()
 started.wait()
 session = sys.modules.get("tinytrace.tracer.session")
-while session and session.Session._current._sampler()["rounds"] < 5:
+while session and session.Session._current.sampling.stats()["rounds"] < 5:
     time.sleep(0.001)
 print("ending")
 how = {how!r}
@@ -167,8 +167,8 @@ FORKS = """
 import os, sys
 from tinytrace.tracer.session import Session
 def wait_for_rounds(n):
-    end = Session._current._sampler()["rounds"] + n
-    while Session._current._sampler()["rounds"] < end:
+    end = Session._current.sampling.stats()["rounds"] + n
+    while Session._current.sampling.stats()["rounds"] < end:
         sum(range(100))
 wait_for_rounds(5)
 children = []

@@ -52,7 +52,8 @@ def test_a_session_records_and_undoes_everything(which: str, tmp_path: Path) -> 
     assert in_use(session.run_folder)
     with annotate.span("mine"):
         np.add(np.ones(3), 1)
-    while not session._sampler()["rounds"] > 3:
+    assert session.sampling is not None
+    while not session.sampling.stats()["rounds"] > 3:
         sum(range(1000))
     assert our_threads()
     session.stop()

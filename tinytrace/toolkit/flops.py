@@ -100,7 +100,8 @@ def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
 
     Right for whatever runs on NumPy or PyTorch, since nothing is known about what layers compute: the operations that
     ran are counted, by their shapes. What threads compute that the model starts is counted as well (of PyTorch's
-    operations, those of this thread alone). Gradients are on or off as they were: put the call in ``torch.no_grad()`` if so used.
+    operations, those of this thread alone). Gradients are on or off as they were: put the call in
+    ``torch.no_grad()`` if so used.
 
     Args:
         model: is called as ``model(*inputs, **keywords)``; where it is no callable, its ``forward`` is.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import json
 import os
-import random
 import sys
 import time
 from collections.abc import Callable
@@ -27,17 +25,12 @@ from tinytrace.tracer.options import Options
 from tinytrace.tracer.process_name import process_name
 from tinytrace.tracer.ranks import clock_domain, rank_of
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
+from tinytrace.tracer.sampling import Sampling
 from tinytrace.tracer.store import create_run, join_run, process_folder, prove_life, remove_run
 
 if TYPE_CHECKING:
     from tinytrace.tracer.hardware import HardwareCounters
     from tinytrace.tracer.trace import Trace
-
-# Python hands the GIL to a waiting thread after this long. With the default of 5 ms a 1 kHz sampling
-# thread gets 160 samples/s out of pure Python code, with 0.5 ms 950.
-SWITCH_INTERVAL_S = 0.0005
-TICK_S = 0.05
-FIRST_TICK_S = 1.0  # a thread that has not begun by then is not waited for
 
 
 def load_core(name: str = "") -> Any:
@@ -93,9 +86,7 @@ class Session:
         self._adapting: Adapting | None = None
         self.after_import = AfterImport()
         self._awaits_name = False
-        self._sampler: Any = None
-        self._asked_hz = 0.0  # of our own thread
-        self._tick: Callable[[], None] | None = None
+        self.sampling: Sampling | None = None
         self._hardware: HardwareCounters | None = None
         if run_folder is None:
             name = (
@@ -189,8 +180,7 @@ class Session:
         self._undo.append(lambda: annotate.set_recorder(None))
         if self.options.ops:
             self._install_hooks()
-        self._start_counters()
-        self._start_sampler()
+        self._start_sampling()
 
     def name_again(self) -> None:
         """Write down the name of this process if it has another one than when it started."""
@@ -257,73 +247,18 @@ class Session:
 
         return guarded
 
-    def _start_counters(self) -> None:
+    def _start_sampling(self) -> None:
         from tinytrace.tracer.counters import ProcessCounters
         from tinytrace.tracer.hardware import HardwareCounters
 
         self._hardware = HardwareCounters(self._recorder, self.options.hardware_counters)
         self._undo.append(self._hardware.close)
         self._put_meta(hardware_counters=self._hardware.meta)
-        self._tick = ProcessCounters(self._recorder, hardware=self._hardware.read).tick
-
-    def _start_sampler(self) -> None:
-        if self.options.sampler == "py-spy":
-            self._start_pyspy()
-        rate = self.options.rate_hz if self.options.sampler == "thread" else 0.0
-        self._start_thread(rate)
-
-    def _start_pyspy(self) -> None:
-        from tinytrace.tracer.pyspy import PySpySampler
-
-        spy = PySpySampler(self._recorder, self.options.rate_hz, self.options.native, self._folder)
-        try:
-            spy.start()
-        except StoreError as problem:
-            text = f"{problem}; the sampling thread took the samples"
-            self._recorder.put(Entry.WARNING, text.encode("utf-8", "replace"))
-            self._start_thread(self.options.rate_hz)
-            return
-        self._undo.append(spy.stop)
-        counters = self._tick
-
-        def tick() -> None:
-            spy.tick()
-            if counters:
-                counters()
-
-        self._tick = tick
-
-    def _start_thread(self, rate_hz: float) -> None:
-        """Start the sampling thread; at rate 0 it reads the counters only."""
-        if self._sampler is not None:
-            return
-        self._asked_hz = rate_hz
-        first, tick = _first_call(self._tick)
-        if self._recorder.core == "c":
-            self._recorder.sampler_start(
-                rate_hz, tick, TICK_S, random.SystemRandom().getrandbits(63)
-            )
-            self._sampler = self._recorder.sampler_stats
-            self._undo.append(self._recorder.sampler_stop)
-        else:
-            from tinytrace.tracer.sampler import PythonSampler
-
-            sampler = PythonSampler(self._recorder, rate_hz, [(TICK_S, tick)])
-            sampler.start()
-            self._sampler = sampler.stats
-            self._undo.append(sampler.stop)
-        # What the thread opens at first, it opens before the program goes on: one that was just forked may
-        # be about to close every file and to open its own.
-        first.acquire(timeout=FIRST_TICK_S)
-        before = sys.getswitchinterval()
-        if rate_hz and before > SWITCH_INTERVAL_S:
-            sys.setswitchinterval(SWITCH_INTERVAL_S)
-
-            def restore() -> None:
-                if abs(sys.getswitchinterval() - SWITCH_INTERVAL_S) < 1e-9:
-                    sys.setswitchinterval(before)
-
-            self._undo.append(restore)
+        counters = ProcessCounters(self._recorder, hardware=self._hardware.read)
+        self.sampling = Sampling(
+            self._recorder, self.options, self._folder, counters.tick, self._undo
+        )
+        self.sampling.start()
 
     def _put_meta(self, **values: Any) -> None:
         self._recorder.put(Entry.META, json.dumps(values).encode())
@@ -332,8 +267,8 @@ class Session:
         """End the recording and undo every hook, last in first out. Never raises; may be called again."""
         if not self.is_alive() or Session._current is not self:
             return
-        if self._tick:
-            self._tick()
+        if self.sampling is not None:
+            self.sampling.tick()
         beyond_caps = self._left_out()  # of the program, and not of what measures the cost
         cost = self._op_cost()
         self._active = False
@@ -384,11 +319,12 @@ class Session:
         return int(measure(numpy.add, operand, operand)) or None
 
     def _audit(self, cost_ns: int | None) -> dict[str, Any]:
+        sampling = self.sampling
         return self_audit(
             core=self._recorder.core,
             stats=dict(self._recorder.stats()),
-            sampled=self._sampler() if self._sampler is not None else {},
-            asked_hz=self._asked_hz,
+            sampled={} if sampling is None else sampling.stats(),
+            asked_hz=0.0 if sampling is None else sampling.asked_hz,
             cost_ns=cost_ns,
             wall_ns=time.monotonic_ns() - self._started_ns,
         )
@@ -430,7 +366,7 @@ class Session:
         annotate.set_recorder(None)
         was_active, self._active = self._active, False
         Session._current = None
-        self._undo, self._sampler, self._tick = [], None, None
+        self._undo, self.sampling = [], None
         if self._hardware is not None:
             self._hardware.close()
         if self._adapting is not None:  # what it knows are numbers of the parent's tables
@@ -443,19 +379,3 @@ class Session:
             self._start_process()
         except (OSError, TinytraceError):
             self._recorder.close()  # the child runs unrecorded; the run folder may be gone
-
-
-def _first_call(tick: Callable[[], None] | None) -> tuple[_thread.LockType, Callable[[], None]]:
-    """A lock that is free once ``tick`` was called for the first time; and what is to be called."""
-    first = _thread.allocate_lock()
-    first.acquire()
-
-    def call() -> None:
-        try:
-            if tick:
-                tick()
-        finally:
-            if first.locked():
-                first.release()
-
-    return first, call

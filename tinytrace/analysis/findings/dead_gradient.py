@@ -68,7 +68,7 @@ def _before_passes(case: Case) -> Ints:
 def _of(case: Case, rows: Ints, layer: LayerCounts) -> Ints:
     names = case.trace.strings
     mine = [names[i] == layer.path for i in case.trace.spans.name_id[rows].tolist()]
-    return rows[np.array(mine, "?")]
+    return np.asarray(rows[np.array(mine, "?")], "i8")
 
 
 def _inside(case: Case, mine: Ints) -> int:
