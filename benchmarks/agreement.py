@@ -8,6 +8,10 @@
 * **FLOPs**: `tt.count_flops` against sums by hand, and its products against `torch.utils.flop_counter` on the same
   model in torch. That one counts products and convolutions only; of torch's fused attention on the CPU it finds 0.
 
+All in the steady environment of `training_slowdown.py` (one BLAS thread, heap kept): by where the heap happens to end,
+glibc may give the result of a function back to the kernel after every call, and `elementwise()` then takes 0.4 instead of
+0.05 ms in one process and not in another, by whichever program it is timed.
+
 Agreement of times is told by intervals: both programs' medians with their intervals (order statistics over the
 rounds), and how much longer ours are in the same round.
 """
@@ -15,6 +19,7 @@ rounds), and how much longer ours are in the same round.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,9 +41,11 @@ from paired import (
     publish,
     rounds_of,
 )
+from training_slowdown import STEADY
 
 import tinytrace as tt
 from tinytrace.toolkit.commands import Launcher
+from tinytrace.toolkit.rounds import BLOCK_NS
 
 FUNCTIONS = ("python_loop", "elementwise", "product")
 COMMANDS = {
@@ -62,7 +69,7 @@ def run(*command: str | Path) -> str:
     """
     done = subprocess.run(
         [str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True, cwd=FOLDER,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | STEADY,
     )  # fmt: skip
     return done.stdout
 
@@ -72,8 +79,8 @@ def by_pyperf(name: str, folder: Path) -> float:
     path = folder / "pyperf.json"
     path.unlink(missing_ok=True)
     run(
-        sys.executable, "-m", "pyperf", "timeit", "--quiet", "--processes=1", "--warmups=1", "--values=6",
-        "--min-time=0.002", "--inherit-environ=PYTHONPATH,OPENBLAS_NUM_THREADS", f"--output={path}",
+        sys.executable, "-m", "pyperf", "timeit", "--quiet", "--processes=1", "--warmups=1", "--values=20",
+        f"--min-time={BLOCK_NS / 1e9}", f"--inherit-environ=PYTHONPATH,{','.join(STEADY)}", f"--output={path}",
         f"--setup=from agreement_work import {name}", f"{name}()",
     )  # fmt: skip
     import pyperf
@@ -135,6 +142,7 @@ def main() -> None:
     """Measure and print."""
     options = parser(__doc__).parse_args()
     rounds = rounds_of(options, full=20, quick=2)
+    os.environ.update(STEADY)  # before anything is started
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name, Launcher() as launcher:
         folder = Path(name)

@@ -13,7 +13,7 @@ from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
 from tinytrace.toolkit.comparing import accuracy_delta, compare, memory_reduction
 from tinytrace.toolkit.performance import measure_performance
-from tinytrace.toolkit.rounds import BUDGET_S, in_turns
+from tinytrace.toolkit.rounds import in_turns
 
 X = np.random.default_rng(0).standard_normal((32, 64)).astype("f4")
 W = np.random.default_rng(1).standard_normal((64, 10)).astype("f4")
@@ -95,14 +95,21 @@ def test_forms_take_turns_and_each_is_repeated_until_a_block_is_full() -> None:
 
 
 def test_what_takes_longer_than_the_budget_is_refused_and_says_how_long_it_would_take() -> None:
-    minute = 60 * 10**9
+    clock = advancing(60 * 10**9)  # every call takes a minute
     calls: list[int] = []
-    # Two forms of a minute each, in 6 rounds and 3 to warm up: 18 minutes.
+
+    def slow() -> None:
+        calls.append(1)
+
+    # Three timings a round, 6 rounds and 3 to warm up: the first form alone has 18 minutes of them.
     with pytest.raises(UsageError, match=r"6 rounds would take about 18 min, .* budget_s=1296"):
-        in_turns([lambda: calls.append(1), lambda: None], 6, advancing(minute))
+        compare(slow, lambda: None, rounds=6, clock=clock)
     assert len(calls) == 1
-    assert in_turns([lambda: None], 6, advancing(minute), budget_s=541)[0] == [60_000.0] * 6
-    assert BUDGET_S == 600
+    with pytest.raises(UsageError, match=r"30 rounds would take about 33 min"):
+        measure_performance(slow, clock=clock)
+    assert len(calls) == 2
+    found = measure_performance(slow, rounds=6, clock=clock, budget_s=541)
+    assert found.times_ms == (60_000.0,) * 6
 
 
 def test_accuracy_is_a_share_or_known_by_sample() -> None:

@@ -175,7 +175,7 @@ def test_a_worker_ends_with_its_pipe_and_knows_no_interrupt() -> None:
     worker = Worker()
     try:
         worker.ask("load", packed(linear, "model"), packed(X, "data"))
-        assert worker.answer() is None
+        assert worker.answer().times >= 1
         worker._process.send_signal(signal.SIGINT)
         worker.ask("time", 3)
         assert worker.answer() > 0

@@ -20,7 +20,14 @@ from tinytrace.toolkit.flops import FlopCount, flops_of_call
 from tinytrace.toolkit.memory import MemoryTracker
 from tinytrace.toolkit.outputs import Output, output_of
 from tinytrace.toolkit.parameters import parameters_of
-from tinytrace.toolkit.rounds import BUDGET_S, ROUNDS, Clock, check_rounds, in_turns
+from tinytrace.toolkit.rounds import (
+    BUDGET_S,
+    ROUNDS,
+    Clock,
+    calibrated,
+    check_rounds,
+    in_turns,
+)
 from tinytrace.tracer.counters import BYTES_PER_MB
 
 Work = dict[Figure, int | None]
@@ -149,9 +156,10 @@ def measure_performance(
         (128, 2, True)
     """
     check_rounds(rounds)
-    facts = facts_of(model, data, accuracy, name)
     call, _ = call_of(model, data)
-    [times_ms] = in_turns([call], rounds, clock, budget_s=budget_s)
+    loops = calibrated([call], clock, rounds=rounds, budget_s=budget_s)
+    facts = facts_of(model, data, accuracy, name)
+    [times_ms] = in_turns([call], rounds, clock, loops=loops)
     return performance_of(facts, times_ms, model, data)
 
 

@@ -29,7 +29,8 @@ def check_rounds(rounds: int) -> None:
         UsageError: they are too few.
     """
     if rounds < LEAST_ROUNDS:
-        raise UsageError(f"{rounds} rounds are too few to tell anything: at least {LEAST_ROUNDS}")
+        some = "1 round is" if rounds == 1 else f"{rounds} rounds are"
+        raise UsageError(f"{some} too few to tell anything: at least {LEAST_ROUNDS}")
 
 
 def in_turns(
@@ -37,7 +38,7 @@ def in_turns(
     rounds: int,
     clock: Clock,
     progress: Progress = lambda share: None,
-    budget_s: float = BUDGET_S,
+    loops: Sequence[Loop] | None = None,
 ) -> list[list[float]]:
     """Return per form its ms per call in each round.
 
@@ -48,10 +49,9 @@ def in_turns(
         rounds: how many are returned; three more are run before them.
         clock: tells ns.
         progress: is told the share that is done, 0…1.
-        budget_s: how long it may take.
+        loops: how often each is called in a round; None: that is found out.
 
     Raises:
-        UsageError: it would take longer than the budget; found out after two calls of each form.
         Exception: whatever a call raises.
 
     Example:
@@ -60,9 +60,8 @@ def in_turns(
         [[10.0, 10.0]]
     """
     found: list[list[float]] = [[] for _ in calls]
-    loops = shared([calibrate(call, clock) for call in calls])
-    needed_ns = (WARM_UP + rounds) * sum(loop.block_ns for loop in loops)
-    check_budget(needed_ns / NS_PER_S, rounds, budget_s)
+    if loops is None:
+        loops = calibrated(calls, clock)
     order = random.Random(SEED)  # a schedule, nothing secret
     places = list(range(len(calls)))
     for number in range(WARM_UP + rounds):
@@ -99,6 +98,35 @@ def calibrate(call: Callable[[], Any], clock: Clock) -> Loop:
         once_ns = max(1, min(once_ns, _block_ns(call, 1, clock)))
     times = math.ceil(BLOCK_NS / once_ns)
     return Loop(times, times * once_ns)
+
+
+def calibrated(
+    calls: Sequence[Callable[[], Any]],
+    clock: Clock,
+    *,
+    rounds: int = 0,
+    turns: int = 0,
+    budget_s: float = math.inf,
+) -> list[Loop]:
+    """Find out how often forms must be called, and whether there is time for that.
+
+    Args:
+        calls: the forms.
+        clock: tells ns.
+        rounds: how many there will be.
+        turns: in each of them, the first form's being as many as are left by the others.
+        budget_s: how long they may take.
+
+    Raises:
+        UsageError: they take longer; found out at the first form for which that is sure.
+    """
+    found: list[Loop] = []
+    for call in calls:
+        found.append(calibrate(call, clock))
+        each_ns = sum(loop.block_ns for loop in found)
+        each_ns += max(0, turns - len(calls)) * found[0].block_ns
+        check_budget((WARM_UP + rounds) * each_ns / NS_PER_S, rounds, budget_s)
+    return shared(found)
 
 
 def shared(loops: Sequence[Loop]) -> list[Loop]:

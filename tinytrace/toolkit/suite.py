@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -194,7 +194,13 @@ def benchmark_suite(
     if rounds is not None:
         _check_enough(rounds, len(models))
     inputs, accuracy = _inputs_and_accuracy(test_data, accuracy)
-    engine, why_here = _prepared(models, inputs, accuracy, fresh, clock)
+    goes_on = save is not None and Path(save).exists()
+
+    def prepare(engine: Rounds) -> None:
+        least = LEAST_ROUNDS if goes_on else rounds or engine.usual_rounds
+        engine.prepare(accuracy, least, budget_s)
+
+    engine, why_here = _prepared(models, inputs, prepare, fresh, clock)
     if not engine.facts:
         name, problem = next(iter(engine.errors.items()))
         raise UsageError(f"no model could be measured: {name}: {problem}")
@@ -214,7 +220,11 @@ def benchmark_suite(
 
 
 def _prepared(
-    models: Mapping[str, Any], inputs: Any, accuracy: Any, fresh: bool | None, clock: Clock
+    models: Mapping[str, Any],
+    inputs: Any,
+    prepare: Callable[[Rounds], None],
+    fresh: bool | None,
+    clock: Clock,
 ) -> tuple[Rounds, str | None]:
     """Return what measures them, after a first look; and why that is done in this process, if it is.
 
@@ -226,7 +236,7 @@ def _prepared(
     elif fresh is not False:
         try:
             elsewhere = Fresh(models, inputs)
-            elsewhere.prepare(accuracy)
+            prepare(elsewhere)
         except NotSendableError as problem:
             why_here = str(problem)
         else:
@@ -234,7 +244,7 @@ def _prepared(
     if fresh:
         raise UsageError(f"fresh processes cannot be had: {why_here}")
     here = Here(models, inputs, clock)
-    here.prepare(accuracy)
+    prepare(here)
     return here, why_here
 
 
