@@ -102,7 +102,7 @@ def test_what_takes_longer_than_the_budget_is_refused_and_says_how_long_it_would
         calls.append(1)
 
     # Three timings a round, 6 rounds and 3 to warm up: the first form alone has 18 minutes of them.
-    with pytest.raises(UsageError, match=r"6 rounds would take about 18 min, .* budget_s=1296"):
+    with pytest.raises(UsageError, match=r"6 rounds would take about 18 min, .*: 1296 s"):
         compare(slow, lambda: None, rounds=6, clock=clock)
     assert len(calls) == 1
     with pytest.raises(UsageError, match=r"30 rounds would take about 33 min"):
@@ -110,6 +110,24 @@ def test_what_takes_longer_than_the_budget_is_refused_and_says_how_long_it_would
     assert len(calls) == 2
     found = measure_performance(slow, rounds=6, clock=clock, budget_s=541)
     assert found.times_ms == (60_000.0,) * 6
+
+
+def test_a_clock_that_stands_still_measures_nothing() -> None:
+    with pytest.raises(UsageError, match="the clock did not move during 1,000,000 calls"):
+        in_turns([lambda: None], 6, lambda: 5)
+
+
+def test_calls_shorter_than_the_clock_can_tell_are_repeated() -> None:
+    now = 0
+
+    def coarse() -> int:  # tells whole milliseconds
+        return now // 10**6 * 10**6
+
+    def quick() -> None:
+        nonlocal now
+        now += 50
+
+    assert in_turns([quick], 6, coarse) == [pytest.approx([50e-6] * 6, rel=0.02)]
 
 
 def test_accuracy_is_a_share_or_known_by_sample() -> None:

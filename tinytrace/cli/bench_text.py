@@ -48,6 +48,10 @@ def print_bench(found: Bench, saved: dict[str, Any] | None, file: TextIO) -> Non
         apart = differences(saved["machine"], found.machine)
         worth = f"not comparable: {'; '.join(apart)}" if apart else UNPAIRED
         sheet.say(f"saved: median of earlier results, {sheet.text(worth, LONGEST_TEXT)}.")
+    if found.stopped is not None:
+        sheet.say(
+            f"Stopped ({sheet.text(found.stopped, LONGEST_TEXT)}): these are the rounds that were complete."
+        )
     sheet.print()
 
 

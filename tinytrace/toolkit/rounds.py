@@ -22,15 +22,33 @@ Clock = Callable[[], int]
 Progress = Callable[[float], None]
 
 
-def check_rounds(rounds: int) -> None:
+def check_rounds(rounds: int, models: int = 1) -> None:
     """Find out that so many rounds show nothing.
+
+    Args:
+        rounds: how many.
+        models: that are compared in them.
 
     Raises:
         UsageError: they are too few.
     """
-    if rounds < LEAST_ROUNDS:
+    needed = enough(models)
+    if rounds < needed:
         some = "1 round is" if rounds == 1 else f"{rounds} rounds are"
-        raise UsageError(f"{some} too few to tell anything: at least {LEAST_ROUNDS}")
+        what = "tell anything" if models < 3 else f"compare {models} models"
+        raise UsageError(f"{some} too few to {what}: at least {needed}")
+
+
+def enough(models: int) -> int:
+    """Return how many rounds so many models need for intervals that hold together.
+
+    P(T = 0) is 2⁻ⁿ, and may be half of what each interval may miss: 0.05 ÷ (models − 1).
+
+    Example:
+        >>> enough(2), enough(12)
+        (6, 9)
+    """
+    return max(LEAST_ROUNDS, math.ceil(1 + math.log2(20 * max(1, models - 1))))
 
 
 def in_turns(
@@ -168,8 +186,8 @@ def check_budget(needed_s: float, rounds: int, budget_s: float) -> None:
     """
     if needed_s > budget_s:
         raise UsageError(
-            f"{rounds} rounds would take about {in_words(needed_s)}, more than the {in_words(budget_s)} that they may: "
-            f"fewer rounds (at least {LEAST_ROUNDS}), smaller inputs, or budget_s={math.ceil(1.2 * needed_s)}"
+            f"{rounds} rounds would take about {in_words(needed_s)}, and may take {in_words(budget_s)}: fewer rounds "
+            f"(at least {LEAST_ROUNDS}), less to do, or a larger budget (budget_s, --budget): {math.ceil(1.2 * needed_s)} s"
         )
 
 
@@ -196,13 +214,22 @@ def block_ms(call: Callable[[], Any], times: int, clock: Clock) -> float:
         times: how often it is called.
         clock: tells ns.
 
+    Raises:
+        UsageError: the clock stands still.
+        Exception: whatever the call raises.
+
     Example:
         >>> block_ms(int, 2, iter([0, 4_000_000]).__next__)
         2.0
     """
     if times > 1:
         call()
-    return max(_block_ns(call, times, clock), 1) / times / NS_PER_MS
+    took_ns = _block_ns(call, times, clock)
+    if took_ns <= 0:
+        raise UsageError(
+            f"the clock did not move during {times:,} calls: nothing can be measured by it"
+        )
+    return took_ns / times / NS_PER_MS
 
 
 def _block_ns(call: Callable[[], Any], times: int, clock: Clock) -> int:

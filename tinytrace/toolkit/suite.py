@@ -29,7 +29,7 @@ from tinytrace.toolkit.performance import Performance, performance_of
 from tinytrace.toolkit.processes import NotSendableError
 from tinytrace.toolkit.results import AGAIN, kept_times, save_suite
 from tinytrace.toolkit.rounds import BUDGET_S, Clock, Progress, check_rounds
-from tinytrace.toolkit.suite_rounds import Fresh, Here, Measured, Rounds, enough, measure
+from tinytrace.toolkit.suite_rounds import Fresh, Here, Measured, Rounds, measure
 from tinytrace.tracer.machine import machine, numerics
 
 
@@ -192,7 +192,7 @@ def benchmark_suite(
     if not models:
         raise UsageError("there are no models to measure")
     if rounds is not None:
-        _check_enough(rounds, len(models))
+        check_rounds(rounds, len(models))
     inputs, accuracy = _inputs_and_accuracy(test_data, accuracy)
     goes_on = save is not None and Path(save).exists()
 
@@ -205,7 +205,7 @@ def benchmark_suite(
         name, problem = next(iter(engine.errors.items()))
         raise UsageError(f"no model could be measured: {name}: {problem}")
     wanted = rounds or engine.usual_rounds
-    _check_enough(wanted, len(models))
+    check_rounds(wanted, len(models))
     fresh_process = isinstance(engine, Fresh)
     times = {name: list[float]() for name in [*engine.names(), AGAIN]}
     if save is not None:
@@ -246,16 +246,6 @@ def _prepared(
     here = Here(models, inputs, clock)
     prepare(here)
     return here, why_here
-
-
-def _check_enough(rounds: int, models: int) -> None:
-    """Make sure that so many rounds have intervals that hold together."""
-    check_rounds(rounds)
-    needed = enough(models)
-    if rounds < needed:
-        raise UsageError(
-            f"{rounds} rounds are too few to compare {models} models: at least {needed}"
-        )
 
 
 def _inputs_and_accuracy(test_data: Any, accuracy: Any) -> tuple[Any, Any]:

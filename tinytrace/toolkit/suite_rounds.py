@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytrace.analysis.comparison import LEAST_ROUNDS, SEED
+from tinytrace.analysis.comparison import SEED
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.performance import Facts
 from tinytrace.toolkit.processes import WorkerError, Workers, packed
@@ -29,6 +28,7 @@ from tinytrace.toolkit.rounds import (
     block_ms,
     calibrate,
     check_budget,
+    enough,
     shared,
 )
 from tinytrace.toolkit.subject import Subject
@@ -287,18 +287,6 @@ class Measured:
     times: dict[str, list[float]]
     incomplete: dict[str, list[float]]
     finished: bool
-
-
-def enough(models: int) -> int:
-    """Return how many rounds so many models need for intervals that hold together.
-
-    P(T = 0) is 2⁻ⁿ, and may be half of what each interval may miss: 0.05 ÷ (models − 1).
-
-    Example:
-        >>> enough(2), enough(12)
-        (6, 9)
-    """
-    return max(LEAST_ROUNDS, math.ceil(1 + math.log2(20 * max(1, models - 1))))
 
 
 def measure(
