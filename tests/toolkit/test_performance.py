@@ -191,6 +191,17 @@ def test_models_are_compared_with_intervals_and_verdicts() -> None:
     assert str(back).endswith("not measured")
 
 
+def test_models_that_return_other_things_are_said_to() -> None:
+    found = compare(linear, lambda x: linear(x)[:, :9], X, rounds=6)
+    assert str(found).splitlines()[-1] == (
+        "note              <lambda> returns (32, 9) where the baseline returns (32, 10): they do not compute the same"
+    )
+    assert compare(linear, lambda x: linear(x) + 1e-7, X, rounds=6).difference is None
+    other = compare(linear, lambda x: linear(x) * 1.5, X, rounds=6).difference
+    assert other == "returns other numbers than the baseline: by up to 0.5 of the largest"
+    assert compare(linear, lambda x: "text", X, rounds=6).difference is None
+
+
 def test_results_are_measured_again_with_what_they_were_measured_with() -> None:
     labels = linear(X).argmax(axis=1)
     one = measure_performance(linear, X, accuracy=(X, labels), rounds=6, name="one")

@@ -187,7 +187,8 @@ def check_budget(needed_s: float, rounds: int, budget_s: float) -> None:
     if needed_s > budget_s:
         raise UsageError(
             f"{rounds} rounds would take about {in_words(needed_s)}, and may take {in_words(budget_s)}: fewer rounds "
-            f"(at least {LEAST_ROUNDS}), less to do, or a larger budget (budget_s, --budget): {math.ceil(1.2 * needed_s)} s"
+            f"(at least {LEAST_ROUNDS}), less to do, or a larger budget (budget_s, --budget): "
+            f"{math.ceil(1.2 * needed_s)} s"
         )
 
 
