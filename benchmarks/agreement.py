@@ -1,7 +1,8 @@
 """Whether our figures are those that other programs find: pyperf, hyperfine, memray, and counts by hand and by torch.
 
-* **Times of functions** by `tt.measure_performance` and by ``pyperf timeit``, each time in fresh processes, in turns.
-* **Times of commands** by ``bench`` and by hyperfine, one run of each per round, in turns.
+* **Times of functions** by `tt.measure_performance` and by ``pyperf timeit``, in a fresh process each round, in turns:
+  the least of 20 values, each of a millisecond or two. What other programs on the machine add is in neither.
+* **Times of commands** by ``bench`` and by hyperfine, in turns: the least of 3 runs in a round.
 * **Peaks of memory**: `tt.MemoryTracker` counts the bytes of arrays by NumPy's own allocator; memray sees every
   allocation of the same process. Of its records at the high-water mark, those count that were made below the same
   function; the interpreter, imported modules and the work space of OpenBLAS, which only memray sees, are beside it.
@@ -60,8 +61,9 @@ GOAL_MEMORY_PERCENT = 5.0
 FOLDER = Path(__file__).parent
 OURS = (
     "import sys, agreement_work, tinytrace as tt; "
-    "print(tt.measure_performance(getattr(agreement_work, sys.argv[1]), rounds=20).time)"
+    "print(min(tt.measure_performance(getattr(agreement_work, sys.argv[1]), rounds=20).times_ms))"
 )
+RUNS = 3  # of a command in a round
 
 
 def run(*command: str | Path) -> str:
@@ -78,7 +80,7 @@ def run(*command: str | Path) -> str:
 
 
 def by_pyperf(name: str, folder: Path) -> float:
-    """Return the median of pyperf's values of one worker process, ms per call."""
+    """Return the least of pyperf's 20 values of one worker process, ms per call."""
     path = folder / "pyperf.json"
     path.unlink(missing_ok=True)
     run(
@@ -88,19 +90,19 @@ def by_pyperf(name: str, folder: Path) -> float:
     )  # fmt: skip
     import pyperf
 
-    return float(pyperf.Benchmark.load(str(path)).median()) * 1e3
+    return float(min(pyperf.Benchmark.load(str(path)).get_values())) * 1e3
 
 
 def by_hyperfine(command: list[str], folder: Path) -> float:
-    """Return what one run of a command took, ms."""
+    """Return the least that a command took, ms."""
     import shlex
 
     path = folder / "hyperfine.json"
     run(
-        "hyperfine", "--shell=none", "--style=none", "--runs=1", f"--export-json={path}",
+        "hyperfine", "--shell=none", "--style=none", f"--runs={RUNS}", f"--export-json={path}",
         shlex.join(command),
     )  # fmt: skip
-    return float(json.loads(path.read_text())["results"][0]["median"]) * 1e3
+    return float(json.loads(path.read_text())["results"][0]["min"]) * 1e3
 
 
 def times(
@@ -157,7 +159,7 @@ def main() -> None:
             )  # fmt: skip
         for text, command in list(COMMANDS.items())[: 1 if options.quick else None]:
             figures += times(
-                text, "hyperfine", lambda c=command: launcher.run("", c)[0] / 1e6,  # type: ignore[misc]
+                text, "hyperfine", lambda c=command: min(launcher.run("", c)[0] for _ in range(RUNS)) / 1e6,  # type: ignore[misc]
                 partial(by_hyperfine, command, folder), rounds,
             )  # fmt: skip
         apart = sum(

@@ -116,7 +116,7 @@ def test_what_another_process_cannot_have_stays_here_and_it_is_said_why() -> Non
     found = measured({"named": linear, "lambda": lambda x: x + 1})
     assert not found.fresh_process
     assert found.why_here == "lambda: <lambda> is made inside a function and cannot be imported"
-    assert "in this process (lambda: <lambda> is made inside" in str(found)
+    assert "Not in fresh processes: lambda: <lambda> is made inside" in str(found)
     with pytest.raises(
         UsageError, match=r"fresh processes cannot be had: lambda: <lambda> is made"
     ):

@@ -106,11 +106,12 @@ def _cells(row: SuiteRow) -> tuple[str, ...]:
 
 
 def _notes(suite: Suite) -> list[str]:
-    why = f" ({clean(suite.why_here)})" if suite.why_here else ""
     notes = [
-        f"{suite.rounds} rounds, all models in each, in random order, in {suite.where}{why}.",
+        f"{suite.rounds} rounds, all models in each, in random order, in {suite.where}.",
         f"Speedup: time of {clean(suite.baseline)} divided by time of the model; above 1 is faster.",
     ]
+    if suite.why_here is not None:
+        notes.append(f"Not in fresh processes: {clean(suite.why_here)}.")
     reasons = [
         f"{clean(row.name)}: {row.speedup.reason}."
         for row in suite.rows

@@ -112,7 +112,8 @@ def _made_up(model: Any, function: Callable[..., Any]) -> Any:
     for width in matrix.shape:
         values = np.random.default_rng(SEED).standard_normal((1, width)).astype(np.float32)
         kinds = [] if matrix.holder is None else [type(matrix.holder)]
-        for candidate in (values, *_wrapped(values, kinds)):
+        # As the parameters are: `.data`, which a tensor has, an array has too, as a buffer that nothing is known of.
+        for candidate in (*_wrapped(values, kinds), values):
             try:
                 function(candidate)
             except Exception:  # not this one

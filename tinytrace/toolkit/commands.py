@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinytrace.analysis.comparison import CONFIDENCE, SEED, Speedup, speedup
-from tinytrace.analysis.paired import Interval, signed_rank_interval
+from tinytrace.analysis.paired import Interval, median_interval
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.results import AGAIN
 from tinytrace.toolkit.rounds import BUDGET_S, Progress, check_budget, check_rounds, enough
@@ -85,7 +85,7 @@ class Timed:
     Attributes:
         name: as it was given.
         time_ms: median; of a whole process, or of one call of a function.
-        interval: of the centre, 95 %, ms.
+        interval: of that median, 95 %, ms.
         peak_rss_mb: least and most of the peaks of resident memory of its processes, MB; None: not known, it is
             less than a bare Python takes.
         speedup: time of the first one ÷ its own; None: it is the first.
@@ -177,7 +177,7 @@ def bench(
             Timed(
                 name,
                 float(np.median(times[place])),
-                signed_rank_interval(times[place], 1 - CONFIDENCE),
+                median_interval(times[place], 1 - CONFIDENCE),
                 (min(known), max(known)) if len(known) == rounds else None,
                 faster,
             )

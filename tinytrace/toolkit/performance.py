@@ -12,7 +12,7 @@ import numpy as np
 
 from tinytrace.analysis.comparison import CONFIDENCE
 from tinytrace.analysis.gate import Figure
-from tinytrace.analysis.paired import Interval, signed_rank_interval
+from tinytrace.analysis.paired import Interval, median_interval
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
 from tinytrace.toolkit.calling import batch_of, call_of, name_of
@@ -57,7 +57,7 @@ class Performance:
     Attributes:
         name: of the model.
         time: median time of one call, ms.
-        time_interval: of the centre of the times of the rounds, 95 %, ms.
+        time_interval: of that median, 95 %, ms.
         times_ms: of one call, per round; every one that was measured.
         memory: MB (10⁶ bytes): parameters, and the highest rise of array memory during one call.
         parameter_mb: the parameters alone.
@@ -228,7 +228,7 @@ def performance_of(
     return Performance(
         name=facts.name,
         time=float(np.median(times_ms)),
-        time_interval=signed_rank_interval(list(times_ms), 1 - CONFIDENCE),
+        time_interval=median_interval(list(times_ms), 1 - CONFIDENCE),
         times_ms=tuple(times_ms),
         memory=facts.parameter_mb + float(np.median(facts.peaks_mb)),
         parameter_mb=facts.parameter_mb,

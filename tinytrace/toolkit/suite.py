@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinytrace.analysis.comparison import (
     LEAST_ROUNDS,
     MARGIN,
@@ -294,7 +292,7 @@ def _suite(
         for name in others
     }
     adjusted = dict(zip(others, holm([found[name].p_value for name in others]), strict=True))
-    ranks = _ranks(names, times, margin)
+    ranks = _ranks(names, times, found, margin)
     front = pareto_front([performances[name] for name in names])
     base = performances[first]
     rows = []
@@ -325,9 +323,11 @@ def _suite(
     )
 
 
-def _ranks(names: list[str], times: Mapping[str, list[float]], margin: float) -> dict[str, int]:
-    """Rank by median; who was not shown to be slower than the first of a rank shares it."""
-    order = sorted(names, key=lambda name: float(np.median(times[name])))
+def _ranks(
+    names: list[str], times: Mapping[str, list[float]], found: Mapping[str, Speedup], margin: float
+) -> dict[str, int]:
+    """Rank by the ratio to the baseline; who was not shown to be slower than the first of a rank shares it."""
+    order = sorted(names, key=lambda name: -float(found[name]) if name in found else -1.0)
     ranks: dict[str, int] = {}
     leader = order[0]
     for place, name in enumerate(order):
