@@ -66,15 +66,15 @@ OURS = (
 RUNS = 3  # of a command in a round
 
 
-def run(*command: str | Path) -> str:
-    """Return what a command printed.
+def run(*command: str | Path, quiet: bool = False) -> str:
+    """Return what a command printed to stdout; ``quiet``: what it says beside that is not shown.
 
     Raises:
         CalledProcessError: it failed.
     """
     done = subprocess.run(
         [str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True, cwd=FOLDER,
-        env=ENVIRONMENT | STEADY,
+        env=ENVIRONMENT | STEADY, stderr=subprocess.DEVNULL if quiet else None,
     )  # fmt: skip
     return done.stdout
 
@@ -100,7 +100,7 @@ def by_hyperfine(command: list[str], folder: Path) -> float:
     path = folder / "hyperfine.json"
     run(
         "hyperfine", "--shell=none", "--style=none", f"--runs={RUNS}", f"--export-json={path}",
-        shlex.join(command),
+        shlex.join(command), quiet=True,
     )  # fmt: skip
     return float(json.loads(path.read_text())["results"][0]["min"]) * 1e3
 

@@ -47,16 +47,20 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object")
     arguments = parser.parse_args(argv)
     from tinytrace.cli.bench_text import print_bench
-    from tinytrace.cli.messages import stderr
+    from tinytrace.cli.messages import say, stderr
     from tinytrace.cli.saving import progress_bar
     from tinytrace.toolkit.commands import bench
     from tinytrace.toolkit.results import bench_document, read_results, write_whole
 
     saved = None if arguments.baseline is None else read_results(arguments.baseline)
     with progress_bar("measuring", stderr()) as progress:
-        found = bench(
-            arguments.what, arguments.rounds, progress or (lambda share: None), arguments.budget
-        )
+        try:
+            found = bench(
+                arguments.what, arguments.rounds, progress or (lambda share: None), arguments.budget
+            )
+        except KeyboardInterrupt:
+            say("interrupted: too few rounds were complete to tell anything, and nothing is saved")
+            raise
     if arguments.save is not None:
         write_whole(arguments.save, bench_document(found))
     if arguments.json:
