@@ -5,8 +5,8 @@
 
 For each pair the same timings are judged in two ways: in turns, as `compare` does, and as if they had been taken one
 after the other (all of the one, then all of the other, by Mann-Whitney's test at 5 %), which is what most people do.
-The planted difference is 5 % more iterations of the same loop. With ``--fresh`` the same function is held against itself in so
-many suites instead, each form in a fresh process every round. Needs scipy (the extra ``test``).
+The planted difference is 5 % more iterations of the same loop. With ``--fresh`` the same function is held against
+itself in so many suites instead, each form in a fresh process every round. Needs scipy (the extra ``test``).
 """
 
 from __future__ import annotations

@@ -123,6 +123,12 @@ def test_what_another_process_cannot_have_stays_here_and_it_is_said_why() -> Non
         measured({"lambda": lambda x: x}, fresh=True)
 
 
+def test_where_no_process_can_be_started_all_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    found = measured({"linear": linear})
+    assert found.why_here == "no process can be started: No such file or directory"
+
+
 def test_what_is_not_found_there_stays_here_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "__module__", "tinytrace_no_such_module")
     monkeypatch.setitem(sys.modules, "tinytrace_no_such_module", sys.modules[__name__])
