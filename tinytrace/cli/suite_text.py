@@ -108,6 +108,7 @@ def _cells(row: SuiteRow) -> tuple[str, ...]:
 def _notes(suite: Suite) -> list[str]:
     notes = [
         f"{suite.rounds} rounds, all models in each, in random order, in {suite.where}.",
+        "Time: median of a call. Memory: parameters, and the highest rise of array memory in a call.",
         f"Speedup: time of {clean(suite.baseline)} divided by time of the model; above 1 is faster.",
     ]
     if suite.why_here is not None:
