@@ -1,10 +1,12 @@
 """How often the verdicts of `compare` are right: identical code against itself, and a planted difference.
 
     python -m benchmarks.verdicts [--pairs 500] [--rounds 30] [--plot docs/verdicts.png]
+    python -m benchmarks.verdicts --fresh 40
 
 For each pair the same timings are judged in two ways: in turns, as `compare` does, and as if they had been taken one
 after the other (all of the one, then all of the other, by Mann-Whitney's test at 5 %), which is what most people do.
-The planted difference is 5 % more iterations of the same loop. Needs scipy (the extra ``test``).
+The planted difference is 5 % more iterations of the same loop. With ``--fresh`` the same function is held against
+itself in so many suites instead, each form in a fresh process every round. Needs scipy (the extra ``test``).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import scipy.stats  # type: ignore[import-untyped]
 
 from tinytrace.analysis.comparison import Verdict, speedup
 from tinytrace.toolkit.rounds import in_turns
+from tinytrace.toolkit.suite import benchmark_suite
 
 ITERATIONS = 4_000  # some 100 µs
 PLANTED = 1.05
@@ -62,6 +65,16 @@ def shares(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return found | {"sequential": sum(o.sequential for o in outcomes) / len(outcomes)}
 
 
+def in_fresh_processes(suites: int) -> Counter[str]:
+    """Return how often the same function got which verdict against itself."""
+    models = dict.fromkeys(("one", "same"), "benchmarks.agreement_work:elementwise")
+    found: Counter[str] = Counter()
+    for _ in range(suites):
+        row = benchmark_suite(models, fresh=True, progress=False)["same"]
+        found["failed" if row.speedup is None else row.speedup.verdict.value] += 1
+    return found
+
+
 def plot(rows: dict[str, dict[str, float]], path: Path) -> None:
     """Draw the shares as stacked bars, and sequential timing beside them."""
     from matplotlib.figure import Figure
@@ -99,7 +112,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--fresh", type=int, metavar="SUITES")
     arguments = parser.parse_args()
+    if arguments.fresh:
+        found = in_fresh_processes(arguments.fresh)
+        print(", ".join(f"{verdict}: {count}" for verdict, count in found.most_common()))
+        return
     base, same, slower = work(ITERATIONS), work(ITERATIONS), work(round(ITERATIONS * PLANTED))
     rows: dict[str, dict[str, float]] = {}
     for name, other in (("identical", same), ("5 % slower", slower)):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinytrace.analysis.paired import ratio_interval, signed_rank_interval
+from tinytrace.analysis.paired import median_interval, ratio_interval, signed_rank_interval
 
 
 def test_of_three_walsh_averages_the_middle_is_the_estimate() -> None:
@@ -58,3 +58,19 @@ def test_what_slows_both_forms_of_a_round_cancels() -> None:
     load = [1.0, 7.0, 2.0, 9.0, 1.0, 3.0, 5.0]
     found = ratio_interval([30 * x for x in load], [10 * x for x in load], alpha=0.05)
     assert [found.estimate, found.low, found.high] == pytest.approx([3.0, 3.0, 3.0])
+
+
+def test_the_interval_of_a_median_holds_it_whatever_the_shape_and_misses_the_truth_rarely() -> None:
+    random = np.random.default_rng(0)
+    missed = 0
+    for _ in range(1000):
+        found = median_interval(list(random.exponential(1.0, 20) ** 3), 0.05)
+        assert found.low <= found.estimate <= found.high
+        missed += not found.low <= math.log(2) ** 3 <= found.high
+    assert missed <= 50  # 41.4 are expected: P(fewer than 6 of 20 heads, or tails) is 0.0414
+
+
+def test_few_values_have_no_interval_of_their_median() -> None:
+    assert median_interval(range(6), 0.05).low == 0
+    with pytest.raises(ValueError, match="5 values are too few"):
+        median_interval(range(5), 0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,55 @@ def test_what_cannot_be_measured_is_said_in_one_line(what: list[str], message: s
     with pytest.raises(UsageError, match=message) as raised:
         bench(what, 6)
     assert "\n" not in str(raised.value)
+
+
+def failing_after(runs: int, tmp_path: Path) -> str:
+    """A command that fails when it is run once more than so often."""
+    script = tmp_path / "fails.sh"
+    script.write_text(
+        f"echo >> runs; test $(wc -l < runs) -le {runs} || (echo no more >&2; exit 9)"
+    )
+    return f"sh {script}"
+
+
+def test_what_was_complete_when_a_command_failed_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = failing_after(1 + 8, tmp_path)
+    with pytest.raises(UsageError, match="exit code 9: no more"):
+        bench_command.main(["true", command, "--rounds", "20", "--save", "kept.json"])
+    out = capsys.readouterr().out
+    assert "8 rounds in turns" in out
+    assert "exit code 9: no more): these are the rounds that were complete" in out.replace(
+        "\n", " "
+    )
+    document = json.loads(Path("kept.json").read_text())
+    assert [len(column) for column in document["times_ms"].values()] == [8, 8, 8]
+    assert document["finished"] is False
+    Path("runs").unlink()
+    with pytest.raises(UsageError, match="exit code 9"):  # too early to tell anything
+        bench([failing_after(1 + 5, tmp_path)], 20)
+
+
+def test_what_was_complete_when_it_was_interrupted_is_kept() -> None:
+    def interrupted_at(share: float) -> Callable[[float], None]:
+        def progress(now: float) -> None:
+            if now >= share:
+                raise KeyboardInterrupt
+
+        return progress
+
+    found = bench(["true"], 20, interrupted_at(0.5))
+    assert (found.rounds, found.interrupted, found.stopped) == (10, True, "it was interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        bench(["true"], 20, interrupted_at(0.2))
+
+
+def test_what_takes_longer_than_the_budget_is_refused_after_its_first_round() -> None:
+    begun: list[float] = []
+    with pytest.raises(UsageError, match=r"1000 rounds would take about .*: \d+ s"):
+        bench(["sleep 0.01"], 1000, begun.append, budget_s=1)
+    assert len(begun) == 1
 
 
 def test_the_command_line_prints_a_table_saves_it_and_stands_it_beside_later_ones(

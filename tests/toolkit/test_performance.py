@@ -13,7 +13,7 @@ from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
 from tinytrace.toolkit.comparing import accuracy_delta, compare, memory_reduction
 from tinytrace.toolkit.performance import measure_performance
-from tinytrace.toolkit.rounds import BUDGET_S, in_turns
+from tinytrace.toolkit.rounds import in_turns
 
 X = np.random.default_rng(0).standard_normal((32, 64)).astype("f4")
 W = np.random.default_rng(1).standard_normal((64, 10)).astype("f4")
@@ -95,14 +95,39 @@ def test_forms_take_turns_and_each_is_repeated_until_a_block_is_full() -> None:
 
 
 def test_what_takes_longer_than_the_budget_is_refused_and_says_how_long_it_would_take() -> None:
-    minute = 60 * 10**9
+    clock = advancing(60 * 10**9)  # every call takes a minute
     calls: list[int] = []
-    # Two forms of a minute each, in 6 rounds and 3 to warm up: 18 minutes.
-    with pytest.raises(UsageError, match=r"6 rounds would take about 18 min, .* budget_s=1296"):
-        in_turns([lambda: calls.append(1), lambda: None], 6, advancing(minute))
+
+    def slow() -> None:
+        calls.append(1)
+
+    # Three timings a round, 6 rounds and 3 to warm up: the first form alone has 18 minutes of them.
+    with pytest.raises(UsageError, match=r"6 rounds would take about 18 min, .*: 1296 s"):
+        compare(slow, lambda: None, rounds=6, clock=clock)
     assert len(calls) == 1
-    assert in_turns([lambda: None], 6, advancing(minute), budget_s=541)[0] == [60_000.0] * 6
-    assert BUDGET_S == 600
+    with pytest.raises(UsageError, match=r"30 rounds would take about 33 min"):
+        measure_performance(slow, clock=clock)
+    assert len(calls) == 2
+    found = measure_performance(slow, rounds=6, clock=clock, budget_s=541)
+    assert found.times_ms == (60_000.0,) * 6
+
+
+def test_a_clock_that_stands_still_measures_nothing() -> None:
+    with pytest.raises(UsageError, match="the clock did not move during 1,000,000 calls"):
+        in_turns([lambda: None], 6, lambda: 5)
+
+
+def test_calls_shorter_than_the_clock_can_tell_are_repeated() -> None:
+    now = 0
+
+    def coarse() -> int:  # tells whole milliseconds
+        return now // 10**6 * 10**6
+
+    def quick() -> None:
+        nonlocal now
+        now += 50
+
+    assert in_turns([quick], 6, coarse) == [pytest.approx([50e-6] * 6, rel=0.02)]
 
 
 def test_accuracy_is_a_share_or_known_by_sample() -> None:
@@ -164,6 +189,17 @@ def test_models_are_compared_with_intervals_and_verdicts() -> None:
     back = compare(fast, slow, X, rounds=12, clock=Costed.clock)
     assert back.speedup.verdict.value == "slower"
     assert str(back).endswith("not measured")
+
+
+def test_models_that_return_other_things_are_said_to() -> None:
+    found = compare(linear, lambda x: linear(x)[:, :9], X, rounds=6)
+    assert str(found).splitlines()[-1] == (
+        "note              <lambda> returns (32, 9) where the baseline returns (32, 10): they do not compute the same"
+    )
+    assert compare(linear, lambda x: linear(x) + 1e-7, X, rounds=6).difference is None
+    other = compare(linear, lambda x: linear(x) * 1.5, X, rounds=6).difference
+    assert other == "returns other numbers than the baseline: by up to 0.5 of the largest"
+    assert compare(linear, lambda x: "text", X, rounds=6).difference is None
 
 
 def test_results_are_measured_again_with_what_they_were_measured_with() -> None:

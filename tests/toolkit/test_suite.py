@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,66 @@ def test_an_interrupted_suite_keeps_the_rounds_that_were_complete(tmp_path: Path
     assert 6 <= found.rounds < 100
     assert "interrupted" in str(found)
     assert len(json.loads(path.read_text())["times_ms"]["slow"]) == found.rounds
+
+
+class RaisesAt(Costed):
+    """Raises something at its n-th call."""
+
+    def __init__(self, call: int, problem: BaseException) -> None:
+        super().__init__(2_000_000)
+        self.left, self.problem = call, problem
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.left -= 1
+        if self.left == 0:
+            raise self.problem
+        return super().__call__(x)
+
+
+def test_interrupted_too_early_it_keeps_the_rounds_and_goes_on_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "suite.json"
+    early = {"base": Costed(2_000_000), "other": RaisesAt(16, KeyboardInterrupt())}
+    with pytest.raises(KeyboardInterrupt):
+        measured(early, save=path, rounds=10)
+    kept = json.loads(path.read_text())["times_ms"]["other"]
+    assert 1 <= len(kept) < 6
+    later = {"base": Costed(2_000_000), "other": Costed(2_000_000)}
+    assert list(measured(later, save=path, rounds=10).times["other"][: len(kept)]) == kept
+
+
+# Eight calls before the first round; then one a round, and of the first model two; three rounds warm up.
+@pytest.mark.parametrize(("first", "call"), [("base", 8 + 3 + 8), ("fails", 8 + 6 + 2 * 8)])
+def test_a_model_that_raises_in_a_late_round_keeps_what_it_did_until_then(
+    first: str, call: int
+) -> None:
+    models = {"base": Costed(2_000_000), "fails": RaisesAt(call, ValueError("worn out"))}
+    found = measured({name: models[name] for name in sorted(models, key=lambda n: n != first)})
+    assert found["fails"].error == "ValueError: worn out"
+    assert found.baseline == "base"
+    assert found.rounds == 10
+    kept = found.incomplete["fails"]
+    assert len(kept) == 7
+    one = found["fails"].performance
+    assert one is not None
+    assert one.times_ms == tuple(kept)
+    row = next(line for line in str(found).splitlines() if line.startswith("fails"))
+    assert row.endswith("ValueError: worn out")
+    assert re.search(r"2\.0\d ms", row)
+
+
+def test_a_suite_of_which_no_model_works_to_the_end_says_so() -> None:
+    with pytest.raises(UsageError, match="no model worked to the end: one: ValueError: worn out"):
+        measured({"one": RaisesAt(20, ValueError("worn out"))})
+
+
+def test_models_that_return_other_shapes_or_no_accuracy_are_told() -> None:
+    models = {"base": Costed(10**6), "sum": lambda x: linear(x).sum(axis=1)}
+    found = benchmark_suite(
+        models, X, rounds=8, progress=False, accuracy=lambda model: float("nan")
+    )
+    assert found["sum"].difference is not None
+    assert "sum returns (32,) where the baseline returns (32, 10)" in str(found)
+    assert str(found).count("not a number") == 2
 
 
 def test_too_few_rounds_or_no_models_are_refused() -> None:

@@ -178,8 +178,12 @@ def verdict_of(ratio: Interval, margin: float, wide: float, narrow: Interval) ->
 
 def _reason(ratio: Interval, margin: float, wide: float) -> str:
     if wide > margin and (ratio.low > 1 + margin or ratio.high < 1 / (1 + margin)):
-        return f"the baseline differs from itself by up to {wide:.1%}"
-    return f"neither a difference of {wide:.1%} nor its absence was shown"
+        return f"the baseline differs from itself by up to {_size(wide)}"
+    return f"neither a difference of {_size(wide)} nor its absence was shown"
+
+
+def _size(relative: float) -> str:
+    return f"{relative:.1%}" if relative < 1 else f"{1 + relative:.3g} times"
 
 
 def _drift(logs: NDArray[np.float64]) -> str | None:

@@ -51,6 +51,33 @@ def signed_rank_interval(values: Sequence[float], alpha: float) -> Interval:
     return Interval(float(np.median(walsh)), float(walsh[k]), float(walsh[len(walsh) - 1 - k]))
 
 
+def median_interval(values: Sequence[float], alpha: float) -> Interval:
+    """Return the median of a distribution of any shape, from n independent values of it.
+
+    The k-th smallest and the k-th largest value enclose it unless fewer than k of n fair coins show heads, or fewer
+    than k show tails; k is the largest for which the probability of that is at most α (W. J. Conover, *Practical
+    Nonparametric Statistics*, 3rd ed., 1999, section 3.2).
+
+    Args:
+        values: n.
+        alpha: the probability of missing the truth that is allowed.
+
+    Raises:
+        ValueError: there are too few values for any such interval.
+
+    Example:
+        >>> median_interval([5, 1, 4, 2, 3, 60], alpha=0.05)
+        Interval(estimate=3.5, low=1.0, high=60.0)
+    """
+    n = len(values)
+    below = np.cumsum([math.comb(n, heads) / 2**n for heads in range(n)])
+    k = int(np.searchsorted(below, alpha / 2, side="right"))
+    if not k:
+        raise ValueError(f"{n} values are too few for an interval that misses in {alpha:g}")
+    ordered = np.sort(np.asarray(values, "f8"))
+    return Interval(float(np.median(ordered)), float(ordered[k - 1]), float(ordered[n - k]))
+
+
 def ratio_interval(above: Sequence[float], below: Sequence[float], alpha: float) -> Interval:
     """Return the ratio of two things that were measured in the same rounds.
 

@@ -30,7 +30,7 @@ def print_bench(found: Bench, saved: dict[str, Any] | None, file: TextIO) -> Non
     columns = {
         "command": [sheet.text(row.name) for row in rows],
         "time": [format_ns(row.time_ms * NS_PER_MS) for row in rows],
-        "95 %": [_interval(row) for row in rows],
+        "95 % interval": [_interval(row) for row in rows],
         "peak memory": [_peak(row) for row in rows],
         "speedup": [_speedup(row) for row in rows],
         "verdict": [
@@ -40,7 +40,16 @@ def print_bench(found: Bench, saved: dict[str, Any] | None, file: TextIO) -> Non
     if saved is not None:
         columns["saved"] = [_saved(row, saved) for row in rows]
     sheet.table(f"{found.rounds} rounds in turns, each in a fresh process", columns)
+    sheet.say(
+        "time: median, with its interval; of a command all of its process, of a function one call.",
+        "dim",
+    )
     sheet.say("speedup: time of the first one divided by its own; above 1 is faster.", "dim")
+    if any(row.peak_rss_mb is None for row in rows):
+        sheet.say(
+            f"peak memory {UNKNOWN}: no more than a bare Python takes, below which nothing can be told.",
+            "dim",
+        )
     for row in rows:
         if row.speedup is not None and row.speedup.reason:
             sheet.say(f"{sheet.text(row.name)}: {row.speedup.reason}.")
@@ -48,6 +57,10 @@ def print_bench(found: Bench, saved: dict[str, Any] | None, file: TextIO) -> Non
         apart = differences(saved["machine"], found.machine)
         worth = f"not comparable: {'; '.join(apart)}" if apart else UNPAIRED
         sheet.say(f"saved: median of earlier results, {sheet.text(worth, LONGEST_TEXT)}.")
+    if found.stopped is not None:
+        sheet.say(
+            f"Stopped ({sheet.text(found.stopped, LONGEST_TEXT)}): these are the rounds that were complete."
+        )
     sheet.print()
 
 

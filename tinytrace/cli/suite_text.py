@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from tinytrace.analysis.figures import clean, format_mb, format_ns
+from tinytrace.toolkit.accuracy import NOT_MEASURED
 
 if TYPE_CHECKING:
     from tinytrace.toolkit.suite import Suite, SuiteRow
@@ -89,7 +90,7 @@ def _cells(row: SuiteRow) -> tuple[str, ...]:
     p = row.performance
     if p is None:
         return (clean(row.name), *(NONE,) * 5, clean(row.error or "not measured"), "")
-    accuracy = NONE if math.isnan(p.accuracy) else f"{p.accuracy:.1%}"
+    accuracy = NONE if p.judged == NOT_MEASURED else str(p.judged)
     speed, verdict = "1 (baseline)", ""
     if row.speedup is not None:
         ratio = row.speedup.ratio
@@ -105,11 +106,13 @@ def _cells(row: SuiteRow) -> tuple[str, ...]:
 
 
 def _notes(suite: Suite) -> list[str]:
-    why = f" ({clean(suite.why_here)})" if suite.why_here else ""
     notes = [
-        f"{suite.rounds} rounds, all models in each, in random order, in {suite.where}{why}.",
+        f"{suite.rounds} rounds, all models in each, in random order, in {suite.where}.",
+        "Time: median of a call. Memory: parameters, and the highest rise of array memory in a call.",
         f"Speedup: time of {clean(suite.baseline)} divided by time of the model; above 1 is faster.",
     ]
+    if suite.why_here is not None:
+        notes.append(f"Not in fresh processes: {clean(suite.why_here)}.")
     reasons = [
         f"{clean(row.name)}: {row.speedup.reason}."
         for row in suite.rows

@@ -27,6 +27,10 @@ class Accuracy:
     correct: NDArray[np.bool_] | None = None
     note: str = "not measured"
 
+    def __str__(self) -> str:
+        """The share, in percent; or that there is none."""
+        return self.note if math.isnan(self.share) else f"{self.share:.1%}"
+
 
 NOT_MEASURED = Accuracy()
 

@@ -122,7 +122,8 @@ def _made_up(model: Any, function: Callable[..., Any]) -> Any:
         return None
     for width in matrix.shape:
         values = np.random.default_rng(SEED).standard_normal((1, width)).astype(np.float32)
-        for candidate in (values, *_wrapped(values, _makers(model, matrix.holder))):
+        # As the parameters are: `.data`, which a tensor has, an array has too, as a buffer that nothing is known of.
+        for candidate in (*_wrapped(values, _makers(model, matrix.holder)), values):
             try:
                 function(candidate)
             except Exception:  # not this one

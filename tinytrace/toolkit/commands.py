@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from tinytrace.analysis.comparison import CONFIDENCE, SEED, Speedup, speedup
-from tinytrace.analysis.paired import Interval, signed_rank_interval
+from tinytrace.analysis.paired import Interval, median_interval
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.results import AGAIN
-from tinytrace.toolkit.rounds import Progress, check_rounds
+from tinytrace.toolkit.rounds import BUDGET_S, Progress, check_budget, check_rounds, enough
 from tinytrace.tracer.machine import machine, numerics
 
 WARM_UP = 1  # round left out: files come from the disk, compiled modules are written
@@ -84,7 +85,7 @@ class Timed:
     Attributes:
         name: as it was given.
         time_ms: median; of a whole process, or of one call of a function.
-        interval: of the centre, 95 %, ms.
+        interval: of that median, 95 %, ms.
         peak_rss_mb: least and most of the peaks of resident memory of its processes, MB; None: not known, it is
             less than a bare Python takes.
         speedup: time of the first one ÷ its own; None: it is the first.
@@ -105,11 +106,15 @@ class Bench:
         rows: in the order in which they were given.
         times_ms: per name and round; the first one's second time of each round last.
         machine: what they were measured on.
+        stopped: why it ended before all rounds were run: these are those that were complete; None: it did not.
+        interrupted: whether that was by Ctrl-C.
     """
 
     rows: tuple[Timed, ...]
     times_ms: dict[str, list[float]]
     machine: dict[str, Any]
+    stopped: str | None = None
+    interrupted: bool = False
 
     @property
     def rounds(self) -> int:
@@ -117,31 +122,51 @@ class Bench:
         return len(next(iter(self.times_ms.values())))
 
 
-def bench(what: Sequence[str], rounds: int, progress: Progress = lambda share: None) -> Bench:
+def bench(
+    what: Sequence[str],
+    rounds: int,
+    progress: Progress = lambda share: None,
+    budget_s: float = BUDGET_S,
+) -> Bench:
     """Measure in turns, each in a fresh process.
 
     Args:
         what: commands as a shell takes them, or ``module:function``.
         rounds: how many are kept; at least 6.
         progress: is told the share that is done, 0…1.
+        budget_s: what would take longer is refused after the first round, and how long it would take is said.
 
     Raises:
-        UsageError: a command cannot be run or fails, one is given twice, or too few rounds.
+        UsageError: a command cannot be run or fails, one is given twice, too few rounds, or it would take longer than
+            the budget. What fails, or is interrupted, when enough rounds are complete, is `Bench.stopped`.
+        KeyboardInterrupt: it was interrupted before that.
 
     Example:
         >>> found = bench(["true", "sleep 0.01"], rounds=6)
         >>> [row.name for row in found.rows], found.rounds
         (['true', 'sleep 0.01'], 6)
     """
-    check_rounds(rounds)
     names = list(dict.fromkeys(what))
     if len(names) < len(what):
         raise UsageError(
             "the same command was given twice: what differs from run to run is measured anyway"
         )
+    check_rounds(rounds, len(names))
+    times: list[list[float]] = [[] for _ in (*names, AGAIN)]
+    peaks: list[list[float | None]] = [[] for _ in times]
+    stopped, interrupted = None, False
     with Launcher() as launcher:
         runs = [_runner(name, launcher) for name in (*names, names[0])]
-        times, peaks = _measure(runs, rounds, progress)
+        try:
+            _measure(runs, rounds, progress, budget_s, (times, peaks))
+        except (UsageError, KeyboardInterrupt) as problem:
+            interrupted = isinstance(problem, KeyboardInterrupt)
+            stopped = "it was interrupted" if interrupted else str(problem)
+            rounds = min(map(len, peaks))
+            if rounds < enough(len(names)):
+                raise
+    times = [column[:rounds] for column in times]
+    peaks = [column[:rounds] for column in peaks]
     rows = []
     for place, name in enumerate(names):
         faster = None
@@ -152,21 +177,25 @@ def bench(what: Sequence[str], rounds: int, progress: Progress = lambda share: N
             Timed(
                 name,
                 float(np.median(times[place])),
-                signed_rank_interval(times[place], 1 - CONFIDENCE),
+                median_interval(times[place], 1 - CONFIDENCE),
                 (min(known), max(known)) if len(known) == rounds else None,
                 faster,
             )
         )
     by_name = dict(zip([*names, AGAIN], times, strict=True))
-    return Bench(tuple(rows), by_name, machine() | numerics())
+    return Bench(tuple(rows), by_name, machine() | numerics(), stopped, interrupted)
 
 
 def _measure(
-    runs: Sequence[Callable[[], tuple[float, float | None]]], rounds: int, progress: Progress
-) -> tuple[list[list[float]], list[list[float | None]]]:
-    """Return per run its ms and its peaks in each round."""
-    times: list[list[float]] = [[] for _ in runs]
-    peaks: list[list[float | None]] = [[] for _ in runs]
+    runs: Sequence[Callable[[], tuple[float, float | None]]],
+    rounds: int,
+    progress: Progress,
+    budget_s: float,
+    found: tuple[list[list[float]], list[list[float | None]]],
+) -> None:
+    """Add to what was found, per run its ms and its peak in each round."""
+    times, peaks = found
+    begin_s = time.monotonic()
     order = random.Random(SEED)  # a schedule, nothing secret
     places = list(range(len(runs)))
     for number in range(WARM_UP + rounds):
@@ -177,7 +206,8 @@ def _measure(
                 times[place].append(took_ms)
                 peaks[place].append(peak_mb)
         progress((number + 1) / (WARM_UP + rounds))
-    return times, peaks
+        if number == 0:
+            check_budget((time.monotonic() - begin_s) * (WARM_UP + rounds), rounds, budget_s)
 
 
 class Launcher:

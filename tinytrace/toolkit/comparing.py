@@ -13,7 +13,14 @@ from tinytrace.toolkit.accuracy import Accuracy
 from tinytrace.toolkit.calling import call_of
 from tinytrace.toolkit.outputs import outputs_differ
 from tinytrace.toolkit.performance import Performance, facts_of, performance_of
-from tinytrace.toolkit.rounds import BUDGET_S, ROUNDS, Clock, check_rounds, in_turns
+from tinytrace.toolkit.rounds import (
+    BUDGET_S,
+    ROUNDS,
+    Clock,
+    calibrated,
+    check_rounds,
+    in_turns,
+)
 
 Z = 1.959964  # of the standard normal distribution, 97.5 %
 
@@ -37,10 +44,9 @@ class Change:
 
     def __str__(self) -> str:
         """One line for people."""
-        if math.isnan(self.value):
-            return self.verdict
         interval = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
-        text = f"{self.value:.3g}{interval} {self.verdict}"
+        known = "" if math.isnan(self.value) else f"{self.value:.3g}{interval} "
+        text = f"{known}{self.verdict}"
         return f"{text}: {self.reason}" if self.reason else text
 
     def __float__(self) -> float:
@@ -131,12 +137,13 @@ def compare(
         for given, side in zip((baseline, optimized), sides, strict=True)
     ]
     inputs = [data if data is not None or side is None else side.data for side in sides]
+    calls = [call_of(model, given)[0] for model, given in zip(models, inputs, strict=True)]
+    loops = calibrated(calls, clock, rounds=rounds, turns=3, budget_s=budget_s)
     facts = []
     for model, given, side in zip(models, inputs, sides, strict=True):
         judged = side.judged if side and accuracy is None else None
         facts.append(facts_of(model, given, accuracy, side.name if side else None, judged))
-    calls = [call_of(model, given)[0] for model, given in zip(models, inputs, strict=True)]
-    before, after, again = in_turns([*calls, calls[0]], rounds, clock, budget_s=budget_s)
+    before, after, again = in_turns([*calls, calls[0]], rounds, clock, loops=[*loops, loops[0]])
     first, second = (
         performance_of(*columns)
         for columns in zip(facts, (before, after), models, inputs, strict=True)

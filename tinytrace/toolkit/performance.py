@@ -13,7 +13,7 @@ import numpy as np
 
 from tinytrace.analysis.comparison import CONFIDENCE
 from tinytrace.analysis.gate import Figure
-from tinytrace.analysis.paired import Interval, signed_rank_interval
+from tinytrace.analysis.paired import Interval, median_interval
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
 from tinytrace.toolkit.calling import batch_of, call_of, name_of
@@ -21,7 +21,14 @@ from tinytrace.toolkit.flops import FlopCount, flops_of_call
 from tinytrace.toolkit.memory import MemoryTracker
 from tinytrace.toolkit.outputs import Output, output_of
 from tinytrace.toolkit.parameters import parameters_of
-from tinytrace.toolkit.rounds import BUDGET_S, ROUNDS, Clock, check_rounds, in_turns
+from tinytrace.toolkit.rounds import (
+    BUDGET_S,
+    ROUNDS,
+    Clock,
+    calibrated,
+    check_rounds,
+    in_turns,
+)
 from tinytrace.tracer.counters import BYTES_PER_MB
 
 Work = dict[Figure, int | None]
@@ -51,7 +58,7 @@ class Performance:
     Attributes:
         name: of the model.
         time: median time of one call, ms.
-        time_interval: of the centre of the times of the rounds, 95 %, ms.
+        time_interval: of that median, 95 %, ms.
         times_ms: of one call, per round; every one that was measured.
         memory: MB (10⁶ bytes): parameters, and the highest rise of the memory of arrays (and PyTorch's tensors) during
             one call.
@@ -151,9 +158,10 @@ def measure_performance(
         (128, 2, True)
     """
     check_rounds(rounds)
-    facts = facts_of(model, data, accuracy, name)
     call, _ = call_of(model, data)
-    [times_ms] = in_turns([call], rounds, clock, budget_s=budget_s)
+    loops = calibrated([call], clock, rounds=rounds, budget_s=budget_s)
+    facts = facts_of(model, data, accuracy, name)
+    [times_ms] = in_turns([call], rounds, clock, loops=loops)
     return performance_of(facts, times_ms, model, data)
 
 
@@ -222,7 +230,7 @@ def performance_of(
     return Performance(
         name=facts.name,
         time=float(np.median(times_ms)),
-        time_interval=signed_rank_interval(list(times_ms), 1 - CONFIDENCE),
+        time_interval=median_interval(list(times_ms), 1 - CONFIDENCE),
         times_ms=tuple(times_ms),
         memory=facts.parameter_mb + float(np.median(facts.peaks_mb)),
         parameter_mb=facts.parameter_mb,

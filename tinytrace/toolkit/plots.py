@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinytrace.analysis.figures import format_ns
 from tinytrace.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ SIZE_IN = (13.0, 4.4)
 COLOURS = {"faster": "#1a7f37", "slower": "#cf222e", "equivalent": "#57606a"}
 FAR_APART = 30  # ratio of values beyond which a linear axis would hide the small ones
 LINE = 0.055  # height of a line of text, of the axes
-PLAIN, BASE = "#8c959f", "#0969da"
+PLAIN, BASE, RING = "#8c959f", "#0969da", "#24292f"
+NS_PER_MS = 1e6
 
 
 def plot_performance_comparison(results: Suite, path: str | Path | None = None) -> Any:
@@ -69,34 +71,44 @@ def _bars(axes: Any, rows: list[SuiteRow]) -> None:
     places = range(len(rows))
     axes.barh(
         places, times, xerr=[below, above], color=[_colour(row) for row in rows], capsize=3,
-        error_kw={"ecolor": "#24292f", "elinewidth": 1},
+        error_kw={"ecolor": RING, "elinewidth": 1},
     )  # fmt: skip
     axes.set_yticks(places, [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("time of a call, ms (bars: 95 % interval)")
     for place, row in zip(places, rows, strict=True):
-        text = (
+        shown = row.speedup
+        text = f"{format_ns(times[place] * NS_PER_MS)}, " + (
             "baseline"
-            if row.speedup is None
-            else f"{row.speedup.ratio.estimate:.3g}x {row.speedup.verdict.value}"
+            if shown is None
+            else f"{shown.verdict.value} (speedup {shown.ratio.estimate:.3g})"
         )
         axes.annotate(
             text, (times[place] + above[place], place), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize="small",
         )  # fmt: skip
-    axes.set_xlim(0, 1.8 * max(t + a for t, a in zip(times, above, strict=True)))
+    axes.set_xlim(0, 2.6 * max(t + a for t, a in zip(times, above, strict=True)))
     axes.set_title("Time", fontsize="medium")
 
 
 def _scatter(axes: Any, rows: list[SuiteRow]) -> None:
     performances = [row.performance for row in rows if row.performance is not None]
     for row, p in zip(rows, performances, strict=True):
-        axes.scatter(p.memory, p.time, color=_colour(row), s=40, zorder=3)
+        ring = RING if row.on_front else "none"
+        axes.scatter(p.memory, p.time, color=_colour(row), edgecolors=ring, s=50, zorder=3)
     front = sorted(
         (p.memory, p.time) for row, p in zip(rows, performances, strict=True) if row.on_front
     )
     axes.plot(
-        *zip(*front, strict=True), color=PLAIN, linestyle="--", linewidth=1, label="Pareto front"
+        *zip(*front, strict=True),
+        color=PLAIN,
+        linestyle="--",
+        linewidth=1,
+        marker="o",
+        markersize=7,
+        markerfacecolor="none",
+        markeredgecolor=RING,
+        label="Pareto front",
     )
     axes.set_xlabel("memory, MB")
     axes.set_ylabel("time of a call, ms")

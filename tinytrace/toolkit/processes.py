@@ -15,6 +15,7 @@ from multiprocessing import Pipe
 from types import FunctionType
 from typing import Any
 
+from tinytrace.errors import UsageError
 from tinytrace.toolkit.worker import NOT_LOADED, OK
 from tinytrace.tracer import launcher
 
@@ -27,8 +28,8 @@ PATIENCE_S = 5.0  # for a process that was told to end
 LONGEST_WORDS = 200  # of its last line on stderr
 
 
-class NotSendableError(Exception):
-    """A model or its inputs cannot be had in another process; in words."""
+class NotSendableError(UsageError):
+    """A model or its inputs cannot be had in another process, or there is none to be had; in words."""
 
 
 class WorkerError(Exception):
@@ -93,9 +94,11 @@ class Worker:
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said,
                 pass_fds=[theirs.fileno()], env=environment,
             )  # fmt: skip
-        except BaseException:
+        except BaseException as problem:
             self._pipe.close()
             self._said.close()
+            if isinstance(problem, OSError):
+                raise NotSendableError(f"no process can be started: {problem.strerror}") from None
             raise
         finally:
             theirs.close()

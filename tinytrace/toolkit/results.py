@@ -79,8 +79,9 @@ def bench_document(found: Bench) -> dict[str, Any]:
     Args:
         found: any.
     """
-    rows = {"rows": [_plain(row) for row in found.rows], "fresh_process": True}
-    return _document(found.times_ms, found.machine) | rows
+    rows = [_plain(row) for row in found.rows]
+    more = {"rows": rows, "fresh_process": True, "finished": found.stopped is None}
+    return _document(found.times_ms, found.machine) | more
 
 
 def kept_times(path: str | Path, names: Sequence[str], fresh: bool) -> dict[str, list[float]]:

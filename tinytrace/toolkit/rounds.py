@@ -22,14 +22,33 @@ Clock = Callable[[], int]
 Progress = Callable[[float], None]
 
 
-def check_rounds(rounds: int) -> None:
+def check_rounds(rounds: int, models: int = 1) -> None:
     """Find out that so many rounds show nothing.
+
+    Args:
+        rounds: how many.
+        models: that are compared in them.
 
     Raises:
         UsageError: they are too few.
     """
-    if rounds < LEAST_ROUNDS:
-        raise UsageError(f"{rounds} rounds are too few to tell anything: at least {LEAST_ROUNDS}")
+    needed = enough(models)
+    if rounds < needed:
+        some = "1 round is" if rounds == 1 else f"{rounds} rounds are"
+        what = "tell anything" if models < 3 else f"compare {models} models"
+        raise UsageError(f"{some} too few to {what}: at least {needed}")
+
+
+def enough(models: int) -> int:
+    """Return how many rounds so many models need for intervals that hold together.
+
+    P(T = 0) is 2⁻ⁿ, and may be half of what each interval may miss: 0.05 ÷ (models − 1).
+
+    Example:
+        >>> enough(2), enough(12)
+        (6, 9)
+    """
+    return max(LEAST_ROUNDS, math.ceil(1 + math.log2(20 * max(1, models - 1))))
 
 
 def in_turns(
@@ -37,7 +56,7 @@ def in_turns(
     rounds: int,
     clock: Clock,
     progress: Progress = lambda share: None,
-    budget_s: float = BUDGET_S,
+    loops: Sequence[Loop] | None = None,
 ) -> list[list[float]]:
     """Return per form its ms per call in each round.
 
@@ -48,10 +67,9 @@ def in_turns(
         rounds: how many are returned; three more are run before them.
         clock: tells ns.
         progress: is told the share that is done, 0…1.
-        budget_s: how long it may take.
+        loops: how often each is called in a round; None: that is found out.
 
     Raises:
-        UsageError: it would take longer than the budget; found out after two calls of each form.
         Exception: whatever a call raises.
 
     Example:
@@ -60,9 +78,8 @@ def in_turns(
         [[10.0, 10.0]]
     """
     found: list[list[float]] = [[] for _ in calls]
-    loops = shared([calibrate(call, clock) for call in calls])
-    needed_ns = (WARM_UP + rounds) * sum(loop.block_ns for loop in loops)
-    check_budget(needed_ns / NS_PER_S, rounds, budget_s)
+    if loops is None:
+        loops = calibrated(calls, clock)
     order = random.Random(SEED)  # a schedule, nothing secret
     places = list(range(len(calls)))
     for number in range(WARM_UP + rounds):
@@ -99,6 +116,35 @@ def calibrate(call: Callable[[], Any], clock: Clock) -> Loop:
         once_ns = max(1, min(once_ns, _block_ns(call, 1, clock)))
     times = math.ceil(BLOCK_NS / once_ns)
     return Loop(times, times * once_ns)
+
+
+def calibrated(
+    calls: Sequence[Callable[[], Any]],
+    clock: Clock,
+    *,
+    rounds: int = 0,
+    turns: int = 0,
+    budget_s: float = math.inf,
+) -> list[Loop]:
+    """Find out how often forms must be called, and whether there is time for that.
+
+    Args:
+        calls: the forms.
+        clock: tells ns.
+        rounds: how many there will be.
+        turns: in each of them, the first form's being as many as are left by the others.
+        budget_s: how long they may take.
+
+    Raises:
+        UsageError: they take longer; found out at the first form for which that is sure.
+    """
+    found: list[Loop] = []
+    for call in calls:
+        found.append(calibrate(call, clock))
+        each_ns = sum(loop.block_ns for loop in found)
+        each_ns += max(0, turns - len(calls)) * found[0].block_ns
+        check_budget((WARM_UP + rounds) * each_ns / NS_PER_S, rounds, budget_s)
+    return shared(found)
 
 
 def shared(loops: Sequence[Loop]) -> list[Loop]:
@@ -140,8 +186,9 @@ def check_budget(needed_s: float, rounds: int, budget_s: float) -> None:
     """
     if needed_s > budget_s:
         raise UsageError(
-            f"{rounds} rounds would take about {in_words(needed_s)}, more than the {in_words(budget_s)} that they may: "
-            f"fewer rounds (at least {LEAST_ROUNDS}), smaller inputs, or budget_s={math.ceil(1.2 * needed_s)}"
+            f"{rounds} rounds would take about {in_words(needed_s)}, and may take {in_words(budget_s)}: fewer rounds "
+            f"(at least {LEAST_ROUNDS}), less to do, or a larger budget (budget_s, --budget): "
+            f"{math.ceil(1.2 * needed_s)} s"
         )
 
 
@@ -168,13 +215,22 @@ def block_ms(call: Callable[[], Any], times: int, clock: Clock) -> float:
         times: how often it is called.
         clock: tells ns.
 
+    Raises:
+        UsageError: the clock stands still.
+        Exception: whatever the call raises.
+
     Example:
         >>> block_ms(int, 2, iter([0, 4_000_000]).__next__)
         2.0
     """
     if times > 1:
         call()
-    return max(_block_ns(call, times, clock), 1) / times / NS_PER_MS
+    took_ns = _block_ns(call, times, clock)
+    if took_ns <= 0:
+        raise UsageError(
+            f"the clock did not move during {times:,} calls: nothing can be measured by it"
+        )
+    return took_ns / times / NS_PER_MS
 
 
 def _block_ns(call: Callable[[], Any], times: int, clock: Clock) -> int:

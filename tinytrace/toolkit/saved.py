@@ -16,7 +16,7 @@ from tinytrace.analysis.gate import (
     exact_row,
     in_words,
 )
-from tinytrace.analysis.paired import Interval, signed_rank_interval
+from tinytrace.analysis.paired import Interval, median_interval
 from tinytrace.toolkit.results import AGAIN, differences, read_results
 
 UNPAIRED = "unpaired, drift not controlled: no verdict"
@@ -29,7 +29,7 @@ class SavedRow:
     Attributes:
         name: as in the files.
         exact: what one call does, before and after; empty for commands, of which nothing is known but time.
-        before, after: times in ms, with the interval of the centre of their rounds; None: too few rounds for one.
+        before, after: times in ms, medians over their rounds, with their 95 % intervals; None: too few rounds for one.
     """
 
     name: str
@@ -143,7 +143,7 @@ def _row(
         exact_row(figure, before.get(figure), after.get(figure), allowed.get(figure, 0.0))
         for figure in (FIGURES_OF_MODELS if before or after else ())
     )
-    return SavedRow(name, exact, *(_centre(document, name) for document in documents))
+    return SavedRow(name, exact, *(_median(document, name) for document in documents))
 
 
 def _work(document: Mapping[str, Any], name: str) -> dict[str, int]:
@@ -155,6 +155,6 @@ def _work(document: Mapping[str, Any], name: str) -> dict[str, int]:
     return {}
 
 
-def _centre(document: Mapping[str, Any], name: str) -> Interval | None:
+def _median(document: Mapping[str, Any], name: str) -> Interval | None:
     times = document["times_ms"][name]
-    return signed_rank_interval(times, 1 - CONFIDENCE) if len(times) >= LEAST_ROUNDS else None
+    return median_interval(times, 1 - CONFIDENCE) if len(times) >= LEAST_ROUNDS else None

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tinytrace.analysis.comparison import (
     LEAST_ROUNDS,
@@ -29,7 +27,7 @@ from tinytrace.toolkit.performance import Performance, performance_of
 from tinytrace.toolkit.processes import NotSendableError
 from tinytrace.toolkit.results import AGAIN, kept_times, save_suite
 from tinytrace.toolkit.rounds import BUDGET_S, Clock, Progress, check_rounds
-from tinytrace.toolkit.suite_rounds import Fresh, Here, Measured, Rounds, enough, measure
+from tinytrace.toolkit.suite_rounds import Fresh, Here, Measured, Rounds, measure
 from tinytrace.tracer.machine import machine, numerics
 
 
@@ -192,14 +190,20 @@ def benchmark_suite(
     if not models:
         raise UsageError("there are no models to measure")
     if rounds is not None:
-        _check_enough(rounds, len(models))
+        check_rounds(rounds, len(models))
     inputs, accuracy = _inputs_and_accuracy(test_data, accuracy)
-    engine, why_here = _prepared(models, inputs, accuracy, fresh, clock)
+    goes_on = save is not None and Path(save).exists()
+
+    def prepare(engine: Rounds) -> None:
+        least = LEAST_ROUNDS if goes_on else rounds or engine.usual_rounds
+        engine.prepare(accuracy, least, budget_s)
+
+    engine, why_here = _prepared(models, inputs, prepare, fresh, clock)
     if not engine.facts:
         name, problem = next(iter(engine.errors.items()))
         raise UsageError(f"no model could be measured: {name}: {problem}")
     wanted = rounds or engine.usual_rounds
-    _check_enough(wanted, len(models))
+    check_rounds(wanted, len(models))
     fresh_process = isinstance(engine, Fresh)
     times = {name: list[float]() for name in [*engine.names(), AGAIN]}
     if save is not None:
@@ -214,7 +218,11 @@ def benchmark_suite(
 
 
 def _prepared(
-    models: Mapping[str, Any], inputs: Any, accuracy: Any, fresh: bool | None, clock: Clock
+    models: Mapping[str, Any],
+    inputs: Any,
+    prepare: Callable[[Rounds], None],
+    fresh: bool | None,
+    clock: Clock,
 ) -> tuple[Rounds, str | None]:
     """Return what measures them, after a first look; and why that is done in this process, if it is.
 
@@ -226,7 +234,7 @@ def _prepared(
     elif fresh is not False:
         try:
             elsewhere = Fresh(models, inputs)
-            elsewhere.prepare(accuracy)
+            prepare(elsewhere)
         except NotSendableError as problem:
             why_here = str(problem)
         else:
@@ -234,18 +242,8 @@ def _prepared(
     if fresh:
         raise UsageError(f"fresh processes cannot be had: {why_here}")
     here = Here(models, inputs, clock)
-    here.prepare(accuracy)
+    prepare(here)
     return here, why_here
-
-
-def _check_enough(rounds: int, models: int) -> None:
-    """Make sure that so many rounds have intervals that hold together."""
-    check_rounds(rounds)
-    needed = enough(models)
-    if rounds < needed:
-        raise UsageError(
-            f"{rounds} rounds are too few to compare {models} models: at least {needed}"
-        )
 
 
 def _inputs_and_accuracy(test_data: Any, accuracy: Any) -> tuple[Any, Any]:
@@ -294,7 +292,7 @@ def _suite(
         for name in others
     }
     adjusted = dict(zip(others, holm([found[name].p_value for name in others]), strict=True))
-    ranks = _ranks(names, times, margin)
+    ranks = _ranks(names, times, found, margin)
     front = pareto_front([performances[name] for name in names])
     base = performances[first]
     rows = []
@@ -325,9 +323,11 @@ def _suite(
     )
 
 
-def _ranks(names: list[str], times: Mapping[str, list[float]], margin: float) -> dict[str, int]:
-    """Rank by median; who was not shown to be slower than the first of a rank shares it."""
-    order = sorted(names, key=lambda name: float(np.median(times[name])))
+def _ranks(
+    names: list[str], times: Mapping[str, list[float]], found: Mapping[str, Speedup], margin: float
+) -> dict[str, int]:
+    """Rank by the ratio to the baseline; who was not shown to be slower than the first of a rank shares it."""
+    order = sorted(names, key=lambda name: -float(found[name]) if name in found else -1.0)
     ranks: dict[str, int] = {}
     leader = order[0]
     for place, name in enumerate(order):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
 import time
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from tinytrace.analysis.comparison import LEAST_ROUNDS, SEED
+from tinytrace.analysis.comparison import SEED
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.performance import Facts
-from tinytrace.toolkit.processes import NotSendableError, WorkerError, Workers, packed
+from tinytrace.toolkit.processes import WorkerError, Workers, packed
 from tinytrace.toolkit.results import AGAIN, save_times
 from tinytrace.toolkit.rounds import (
     NS_PER_S,
@@ -29,6 +28,7 @@ from tinytrace.toolkit.rounds import (
     block_ms,
     calibrate,
     check_budget,
+    enough,
     shared,
 )
 from tinytrace.toolkit.subject import Subject
@@ -36,6 +36,7 @@ from tinytrace.toolkit.worker import in_one_line
 
 FRESH_ROUNDS = 12  # each starts a process per model: fewer, and each of them tells more
 SAVE_EVERY_S = 5.0  # while it goes on: so much is lost at most where this process is killed
+LONG_NS = 50_000_000  # of a call: such a process has one turn a round
 TURNS = 5  # of each process in a round, whose median is the time of the round
 
 
@@ -61,14 +62,17 @@ class Rounds(ABC):
         self._order = random.Random(SEED)  # a schedule, nothing secret
 
     @abstractmethod
-    def prepare(self, accuracy: Any) -> None:
-        """Find out all but the times.
+    def prepare(self, accuracy: Any, rounds: int, budget_s: float) -> None:
+        """Find out all but the times, if there is time for that.
 
         Args:
             accuracy: as for `measure_performance`.
+            rounds: how many there will be, at least.
+            budget_s: how long they may take.
 
         Raises:
             NotSendableError: this cannot be done here; says why.
+            UsageError: it takes longer.
         """
 
     @abstractmethod
@@ -92,6 +96,11 @@ class Rounds(ABC):
         self._loops = dict(zip(self._loops, shared(list(self._loops.values())), strict=True))
         check_budget(self.needed_s(rounds), rounds, budget_s)
         self.warm_up()
+
+    def _blocks_s(self) -> float:
+        """What one turn of each model takes whose calls were timed, and of the first of them once more."""
+        blocks_ns = [loop.block_ns for name, loop in self._loops.items() if name not in self.errors]
+        return (sum(blocks_ns) + sum(blocks_ns[:1])) / NS_PER_S
 
     def turns(self) -> list[str]:
         """Return the names of those that work, and `AGAIN`, in random order."""
@@ -130,30 +139,30 @@ class Here(Rounds):
         super().__init__()
         self._models, self._data, self._clock = models, data, clock
 
-    def prepare(self, accuracy: Any) -> None:
+    def prepare(self, accuracy: Any, rounds: int, budget_s: float) -> None:
         """See the class above."""
         before = np.random.get_state()  # the program's
         try:
             for name in self._models:
                 np.random.seed(SEED)  # for what uses numbers that no generator of its own makes
                 self._prepare(name, accuracy)
+                check_budget(self.needed_s(rounds), rounds, budget_s)
         finally:
             np.random.set_state(before)
 
     def _prepare(self, name: str, accuracy: Any) -> None:
         try:
             subject = Subject(self._models[name], self._data)
-            facts = subject.facts(accuracy, name)
             loop = calibrate(subject.call, self._clock)
+            self.facts[name] = subject.facts(accuracy, name)
         except Exception as problem:  # one model that fails does not end the suite
             self.errors[name] = in_one_line(problem)
         else:
-            self.subjects[name], self.facts[name], self._loops[name] = subject, facts, loop
+            self.subjects[name], self._loops[name] = subject, loop
 
     def needed_s(self, rounds: int) -> float:
         """See the class above."""
-        each_ns = sum(self._loops[self.model_of(turn)].block_ns for turn in [*self.names(), AGAIN])
-        return (WARM_UP + rounds) * each_ns / NS_PER_S
+        return (WARM_UP + rounds) * self._blocks_s()
 
     def warm_up(self) -> None:
         """See the class above."""
@@ -200,7 +209,7 @@ class Fresh(Rounds):
         self._data = packed(data, "the test data")
         self._start_s = 0.0
 
-    def prepare(self, accuracy: Any) -> None:
+    def prepare(self, accuracy: Any, rounds: int, budget_s: float) -> None:
         """See the class above."""
         judge = packed(accuracy, "accuracy")
         begin_s = time.monotonic()
@@ -208,29 +217,26 @@ class Fresh(Rounds):
             for name, worker in workers.items():
                 worker.ask("load", self._models[name], self._data)
             for name, worker in workers.items():
-                try:
-                    worker.answer()
-                except WorkerError as problem:
-                    self.errors[name] = str(problem)
+                loop = self._told(name, worker.answer)
+                if loop is not None:
+                    self._loops[name] = loop
             self._start_s = time.monotonic() - begin_s
-            for (
-                name,
-                worker,
-            ) in workers.items():  # one at a time: one of them tells how long a call takes
-                if name in self.errors:
-                    continue
-                try:
-                    worker.ask("facts", judge, name)
-                    self.facts[name], self._loops[name] = worker.answer()
-                except WorkerError as problem:
-                    self.errors[name] = str(problem)
+            check_budget(self.needed_s(rounds), rounds, budget_s)
+            for name in self._loops:  # one at a time, for the sake of who is measured beside us
+                workers[name].ask("facts", judge, name)
+                facts = self._told(name, workers[name].answer)
+                if facts is not None:
+                    self.facts[name] = facts
 
     def needed_s(self, rounds: int) -> float:
         """See the class above."""
-        turns = [*self.names(), AGAIN]
-        blocks_ns = sum(self._loops[self.model_of(turn)].block_ns for turn in turns)
-        starts_s = self._start_s * len(turns) / len(self._models)
-        return rounds * (starts_s + (1 + TURNS) * blocks_ns / NS_PER_S)
+        starts_s = self._start_s * (1 + len(self._loops)) / len(self._models)
+        return rounds * (starts_s + self._turns() * self._blocks_s())
+
+    def _turns(self) -> int:
+        """How many turns a process has: the first warms up. Of long calls one, which the loading has warmed up."""
+        longest_ns = max((loop.block_ns for loop in self._loops.values()), default=0)
+        return 1 + TURNS if longest_ns < LONG_NS else 1
 
     def warm_up(self) -> None:
         """See the class above: each process warms up by itself."""
@@ -243,14 +249,15 @@ class Fresh(Rounds):
                 worker.ask("load", self._models[self.model_of(turn)], self._data)
             for turn, worker in workers.items():
                 self._told(turn, worker.answer)
-            for number in range(1 + TURNS):
+            turns = self._turns()
+            for number in range(turns):
                 for turn in self.turns():
                     name = self.model_of(turn)
                     if name in self.errors:
                         continue
                     workers[turn].ask("time", self._loops[name].times)
                     took_ms = self._told(turn, workers[turn].answer)
-                    if number and took_ms is not None:  # the first warms up
+                    if took_ms is not None and (number or turns == 1):
                         found[turn].append(took_ms)
         return {
             turn: statistics.median(column)
@@ -259,9 +266,10 @@ class Fresh(Rounds):
         }
 
     def _told(self, turn: str, answer: Callable[[], Any]) -> Any:
+        """Wait for an answer; None: it has failed, which is noted."""
         try:
             return answer()
-        except (WorkerError, NotSendableError) as problem:
+        except WorkerError as problem:
             self.errors[self.model_of(turn)] = str(problem)
             return None
 
@@ -279,18 +287,6 @@ class Measured:
     times: dict[str, list[float]]
     incomplete: dict[str, list[float]]
     finished: bool
-
-
-def enough(models: int) -> int:
-    """Return how many rounds so many models need for intervals that hold together.
-
-    P(T = 0) is 2⁻ⁿ, and may be half of what each interval may miss: 0.05 ÷ (models − 1).
-
-    Example:
-        >>> enough(2), enough(12)
-        (6, 9)
-    """
-    return max(LEAST_ROUNDS, math.ceil(1 + math.log2(20 * max(1, models - 1))))
 
 
 def measure(
