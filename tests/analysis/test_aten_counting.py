@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  (as all of PyTorch's own examples)
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.torch_profiles import counted, profiled, seeded, total
+from tinytrace.analysis.aten_calls import LIST_DTYPE, PLACEHOLDER
 from tinytrace.analysis.aten_table import ROWS as TABLE_ROWS
-from tinytrace.analysis.counting import Counts, count_trace, coverage
+from tinytrace.analysis.aten_table import SCHEMAS
+from tinytrace.analysis.counting import Counts, count, count_trace, coverage
 from tinytrace.analysis.reader import load
+from tinytrace.tracer.records import Layout
+from tinytrace.tracer.trace import Operand, Signature
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "counting-pytorch.md").read_text("utf-8")
 DATA = Path(__file__).parents[1] / "data"
@@ -245,3 +251,44 @@ def test_the_document_prints_the_table_of_the_code() -> None:
 def test_the_document_explains_every_byte_rule() -> None:
     rules = {row.traffic.__name__ for row in TABLE_ROWS}
     assert [rule for rule in sorted(rules) if f"| **{rule}** |" not in DOCUMENT] == []
+
+
+SIZES = st.lists(st.integers(0, 4), max_size=5).map(tuple)
+OPERANDS = st.one_of(
+    st.just(PLACEHOLDER),
+    st.builds(
+        Operand,
+        dtype=st.sampled_from(
+            ["float32", "bfloat16", "int64", "bool", "complex64", LIST_DTYPE, "?"]
+        ),
+        shape=SIZES,
+        layout=st.sampled_from([Layout.C, Layout.OTHER]),
+        itemsize=st.integers(0, 16),
+    ),
+)
+VALUES = st.sampled_from(
+    ["", "0", "1", "-1", "2", "[0]", "[1, -1]", "[]", "[-7]", "True", "False", "[True, False, True]",
+     "inf", "nan", "1e400", "9" * 30, "x", "[1", "2.5"]
+)  # fmt: skip
+
+
+@given(st.data())
+def test_no_call_makes_counting_raise_or_cost_less_than_nothing(data: st.DataObject) -> None:
+    op = data.draw(st.sampled_from(sorted(SCHEMAS)))
+    schema = data.draw(st.sampled_from(SCHEMAS[op]))
+    n = data.draw(st.sampled_from([len(schema), len(schema) + 1, 0, 2]))
+    operands = data.draw(st.lists(OPERANDS, min_size=n, max_size=n + 1))
+    valued = [name for name in schema if name.endswith("=")]
+    attributes = ";".join(f"{name}{data.draw(VALUES)}" for name in [*valued, "tensors="])
+    ending = data.draw(st.sampled_from(["", "_"]))
+    found = count(Signature(f"aten::{op}{ending}", tuple(operands), n, attributes))
+    figures = (found.flops, found.transcendentals, found.bytes_read, found.bytes_written)
+    assert all(figure is None or figure >= 0 for figure in figures)
+
+
+@given(st.sampled_from(sorted(SCHEMAS)), st.lists(OPERANDS, max_size=4))
+def test_an_op_recorded_without_values_is_counted_or_not_but_never_raises(
+    op: str, operands: list[Operand]
+) -> None:
+    found = count(Signature(f"aten::{op}", tuple(operands), len(operands), "+"))
+    assert found.flops is None or found.flops >= 0

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_calls import PREFIX, call_of
+from tinytrace.analysis.aten_calls import PREFIX, AtenCall, call_of
 from tinytrace.analysis.aten_outputs import outputs_of
-from tinytrace.analysis.aten_row import Role
-from tinytrace.analysis.aten_table import SCHEMAS, find
+from tinytrace.analysis.aten_row import AtenRow, Role
+from tinytrace.analysis.aten_table import find, schemas_of
 from tinytrace.analysis.aten_work import moves
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.spans import inside, leaf_ops
@@ -49,15 +49,15 @@ def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
     if row.role is Role.VIEW:
         return Work(0), NOTHING
     try:
-        call = call_of(sig, SCHEMAS[row.ops.split()[0]])
+        call = call_of(sig, schemas_of(sig.op))
+    except DOES_NOT_TELL:
+        return None, NOT_KNOWN
+    try:
         call = replace(call, outputs=outputs_of(call, row.outputs))
     except DOES_NOT_TELL:
         # Some rules need no outputs: what only moves costs no FLOPs, however much that is.
-        return _work_without_outputs(sig), NOT_KNOWN
-    try:
-        work = row.work(call) if row.work is not None else None
-    except DOES_NOT_TELL:
-        work = None
+        return _work(row, call), NOT_KNOWN
+    work = _work(row, call)
     try:
         traffic = row.traffic(call)
     except DOES_NOT_TELL:
@@ -71,22 +71,22 @@ def aten_footprint(sig: Signature) -> int | None:
     if row is None:
         return None
     try:
-        call = call_of(sig, SCHEMAS[row.ops.split()[0]])
+        call = call_of(sig, schemas_of(sig.op))
         new = [o for o in outputs_of(call, row.outputs) if o.alias < 0]
     except DOES_NOT_TELL:
         return None
     return total([*(o for o in call.tensors() if o.alias < 0), *new])
 
 
-def _work_without_outputs(sig: Signature) -> Work | None:
-    """Return the work where the outputs are not told, if the rule needs none of them."""
-    row = find(sig.op)
-    if row is None or row.work is None:
+def _work(row: AtenRow, call: AtenCall) -> Work | None:
+    """Return the work; None: uncounted, or of values that no such call has."""
+    if row.work is None:
         return None
     try:
-        return row.work(call_of(sig, SCHEMAS[row.ops.split()[0]]))
+        work = row.work(call)
     except DOES_NOT_TELL:
         return None
+    return work if min(work.flops, work.transcendentals, work.comparisons) >= 0 else None
 
 
 # A whole trace ----------------------------------------------------------------------------------
