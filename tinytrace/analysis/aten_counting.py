@@ -19,7 +19,7 @@ from tinytrace.analysis.aten_table import find, schemas_of
 from tinytrace.analysis.aten_work import moves
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.spans import inside, leaf_ops
-from tinytrace.analysis.traffic import NOT_KNOWN, NOTHING, Traffic, total
+from tinytrace.analysis.traffic import NOT_KNOWN, NOTHING, Traffic, footprint_bytes, total
 from tinytrace.tracer.groups import distinct
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Signature, Trace
@@ -65,8 +65,13 @@ def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
     return work, traffic
 
 
-def aten_footprint(sig: Signature) -> int | None:
-    """Return the memory that one call works on: its distinct tensors, with those that it returns; None: not known."""
+def footprint_of(sig: Signature) -> int | None:
+    """Return the memory that one call works on: its distinct operands, those too that it returns; None: not known.
+
+    Of PyTorch's operations the outputs are worked out where they were not recorded; of others see `footprint_bytes`.
+    """
+    if not sig.op.startswith(PREFIX):
+        return footprint_bytes(sig)
     row = find(sig.op)
     if row is None:
         return None
