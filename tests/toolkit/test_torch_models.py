@@ -162,7 +162,9 @@ def test_a_model_is_measured_and_compared() -> None:
     model = nn.Linear(64, 10)
     data, labels = seeded(8, 64), torch.zeros(8, dtype=torch.int64)
     measured = tt.measure_performance(model, data, accuracy=(data, labels), rounds=6)
+    assert measured.flops is not None
     assert measured.flops == 2 * 8 * 64 * 10 + 80
+    assert measured.flops.by_layer == {"": measured.flops}
     assert measured.parameters == 650
     assert measured.memory == pytest.approx((650 * 4 + 320) / 1e6)
     assert 0 <= measured.accuracy <= 1
