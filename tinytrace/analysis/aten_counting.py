@@ -12,17 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_calls import PREFIX, AtenCall, call_of
+from tinytrace.analysis.aten_calls import LIST_DTYPE, PREFIX, AtenCall, call_of, is_tensor
 from tinytrace.analysis.aten_outputs import outputs_of
 from tinytrace.analysis.aten_row import AtenRow, Role
 from tinytrace.analysis.aten_table import find, schemas_of
 from tinytrace.analysis.aten_work import moves
 from tinytrace.analysis.formulas import Work
+from tinytrace.analysis.operands import layout_of
 from tinytrace.analysis.spans import inside, leaf_ops
 from tinytrace.analysis.traffic import NOT_KNOWN, NOTHING, Traffic, footprint_bytes, total
 from tinytrace.tracer.groups import distinct
-from tinytrace.tracer.records import Kind
-from tinytrace.tracer.trace import Signature, Trace
+from tinytrace.tracer.records import Kind, Layout
+from tinytrace.tracer.trace import Operand, Signature, Trace
 from tinytrace.tracer.trees import around, outermost
 
 Mask = NDArray[np.bool_]
@@ -48,6 +49,8 @@ def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
         return None, NOT_KNOWN
     if row.role is Role.VIEW:
         return Work(0), NOTHING
+    if any(map(_is_sparse, sig.operands)):
+        return None, NOT_KNOWN
     try:
         call = call_of(sig, schemas_of(sig.op))
     except DOES_NOT_TELL:
@@ -63,6 +66,12 @@ def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
     except DOES_NOT_TELL:
         traffic = NOT_KNOWN
     return work, traffic
+
+
+def _is_sparse(operand: Operand) -> bool:
+    """Whether an operand is a tensor that has not an element for each place of its shape: sparse, nested."""
+    is_list = operand.dtype == LIST_DTYPE
+    return is_tensor(operand) and not is_list and layout_of(operand) == Layout.OTHER
 
 
 def footprint_of(sig: Signature) -> int | None:
