@@ -144,7 +144,7 @@ def nominal_times(parts: LaunchedParts) -> LeastTimes:
     """
     compute_ns = np.full(len(parts), np.nan)
     memory_ns = np.full(len(parts), np.nan)
-    kernels = _kernel_names(parts)
+    kernels = kernel_names(parts)
     for i in range(len(parts)):
         roofs = parts.roofs[parts.device[i]]
         if roofs is None:
@@ -190,8 +190,8 @@ def is_matrix_op(name: str) -> bool:
     return bare in MATRIX_OPS or "conv" in bare or "attention" in bare or bare.endswith("mm")
 
 
-def _kernel_names(parts: LaunchedParts) -> list[str]:
-    """Per part the name of the kernel that took most of its time."""
+def kernel_names(parts: LaunchedParts) -> list[str]:
+    """Return per part the name of the kernel that took most of its time."""
     work, trace = parts.work, parts.trace
     mine = np.flatnonzero(parts.part_of >= 0)
     order = mine[np.lexsort((work.dur_ns[mine], parts.part_of[mine]))]
