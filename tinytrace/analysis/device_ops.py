@@ -6,6 +6,7 @@ all kernels, copies and fills that were launched for it (`DeviceWork.op`). Each 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,9 +30,8 @@ KERNEL_FLOOR_NS = 2_000
 MATRIX_OPS = (
     "mm", "bmm", "addmm", "baddbmm", "addbmm", "matmul", "linear", "conv", "attention", "_grouped_mm", "einsum",
 )  # fmt: skip
-# float32 products: by the names of kernels, as cuBLAS, cuDNN and CUTLASS give them. S1688 is the instruction
-# for TF32; sgemm and simt use ordinary units.
-TF32_KERNELS = ("tf32", "s1688")
+CROSSING = re.compile(r"^Memcpy (HtoD|DtoH|PtoP)")
+# Products of float32 on ordinary units: by the names of kernels, as cuBLAS, cuDNN and CUTLASS give them.
 FLOAT32_KERNELS = ("sgemm", "simt", "scudnn", "winograd", "fft")
 
 
@@ -48,6 +48,7 @@ class LaunchedParts:
         part_of: per piece of work the part of the call that launched it; −1: no op did.
         device: per part, index into ``DeviceWork.devices``.
         extra: per part the further number that was asked for.
+        crosses: per part whether its calls moved data to or from another device or the host.
         name_id, signature_id: per part, as in `Spans`.
         calls, pieces: per part how many calls, and pieces of work.
         device_ns: per part the time of these pieces.
@@ -63,6 +64,7 @@ class LaunchedParts:
     part_of: Ints
     device: Ints
     extra: Ints
+    crosses: NDArray[np.bool_]
     name_id: Ints
     signature_id: Ints
     calls: Ints
@@ -102,7 +104,16 @@ def launched_parts(
     device = work.device[known[first]]
     apart = np.full(n_calls, -1) if extra is None else extra[call_row].astype("i8")
     counted = counts.leaf[call_row]
-    columns = [spans.name_id[call_row], spans.signature_id[call_row], device, apart, counted]
+    crosses = np.zeros(n_calls, "?")
+    crosses[call[over_link(work, trace)[known]]] = True
+    columns = [
+        spans.name_id[call_row],
+        spans.signature_id[call_row],
+        device,
+        apart,
+        counted,
+        crosses,
+    ]
     call_part, count = group_ids(columns)
     part_first = first_rows(call_part, count)
     signature = spans.signature_id[call_row[part_first]].astype("i8")
@@ -124,6 +135,7 @@ def launched_parts(
         part_of=part_of,
         device=device[part_first],
         extra=apart[part_first],
+        crosses=crosses[part_first],
         name_id=spans.name_id[call_row[part_first]].astype("i8"),
         signature_id=signature,
         calls=calls,
@@ -139,8 +151,8 @@ def launched_parts(
 def nominal_times(parts: LaunchedParts) -> LeastTimes:
     """Return what the parts would take at the nominal roofs of their devices.
 
-    Communication is not judged by them: its roof is the link. Evaluations of exp, log… have no roof in a datasheet;
-    where there are any, memory alone is known.
+    What moves data between devices, or from and to the host, is not judged by them: its roof is the link.
+    Evaluations of exp, log… have no roof in a datasheet: they count as if they took no time.
     """
     compute_ns = np.full(len(parts), np.nan)
     memory_ns = np.full(len(parts), np.nan)
@@ -150,16 +162,12 @@ def nominal_times(parts: LaunchedParts) -> LeastTimes:
         if roofs is None:
             continue
         memory_ns[i] = parts.bytes[i] / roofs.gbps
-        tflops = _peak(parts, i, roofs, kernels[i])
+        tflops = peak(parts, i, roofs, kernels[i])[1]
         if tflops is not None:
             compute_ns[i] = parts.flops[i] / tflops / 1000
         elif parts.flops[i] == 0:
             compute_ns[i] = 0.0
-    talks = np.zeros(len(parts), "?")
-    mine = parts.part_of >= 0
-    talks[parts.part_of[mine & (parts.work.sort == Sort.COMMUNICATION)]] = True
-    counted = ~np.isnan(parts.flops) & ~talks
-    compute_ns[talks], memory_ns[talks] = np.nan, np.nan
+    compute_ns[parts.crosses], memory_ns[parts.crosses] = np.nan, np.nan
     return LeastTimes(
         time_ns=parts.device_ns,
         compute_ns=compute_ns,
@@ -167,11 +175,18 @@ def nominal_times(parts: LaunchedParts) -> LeastTimes:
         memory_ns=memory_ns,
         memory_most_ns=np.where(np.isnan(memory_ns), np.inf, memory_ns),
         floor_ns=np.asarray(parts.pieces * KERNEL_FLOOR_NS, "f8"),
-        counted=counted,
+        counted=~np.isnan(parts.flops),
         outer=np.zeros(len(parts), "?"),
         level=np.full(len(parts), LEVEL_NAMES.index("DRAM")),
         has_roofs=any(roofs is not None for roofs in parts.roofs),
     )
+
+
+def over_link(work: DeviceWork, trace: Trace) -> NDArray[np.bool_]:
+    """Return per piece of work whether it moves data to or from another device or the host."""
+    crossing = np.array([CROSSING.search(text) is not None for text in trace.strings], "?")
+    copies = (work.sort == Sort.COPY) & crossing[trace.spans.name_id[work.row]]
+    return np.asarray((work.sort == Sort.COMMUNICATION) | copies, "?")
 
 
 def judged_parts(parts: LaunchedParts) -> Judged:
@@ -202,28 +217,36 @@ def kernel_names(parts: LaunchedParts) -> list[str]:
     return names
 
 
-def _peak(parts: LaunchedParts, i: int, roofs: NominalRoofs, kernel: str) -> float | None:
-    """10¹² FLOPs per second that a part's arithmetic could reach; None: no figure for its dtype."""
-    row = int(parts.signature_id[i])
-    if row < 0:
-        return None
-    dtype = arithmetic_dtype(parts.trace.signatures[row])
+def peak(
+    parts: LaunchedParts, part: int, roofs: NominalRoofs, kernel: str
+) -> tuple[str | None, float | None]:
+    """Return the roof of a part's arithmetic: the dtype (or ``tf32``), and 10¹² FLOPs per second.
+
+    Args:
+        parts: of a trace.
+        part: which.
+        roofs: of its device.
+        kernel: the name of its longest kernel.
+
+    Returns:
+        None, None: the dtype is not known; None for the rate: there is no figure for it.
+    """
+    row = int(parts.signature_id[part])
+    dtype = arithmetic_dtype(parts.trace.signatures[row]) if row >= 0 else None
     if dtype is None:
-        return None
-    if not is_matrix_op(parts.trace.strings[parts.name_id[i]]):
-        return roofs.vector_tflops if dtype.startswith(("float", "bfloat")) else None
+        return None, None
+    if not is_matrix_op(parts.trace.strings[parts.name_id[part]]):
+        return dtype, roofs.vector_tflops if dtype.startswith(("float", "bfloat")) else None
     matrix = roofs.matrix_tflops
-    if dtype.startswith("float8"):
-        return matrix.get("float8")
     if dtype == "float32":
-        plain = matrix.get("float32", roofs.vector_tflops)
+        plain = dtype, matrix.get(dtype, roofs.vector_tflops)
         lower = kernel.lower()
-        if any(word in lower for word in TF32_KERNELS):
-            return matrix.get("tf32")
-        if any(word in lower for word in FLOAT32_KERNELS):
+        if "tf32" not in matrix or any(word in lower for word in FLOAT32_KERNELS):
             return plain
-        return matrix.get("tf32", plain)  # not known which: the higher roof is one in any case
-    return matrix.get(dtype)
+        return "tf32", matrix[
+            "tf32"
+        ]  # by its kernel, or not known: the higher roof is one in any case
+    return dtype, matrix.get("float8" if dtype.startswith("float8") else dtype)
 
 
 def arithmetic_dtype(signature: Signature) -> str | None:

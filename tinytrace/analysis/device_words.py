@@ -1,10 +1,12 @@
-"""What a device's account says, in one sentence."""
+"""What is said of a device, in the text of the report and on its page alike."""
 
 from __future__ import annotations
 
+from tinytrace.analysis.datasheets import NominalRoofs
 from tinytrace.analysis.device_account import HOST_WAIT, IDLE, DeviceAccount, Spent
 from tinytrace.analysis.device_report import DeviceSection
 from tinytrace.analysis.figures import format_ns
+from tinytrace.analysis.roofline import Verdict
 
 # Below it, a share is not worth a word in a sentence.
 WORTH_SAYING = 3.0
@@ -34,9 +36,9 @@ def device_headline(section: DeviceSection) -> str:
     parts = [text]
     host = account.percent(*HOST_WAIT)
     if host >= LAUNCH_BOUND:
-        parts.append(f"it is launch-bound: {host:.0f} % it waits for the host, {_host(account)}")
+        parts.append(f"it is launch-bound: {host:.0f} % it waits for the host ({_host(account)})")
     elif host >= WORTH_SAYING:
-        parts.append(f"{host:.0f} % it waits for the host, {_host(account)}")
+        parts.append(f"{host:.0f} % it waits for the host ({_host(account)})")
     exposed = account.percent(Spent.COMMUNICATION)
     if exposed >= WORTH_SAYING:
         parts.append(f"{exposed:.0f} % it communicates and computes nothing")
@@ -62,3 +64,54 @@ def _host(account: DeviceAccount) -> str:
     }
     shares = sorted(((account.percent(line), word) for line, word in words.items()), reverse=True)
     return ", ".join(f"{share:.0f} % {word}" for share, word in shares if share >= 1)
+
+
+def account_notes(section: DeviceSection) -> list[str]:
+    """Return what the account of a device is of, what is not in it, and which roofs its verdicts are by."""
+    account, step = section.account, section.step_account
+    notes = []
+    if step is not None:
+        which = f"the mean of the {step.n_windows:,} steps whose duration is in the middle half"
+        which = which if step.n_windows > 1 else "the median one"
+        notes.append(f"a step: {format_ns(step.wall_ns)}, {which}.")
+    else:
+        notes.append("From the first to the last piece of work: no steps are marked.")
+    if account.outside_ns:
+        notes.append(f"Outside of the steps it worked {format_ns(account.outside_ns)} more.")
+    if section.unlaunched:
+        notes.append(
+            f"{section.unlaunched:,} of {section.pieces:,} pieces of work ({format_ns(section.unlaunched_ns)}) were "
+            "launched before the trace begins, or their launch was not recorded."
+        )
+    notes.append(_roofs(section.roofs, account.device.model))
+    return notes
+
+
+def _roofs(roofs: NominalRoofs | None, model: str | None) -> str:
+    if roofs is None:
+        what = "the trace does not say what device it is"
+        what = what if model is None else f"no datasheet of {model} is known here"
+        return f"No verdicts on kernels: {what}."
+    rates = [f"{dtype} {tflops:g}" for dtype, tflops in roofs.matrix_tflops.items()]
+    units = f"; matrix units, TFLOP/s: {', '.join(rates)}" if rates else ""
+    vector = "" if roofs.vector_tflops is None else f"; float32 elsewhere {roofs.vector_tflops:g}"
+    figures = f"{roofs.name}, {roofs.gbps:,.0f} GB/s{units}{vector}"
+    return f"Roofs are NOMINAL, not measured: {figures} ({roofs.source})."
+
+
+def op_notes(section: DeviceSection) -> list[str]:
+    """Return what the words of the table of a device's ops mean, as far as they occur."""
+    counted, judged = section.counted_percent, section.judged_percent
+    notes = []
+    if counted is not None and judged is not None:
+        notes.append(
+            f"FLOPs are counted for {counted:.0f} % of the time of kernels that compute, {judged:.0f} % is judged. "
+            "on host: the calls, which mostly do not wait for the device."
+        )
+    if section.roofs is not None and any(
+        row.judgement.verdict is Verdict.NO_PEAKS for row in section.ops
+    ):
+        notes.append(
+            "no peaks: the bytes are not known (tensors in lists), the dtype has no figure, or the data crosses a link."
+        )
+    return notes
