@@ -37,7 +37,7 @@ Windows = tuple[Ints, Ints]
 KERNEL_WAIT_NS = 26_000
 
 
-class Spent(Enum):
+class Spent(str, Enum):
     """A line of a device's account. The values are what is printed."""
 
     COMPUTE = "compute-bound kernels"

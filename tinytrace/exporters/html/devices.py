@@ -14,6 +14,7 @@ from tinytrace.exporters.html.tables import table
 
 # A part of a bar that is narrower has no room for its own figure; and this wide, for its name as well.
 NARROWEST_PERCENT, NAMED_PERCENT = 7.0, 25.0
+LONGEST_NAME = 80  # of a kernel; the whole one is its title
 COLOURS = {  # those of lines of the host's account that are like them
     Spent.COMPUTE: "compute", Spent.MEMORY: "memory", Spent.BALANCED: "balanced", Spent.SMALL: "overhead",
     Spent.SLOW: "latency", Spent.NOT_JUDGED: "not_judged", Spent.COMMUNICATION: "uncounted",
@@ -142,14 +143,14 @@ def _op_row(row: DeviceOpRow, first: str) -> Markup:
 
 def _kernels(section: DeviceSection) -> Markup:
     caption = f"Top kernels: {len(section.kernels):,} of {section.n_kernels:,}"
-    heads = ["kernel", "launched by", "% time", "time", "calls", "p50"]
+    heads = ["kernel", "% time", "time", "calls", "p50"]
     return join(
         tag("p", caption, class_="note"),
         table(
             caption,
             heads,
             [_kernel_row(row) for row in section.kernels],
-            words=("kernel", "launched by"),
+            words=("kernel",),
             tall=True,
         ),
     )
@@ -159,11 +160,19 @@ def _kernel_row(row: KernelRow) -> Markup:
     more = f" +{row.n_ops - 1:,}" if row.n_ops > 1 else ""
     place = row.callsite or "call site not known"
     place += f" +{row.n_callsites - 1:,}" if row.n_callsites > 1 else ""
+    by = NOT_KNOWN if row.op is None else f"{row.op}{more}"
+    shown = row.short_name
+    shown = shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
     figures = (percent(row.percent), time(row.device_ns), f"{row.calls:,}", time(row.p50_ns))
     return tag(
         "tr",
-        tag("th", row.short_name, tag("small", row.sort), scope="row", title=row.name),
-        tag("td", f"{row.op or NOT_KNOWN}{more}", tag("small", f" {place}"), class_="words"),
+        tag(
+            "th",
+            shown,
+            tag("small", f"{row.sort}, launched by {by}, {place}"),
+            scope="row",
+            title=row.name,
+        ),
         *(tag("td", figure) for figure in figures),
     )
 
