@@ -38,12 +38,22 @@ def launched(
 
 
 def op(
-    name: str, ts: float, dur: float, *shapes: list[int], dtype: str = "float", **args: Any
+    name: str,
+    ts: float,
+    dur: float,
+    *shapes: list[int],
+    dtype: str = "float",
+    others: tuple[str, ...] = (),
+    **args: Any,
 ) -> Event:
-    """An op of torch with operands of these shapes."""
+    """An op of torch with operands of these shapes, and other arguments after them (``"1"``, ``"False"``)."""
     told: dict[str, Any] = {}
     if shapes:
-        told = {"Input Dims": list(shapes), "Input type": [dtype] * len(shapes)}
+        told = {
+            "Input Dims": [*shapes, *([] for _ in others)],
+            "Input type": [dtype] * len(shapes) + ["Scalar"] * len(others),
+            "Concrete Inputs": [*("" for _ in shapes), *others],
+        }
     return x(name, "cpu_op", ts, dur, **told, **args)
 
 

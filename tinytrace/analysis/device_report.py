@@ -18,6 +18,7 @@ from tinytrace.analysis.device_account import (
     Spent,
     device_windows,
 )
+from tinytrace.analysis.device_memory import DeviceMemory, device_memory
 from tinytrace.analysis.device_ops import LaunchedParts, judged_parts
 from tinytrace.analysis.device_tables import DeviceOpRow, DeviceOps, KernelRow, kernel_rows
 from tinytrace.analysis.device_work import DeviceWork, Sort, device_work, foreign_header
@@ -74,10 +75,12 @@ class DeviceReport:
 
     Attributes:
         sections: one per device.
+        memory: of devices, where the trace has counters of it.
         rank, world_size, backend: of the job that the trace is a part of; None: not told.
     """
 
     sections: tuple[DeviceSection, ...]
+    memory: tuple[DeviceMemory, ...]
     rank: int | None
     world_size: int | None
     backend: str | None
@@ -138,6 +141,7 @@ def device_report(
     told = distributed(trace)
     return DeviceReport(
         tuple(sections),
+        memory=device_memory(trace),
         rank=_number(told.get("rank")),
         world_size=_number(told.get("world_size")),
         backend=told["backend"] if isinstance(told.get("backend"), str) else None,

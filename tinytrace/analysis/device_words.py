@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tinytrace.analysis.datasheets import NominalRoofs
 from tinytrace.analysis.device_account import HOST_WAIT, IDLE, DeviceAccount, Spent
-from tinytrace.analysis.device_report import DeviceSection
-from tinytrace.analysis.figures import format_ns
+from tinytrace.analysis.device_memory import DeviceMemory
+from tinytrace.analysis.device_report import DeviceReport, DeviceSection
+from tinytrace.analysis.figures import format_mb, format_ns
 from tinytrace.analysis.roofline import Verdict
 
 # Below it, a share is not worth a word in a sentence.
@@ -64,6 +65,24 @@ def _host(account: DeviceAccount) -> str:
     }
     shares = sorted(((account.percent(line), word) for line, word in words.items()), reverse=True)
     return ", ".join(f"{share:.0f} % {word}" for share, word in shares if share >= 1)
+
+
+def memory_words(memory: DeviceMemory) -> str:
+    """Return how much memory torch had on a device at most."""
+    text = f"Memory of {memory.label} (torch's number): tensors had {format_mb(memory.peak_bytes / 1e6)} at most"
+    if memory.reserved_bytes is not None:
+        text += f", of {format_mb(memory.reserved_bytes / 1e6)} that torch had reserved"
+    first, last = (format_mb(b / 1e6) for b in (memory.first_bytes, memory.last_bytes))
+    return f"{text}; {first} in the beginning, {last} in the end ({memory.events:,} allocations and releases)."
+
+
+def job_words(report: DeviceReport) -> str | None:
+    """Return which part of which job the trace is of; None: not told."""
+    if report.rank is None:
+        return None
+    size = "" if report.world_size is None else f" of {report.world_size:,}"
+    backend = "" if report.backend is None else f", backend {report.backend}"
+    return f"Rank {report.rank:,}{size}{backend}."
 
 
 def account_notes(section: DeviceSection) -> list[str]:

@@ -9,16 +9,24 @@ from tinytrace.analysis.device_words import (
     account_notes,
     device_headline,
     device_name,
+    job_words,
+    memory_words,
     op_notes,
 )
 from tinytrace.analysis.figures import format_ns, format_rate
-from tinytrace.cli.sheet import UNKNOWN, Sheet
+from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
+from tinytrace.cli.steps_text import ASCII_BLOCKS, BLOCKS, sparkline
 
 
 def say_device_headlines(devices: DeviceReport | None, sheet: Sheet) -> None:
     """Say what took the time of each device, in a sentence each."""
-    for section in devices.sections if devices is not None else ():
-        sheet.say(sheet.text(device_headline(section), 1000), "title")
+    if devices is None:
+        return
+    job = job_words(devices)
+    if job is not None:
+        sheet.say(sheet.text(job))
+    for section in devices.sections:
+        sheet.say(sheet.text(device_headline(section), LONGEST_TEXT), "title")
 
 
 def say_devices(devices: DeviceReport | None, by: str, sheet: Sheet) -> None:
@@ -33,6 +41,11 @@ def say_devices(devices: DeviceReport | None, by: str, sheet: Sheet) -> None:
         _ops(section, by, sheet)
         sheet.say()
         _kernels(section, sheet)
+    blocks = BLOCKS if sheet.can_show(BLOCKS) else ASCII_BLOCKS
+    for memory in devices.memory:
+        sheet.say()
+        sheet.say(sheet.text(memory_words(memory), LONGEST_TEXT))
+        sheet.say(f"|{sparkline(memory.course.most_bytes, blocks)}| from 0 up", "dim")
 
 
 def _account(section: DeviceSection, sheet: Sheet) -> None:

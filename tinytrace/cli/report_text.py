@@ -328,7 +328,7 @@ def _steps(report: Report, sheet: Sheet) -> None:
 
 
 def _memory(report: Report, sheet: Sheet) -> None:
-    say_memory(report.memory, sheet)
+    say_memory(report.memory, sheet, of_host=bool(report.devices and report.devices.memory))
 
 
 def _audit(report: Report, sheet: Sheet) -> None:

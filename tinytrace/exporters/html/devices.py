@@ -5,7 +5,13 @@ from __future__ import annotations
 from tinytrace.analysis.device_account import DeviceAccount, Spent
 from tinytrace.analysis.device_report import DeviceSection
 from tinytrace.analysis.device_tables import DeviceOpRow, KernelRow
-from tinytrace.analysis.device_words import account_notes, device_name, op_notes
+from tinytrace.analysis.device_words import (
+    account_notes,
+    device_name,
+    job_words,
+    memory_words,
+    op_notes,
+)
 from tinytrace.analysis.figures import format_rate
 from tinytrace.analysis.report import Report
 from tinytrace.exporters.html.markup import NOT_KNOWN, Markup, join, percent, tag, time
@@ -43,7 +49,12 @@ def devices(report: Report) -> Markup | None:
     """Return the section; None: nothing ran on a device."""
     if report.devices is None:
         return None
-    return join(*(_device(report, section) for section in report.devices.sections))
+    job = job_words(report.devices)
+    return join(
+        None if job is None else tag("p", job, class_="note"),
+        *(_device(report, section) for section in report.devices.sections),
+        *(tag("p", memory_words(memory), class_="note") for memory in report.devices.memory),
+    )
 
 
 def _device(report: Report, section: DeviceSection) -> Markup:
