@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +12,12 @@ import torch.nn.functional as F  # noqa: N812  (as all of PyTorch's own examples
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.torch_profiles import counted, profiled, seeded, total
+from tinytrace.analysis.aten_table import ROWS as TABLE_ROWS
 from tinytrace.analysis.counting import Counts, count_trace, coverage
+from tinytrace.analysis.reader import load
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "counting-pytorch.md").read_text("utf-8")
+DATA = Path(__file__).parents[1] / "data"
 A = seeded(8, 16)
 W = seeded(4, 16)
 IMAGE = seeded(2, 4, 8, 8)
@@ -208,3 +214,34 @@ def test_every_op_of_a_training_step_is_counted() -> None:
 
     step()
     assert coverage(profiled(step)) == 1.0
+
+
+def test_every_op_of_a_real_trace_of_another_machine_is_counted() -> None:
+    trace = load(DATA / "tracelens_h100_bert_small.json.gz")
+    counts = count_trace(trace)
+    is_aten = [trace.strings[i].startswith("aten::") for i in trace.spans.name_id.tolist()]
+    for figure in ("flops", "bytes"):
+        assert (counts.per_span(figure)[is_aten] >= 0).all()
+    # BERT: the products of all layers, counted from the sizes that its linear layers have.
+    products = [
+        2 * a.elements * b.shape[1] + a.shape[0] * b.shape[1]
+        for sig in (trace.signatures[i] for i in trace.spans.signature_id.tolist() if i >= 0)
+        if sig.op == "aten::addmm"
+        for a, b in [sig.inputs[1:3]]
+    ]
+    assert len(products) == 26
+    assert sum(products) < counts.total("flops") < 1.1 * sum(products)
+
+
+def test_the_document_prints_the_table_of_the_code() -> None:
+    lines = [
+        f"| {' '.join(f'`{op}`' for op in row.ops.split())} | {row.formula} | {row.traffic.__name__} "
+        f"| {row.role.value} |"
+        for row in TABLE_ROWS
+    ]
+    assert re.findall(r"^\| `.*\|$", DOCUMENT, re.MULTILINE) == lines
+
+
+def test_the_document_explains_every_byte_rule() -> None:
+    rules = {row.traffic.__name__ for row in TABLE_ROWS}
+    assert [rule for rule in sorted(rules) if f"| **{rule}** |" not in DOCUMENT] == []

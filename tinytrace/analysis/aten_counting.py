@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.aten_calls import PREFIX, call_of
 from tinytrace.analysis.aten_outputs import outputs_of
-from tinytrace.analysis.aten_table import SCHEMAS, Role, find
+from tinytrace.analysis.aten_row import Role
+from tinytrace.analysis.aten_table import SCHEMAS, find
 from tinytrace.analysis.aten_work import moves
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.spans import inside, leaf_ops
-from tinytrace.analysis.traffic import NOT_KNOWN, NOTHING, Traffic
+from tinytrace.analysis.traffic import NOT_KNOWN, NOTHING, Traffic, total
 from tinytrace.tracer.groups import distinct
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Signature, Trace
@@ -62,6 +63,19 @@ def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
     except DOES_NOT_TELL:
         traffic = NOT_KNOWN
     return work, traffic
+
+
+def aten_footprint(sig: Signature) -> int | None:
+    """Return the memory that one call works on: its distinct tensors, with those that it returns; None: not known."""
+    row = find(sig.op)
+    if row is None:
+        return None
+    try:
+        call = call_of(sig, SCHEMAS[row.ops.split()[0]])
+        new = [o for o in outputs_of(call, row.outputs) if o.alias < 0]
+    except DOES_NOT_TELL:
+        return None
+    return total([*(o for o in call.tensors() if o.alias < 0), *new])
 
 
 def _work_without_outputs(sig: Signature) -> Work | None:

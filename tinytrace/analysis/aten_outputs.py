@@ -14,6 +14,7 @@ from tinytrace.analysis.aten_calls import (
     OutputRule,
     Shape,
     broadcast,
+    elements,
     like,
     packed,
     unknown_dtype,
@@ -85,6 +86,15 @@ def outputs_of(call: AtenCall, rule: OutputRule) -> tuple[Operand, ...]:
     return _own(call, rule(call))
 
 
+def converted(call: AtenCall) -> tuple[Operand, ...]:
+    """One output like the input, in the type that was asked for."""
+    source = call.tensor("self")
+    if "dtype" in call.attributes:
+        known = SCALAR_TYPES.get(call.attributes["dtype"])
+        return (packed(*known, source.shape) if known else unknown_dtype(source.shape),)
+    return (like(source, source.shape),)
+
+
 # Elementwise ------------------------------------------------------------------------------------
 
 
@@ -92,6 +102,12 @@ def same(call: AtenCall) -> tuple[Operand, ...]:
     """One output like the first tensor."""
     first = call.tensors()[0]
     return (like(first, first.shape),)
+
+
+def same_size(call: AtenCall) -> tuple[Operand, ...]:
+    """One output of as many elements as the first tensor; how they are arranged costs nothing."""
+    first = call.tensors()[0]
+    return (like(first, (elements(first.shape),)),)
 
 
 def elementwise(call: AtenCall) -> tuple[Operand, ...]:

@@ -99,9 +99,9 @@ def written_at_targets(call: AtenCall) -> Traffic:
 
 
 def listed(call: AtenCall) -> Traffic:
-    """As `touch` over all tensors of the lists; in place the first list is written."""
+    """As `touch` over all tensors of the lists."""
     read = traffic.total([o for o in call.tensors() if o.shape])
-    return Traffic(read, traffic.total(call.tensors()[:1]) if call.in_place else None)
+    return Traffic(read, traffic.total(list(call.outputs)))
 
 
 def read_only(call: AtenCall) -> Traffic:

@@ -146,6 +146,12 @@ def variance(call: AtenCall) -> Work:
     return Work(4 * size(call.tensors()[0]), roots)
 
 
+def log_sum_exp(call: AtenCall) -> Work:
+    """Maximum (N − N_out), subtract (N), sum (N − N_out), add (N_out); N exponentials, N_out logarithms."""
+    n, n_out = size(call.tensors()[0]), out_size(call)
+    return Work(max(0, 3 * n - n_out), n + n_out)
+
+
 def norm(call: AtenCall) -> Work:
     """2N − N_out + N_out T for the order 2; 1 and ∞: 2N − N_out; another: N T more for each power."""
     n, rest = size(call.tensors()[0]), reduced(call)
@@ -227,6 +233,11 @@ def adaptive_pooling(call: AtenCall) -> Work:
     if any(big % small for big, small in zip(source, out, strict=True)):
         raise ValueError("windows that overlap")
     return Work(elements(source))
+
+
+def adaptive_backward(call: AtenCall) -> Work:
+    """A division per window, and an addition per element that it reaches."""
+    return Work(size(call.tensor("self")) + size(call.tensor("grad_output")))
 
 
 # Layers -----------------------------------------------------------------------------------------
@@ -341,6 +352,30 @@ def log_loss(call: AtenCall) -> Work:
     """5N + 2N T (binary cross-entropy); averaged or summed: 6N."""
     n = max(map(size, call.tensors()))
     return Work((5 + (call.integer("reduction") != 0)) * n, 2 * n)
+
+
+def bent_loss(call: AtenCall) -> Work:
+    """5N: difference, magnitude, comparison, and two products; averaged or summed 6N (nominal)."""
+    n = max(map(size, call.tensors()))
+    return Work((5 + (call.integer("reduction") != 0)) * n, nominal=True)
+
+
+def _recurrent_products(call: AtenCall) -> tuple[int, int]:
+    """Return the FLOPs of a recurrent layer's products, and samples × steps × units."""
+    source, inner = call.tensor("input"), call.tensor("weight1")
+    cells = math.prod(source.shape[:-1])
+    return 2 * cells * (size(call.tensor("weight0")) + size(inner)), cells * inner.shape[-1]
+
+
+def lstm(call: AtenCall) -> Work:
+    """2 per weight, sample and step; per unit 12 to add up gates and biases, 4 for the state, 5 T (nominal)."""
+    products, units = _recurrent_products(call)
+    return Work(products + 16 * units, 5 * units, nominal=True)
+
+
+def lstm_backward(call: AtenCall) -> Work:
+    """Twice the products (nominal)."""
+    return Work(2 * _recurrent_products(call)[0], nominal=True)
 
 
 # Moving, sorting, optimizers --------------------------------------------------------------------

@@ -11,10 +11,13 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from tinytrace.tracer.groups import distinct
 from tinytrace.tracer.trace import Trace
 
 FORM = 1  # of the JSON; figures of another one are not read
 META_KEY = "peaks"
+ATEN = "aten::"  # begins the names of PyTorch's operations
+LAUNCHES = ("ac2g", "async_cpu_to_gpu")  # kinds of arrows from a launch to its kernel
 LevelName = Literal["L1", "L2", "L3", "DRAM"]
 LEVEL_NAMES: tuple[LevelName, ...] = ("L1", "L2", "L3", "DRAM")
 
@@ -75,6 +78,7 @@ class Peaks:
         levels: bandwidths, from the fastest level to memory.
         floor_ns: the time of a call on tiny operands, ns: of a ``ufunc``, ``matmul``, ``reduce``, ``copy``.
         notes: what could not be found out here, in words.
+        torch: what PyTorch reaches, per device (``cpu``, ``cuda:0``), where its operations ran.
     """
 
     fingerprint: str
@@ -89,12 +93,14 @@ class Peaks:
     levels: tuple[Level, ...] = ()
     floor_ns: dict[str, Peak] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    torch: dict[str, Peaks] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, for a file or for ``Trace.meta``."""
         values = asdict(self)
         values["levels"] = [asdict(level) for level in self.levels]
-        return {"form": FORM, **values, "notes": list(self.notes)}
+        torch = {device: peaks.to_json() for device, peaks in self.torch.items()}
+        return {"form": FORM, **values, "notes": list(self.notes), "torch": torch}
 
     @staticmethod
     def from_json(values: object) -> Peaks:
@@ -124,6 +130,10 @@ class Peaks:
             levels=_levels(told.get("levels")),
             floor_ns=_peaks(told.get("floor_ns")),
             notes=tuple(str(note) for note in _list(told.get("notes"))),
+            torch={
+                device: Peaks.from_json(peaks)
+                for device, peaks in _object(told.get("torch", {})).items()
+            },
         )
 
     @staticmethod
@@ -135,9 +145,17 @@ class Peaks:
             True
         """
         try:
-            return Peaks.from_json(trace.meta.get(META_KEY))
+            peaks = Peaks.from_json(trace.meta.get(META_KEY))
         except ValueError:
             return None
+        if peaks.torch and _used_a_gpu(trace):
+            # A call on the CPU is then no more than a launch: what it launched is what has a roof.
+            return replace(peaks, torch={k: v for k, v in peaks.torch.items() if k != "cpu"})
+        return peaks
+
+    def of_op(self, op: str) -> Peaks | None:
+        """Return the roofs that hold for an operation: PyTorch's own for one of PyTorch; None: not known."""
+        return self.torch.get("cpu") if op.startswith(ATEN) else self
 
     def level_of(self, footprint_bytes: float, *, blas: bool = False) -> Level | None:
         """Return the fastest level that a footprint fits, with the roof that holds at this footprint.
@@ -208,6 +226,12 @@ class Peaks:
             return own
         known = [peak for key, peak in self.function_gops.items() if key.endswith(f" {dtype}")]
         return max(known, key=lambda peak: peak.value, default=self.transcendental_gops.get(dtype))
+
+
+def _used_a_gpu(trace: Trace) -> bool:
+    """Whether kernels were launched: arrows lead from launches to them."""
+    kinds = {trace.strings[i] for i in distinct(trace.flows.kind_id).tolist() if i >= 0}
+    return not kinds.isdisjoint(LAUNCHES)
 
 
 def _roof(level: Level, blas: bool) -> Peak | None:

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.aten_calls import PREFIX, base_name
+from tinytrace.analysis.aten_counting import aten_footprint
+from tinytrace.analysis.aten_table import TABLE as ATEN
+from tinytrace.analysis.aten_table import find as find_aten
+from tinytrace.analysis.aten_work import moves
 from tinytrace.analysis.counting import Counts
 from tinytrace.analysis.operands import layout_of
 from tinytrace.analysis.peaks import LEVEL_NAMES, Peak, Peaks
@@ -33,6 +38,16 @@ BLAS = frozenset(
      "svd_m_s", "svd_n_s", "svd_m_f", "svd_n_f", "svd", "svd_m", "svd_n", "lstsq", "lstsq_m", "lstsq_n",
      "eig", "eigvals", "eigh_lo", "eigh_up", "eigvalsh_lo", "eigvalsh_up"]
 )  # fmt: skip
+ATEN_PRODUCTS = frozenset(
+    ["mm", "bmm", "mv", "dot", "vdot", "matmul", "linear", "addmm", "addmv", "baddbmm", "addbmm", "_int_mm",
+     "_addmm_activation", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+     "conv_transpose3d", "convolution", "_convolution", "convolution_overrideable", "convolution_backward",
+     "mkldnn_convolution", "cudnn_convolution", "cudnn_convolution_transpose", "miopen_convolution",
+     "miopen_depthwise_convolution", "thnn_conv2d", "_slow_conv2d_forward", "slow_conv3d_forward",
+     "slow_conv_dilated2d", "slow_conv_dilated3d", "slow_conv_transpose2d", "slow_conv_transpose3d",
+     "_conv_depthwise2d", "conv_depthwise3d", "mkldnn_rnn_layer", "mkldnn_rnn_layer_backward"]
+    + [name for name in ATEN if "attention" in name]
+)  # fmt: skip
 MOVES = frozenset(
     ["copy", "astype", "ascontiguousarray", "asfortranarray", "array", "asarray", "copyto", "reshape",
      "ravel", "flatten"]
@@ -42,6 +57,8 @@ REDUCTIONS = (".reduce", ".accumulate", ".reduceat")
 
 def uses_matrices(op: str) -> bool:
     """Whether an op is a matrix product or made of such: its roofs are those of matrix products."""
+    if op.startswith(PREFIX):
+        return base_name(op)[0] in ATEN_PRODUCTS
     return op in BLAS or op.startswith("linalg.")
 
 
@@ -120,6 +137,7 @@ def call_roofs(sig: Signature, cost: Counts, peaks: Peaks | None) -> CallRoofs:
         50000.0
     """
     counted = cost.flops is not None
+    peaks = None if peaks is None else peaks.of_op(sig.op)
     if peaks is None:
         return CallRoofs(counted=counted)
     compute_ns = evaluate_ns = UNKNOWN
@@ -162,7 +180,7 @@ def _width(operand: Operand) -> tuple[int, int]:
 
 
 def _function(op: str) -> str:
-    return op.split(".", maxsplit=1)[0]
+    return base_name(op)[0] if op.startswith(PREFIX) else op.split(".", maxsplit=1)[0]
 
 
 def _at(work: float, roof: Peak | None) -> float:
@@ -190,7 +208,7 @@ def _compute_roof(sig: Signature, cost: Counts, dtype: str, peaks: Peaks) -> Pea
 
 def _memory(sig: Signature, moved_bytes: int | None, peaks: Peaks) -> tuple[float, float, int]:
     """Time at the roof, time at most, level."""
-    footprint = footprint_bytes(sig)
+    footprint = aten_footprint(sig) if sig.op.startswith(PREFIX) else footprint_bytes(sig)
     if moved_bytes == 0:
         return 0.0, 0.0, NO_LEVEL
     level = None
@@ -208,6 +226,10 @@ def _memory(sig: Signature, moved_bytes: int | None, peaks: Peaks) -> tuple[floa
 def _sort_of_call(op: str) -> str:
     if uses_matrices(op):
         return "matmul"
+    if op.startswith(PREFIX):
+        row = find_aten(op)
+        moving = row is not None and row.work is moves
+        return "copy" if moving else "ufunc"
     if op.endswith(REDUCTIONS):
         return "reduce"
     return "copy" if op in MOVES else "ufunc"

@@ -14,6 +14,7 @@ from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.cli.messages import say, stderr
 from tinytrace.cli.options import Parser
 from tinytrace.cli.pictures import check_picture
+from tinytrace.errors import UsageError
 
 if TYPE_CHECKING:
     from tinytrace.analysis.peaks import Level, Peak, Peaks
@@ -23,6 +24,7 @@ examples:
   python -m tinytrace calibrate                  10 to 60 s; kept, and used by every run from then on
   python -m tinytrace calibrate --threads 1      the roofs for a program that runs with OPENBLAS_NUM_THREADS=1
   python -m tinytrace calibrate --plot roofs.png
+  python -m tinytrace calibrate --torch          of PyTorch's operations, on the CPU and on every GPU
 """
 MOST_THREADS = 4096
 Row = tuple[str, str, str, str, str]
@@ -42,8 +44,9 @@ def main(argv: list[str]) -> int:
         "--threads",
         type=_threads,
         metavar="N",
-        help="BLAS threads (default: as many as BLAS takes here)",
+        help="BLAS threads, or PyTorch's (default: as many as it takes here)",
     )
+    add("--torch", action="store_true", help="of PyTorch, on the CPU and on every GPU")
     add("--force", action="store_true", help="measure again, even if there are figures already")
     add("--json", action="store_true", help="print the figures as JSON")
     add("--plot", metavar="FILE", help="draw them, too: .png or .svg (needs matplotlib)")
@@ -51,6 +54,8 @@ def main(argv: list[str]) -> int:
     picture = None if arguments.plot is None else Path(arguments.plot)
     if picture is not None:
         check_picture(picture, "--plot")
+    if arguments.torch:
+        return _torch(arguments, picture)
     peaks = _peaks(arguments)
     if arguments.json:
         sys.stdout.write(json.dumps(peaks.to_json()) + "\n")
@@ -96,6 +101,24 @@ def _peaks(arguments: argparse.Namespace) -> Peaks:
     return peaks
 
 
+def _torch(arguments: argparse.Namespace, picture: Path | None) -> int:
+    """The same of PyTorch: a table per device."""
+    if picture is not None:
+        raise UsageError("--plot draws the roofs of NumPy: leave --torch or --plot out")
+    from tinytrace.cli.torch_roofs import torch_roofs
+
+    found = torch_roofs(arguments.threads, quick=arguments.quick, force=arguments.force)
+    if arguments.json:
+        roofs = {device: peaks.to_json() for device, peaks in found.items()}
+        sys.stdout.write(json.dumps(roofs) + "\n")
+        return 0
+    page = Page(sys.stdout)
+    for number, peaks in enumerate(found.values()):
+        page.lines([("", "")] if number else [])
+        print_peaks(peaks, page)
+    return 0
+
+
 def print_peaks(peaks: Peaks, page: Page) -> None:
     """Print all roofs with their spread.
 
@@ -107,18 +130,14 @@ def print_peaks(peaks: Peaks, page: Page) -> None:
         OSError: it cannot be written.
     """
     how = "in about a second: may be a little low" if peaks.quick else "in full"
-    cpus = peaks.machine.get("cpus", "?")
-    facts = (
-        f"{peaks.machine.get('cpu', 'unknown CPU')}, {cpus} CPUs; NumPy {peaks.machine.get('numpy', '?')}, "
-        f"{peaks.machine.get('blas', '?')}, BLAS threads: {peaks.threads}; measured {peaks.measured_at}, {how}"
-    )
+    facts = f"{_place(peaks)}; measured {peaks.measured_at}, {how}"
     page.lines([(line, "") for line in paragraph(clean(facts), page.width)] + [("", "")])
     heads = ("roof", "best", "least", "greatest", "of")
     page.lines(table(heads, list(_rows(peaks)), page.width))
     closing = ["T: 10^9 evaluations per second. Spread: the least and greatest of so many rounds."]
     if any(not level.resolvable and level.gbps for level in peaks.levels):
         closing.append(
-            "*: at least so much; the cost of calling NumPy hides the rest, so it is no roof."
+            f"*: at least so much; the cost of calling {_library(peaks)} hides the rest, so it is no roof."
         )
     page.lines(
         [("", ""), *((line, "dim") for text in closing for line in paragraph(text, page.width))]
@@ -127,6 +146,24 @@ def print_peaks(peaks: Peaks, page: Page) -> None:
         line for note in peaks.notes for line in paragraph(clean(f"Note: {note}."), page.width)
     ]
     page.lines([(line, "warning") for line in notes])
+
+
+def _library(peaks: Peaks) -> str:
+    return "PyTorch" if "torch" in peaks.machine else "NumPy"
+
+
+def _place(peaks: Peaks) -> str:
+    """What the roofs hold for, in words."""
+    told = peaks.machine
+    name, cpus = told.get("cpu", "unknown CPU"), told.get("cpus", "?")
+    if "torch" not in told:
+        return (
+            f"{name}, {cpus} CPUs; NumPy {told.get('numpy', '?')}, {told.get('blas', '?')}, "
+            f"BLAS threads: {peaks.threads}"
+        )
+    if told.get("device") != "cpu":
+        return f"{name} ({told.get('device')}); PyTorch {told['torch']}"
+    return f"{name}, {cpus} CPUs; PyTorch {told['torch']}, threads: {peaks.threads}"
 
 
 def _rows(peaks: Peaks) -> Iterator[Row]:

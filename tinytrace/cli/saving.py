@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -16,6 +16,7 @@ from tinytrace.exporters.registry import export
 if TYPE_CHECKING:
     from tinytrace.analysis.peaks import Peaks
     from tinytrace.analysis.peaks_machine import Machine
+    from tinytrace.analysis.torch_machine import TorchMachine
     from tinytrace.cli.elsewhere import Elsewhere
     from tinytrace.tracer.trace import Trace
 
@@ -42,7 +43,14 @@ def save_run(
     from tinytrace.analysis.counting import with_convention
     from tinytrace.analysis.peaks_attach import with_peaks
 
-    trace = with_peaks(trace, None if elsewhere is None else partial(_measured, elsewhere, quiet))
+    if elsewhere is None:
+        trace = with_peaks(trace)
+    else:
+        trace = with_peaks(
+            trace,
+            partial(_measured, elsewhere, quiet),
+            partial(_torch_measured, elsewhere, quiet),
+        )
     trace = fit(with_convention(trace), budget_bytes)
     save(trace, output)
     return trace
@@ -56,6 +64,18 @@ def _measured(elsewhere: Elsewhere, quiet: bool, machine: Machine) -> Peaks:
             "measuring the roofs of this machine, once, in about a second (python -m tinytrace calibrate)"
         )
     return quick_peaks(machine, elsewhere)
+
+
+def _torch_measured(
+    elsewhere: Elsewhere, quiet: bool, places: Sequence[TorchMachine]
+) -> dict[str, Peaks]:
+    from tinytrace.cli.quick_peaks import quick_torch_peaks
+
+    if not quiet:
+        say(
+            "measuring the roofs of PyTorch, once, in some seconds (python -m tinytrace calibrate --torch)"
+        )
+    return quick_torch_peaks(places, elsewhere)
 
 
 def save(trace: Trace, output: Path, name: str | None = None) -> None:

@@ -95,6 +95,30 @@ def numerics() -> dict[str, Any]:
     return found
 
 
+def torch_facts() -> dict[str, Any] | None:
+    """Return which PyTorch this process has loaded, its threads, and the GPUs that it uses; None: none.
+
+    Nothing is initialised: what the program has not used is not asked.
+
+    Example:
+        >>> torch_facts() is None or sorted(torch_facts()) == ["devices", "threads", "torch"]
+        True
+    """
+    torch = sys.modules.get("torch")
+    try:
+        if torch is None:
+            return None
+        used = torch.cuda.is_initialized()
+        count = torch.cuda.device_count() if used else 0
+        return {
+            "torch": str(torch.__version__),
+            "threads": int(torch.get_num_threads()),
+            "devices": [str(torch.cuda.get_device_name(number)) for number in range(count)],
+        }
+    except (AttributeError, RuntimeError, TypeError):  # half imported, or something of that name
+        return None
+
+
 def _cpu_model() -> str | None:
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:

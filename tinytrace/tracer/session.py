@@ -19,7 +19,7 @@ from tinytrace.tracer.adapters.numpy import NumpyAdapter, targets
 from tinytrace.tracer.audit import LEFT_OUT, left_out, self_audit
 from tinytrace.tracer.files import file_identity
 from tinytrace.tracer.hooks import AfterImport
-from tinytrace.tracer.machine import machine, numerics
+from tinytrace.tracer.machine import machine, numerics, torch_facts
 from tinytrace.tracer.muting import muted
 from tinytrace.tracer.options import Options
 from tinytrace.tracer.records import FORMAT_VERSION, Entry
@@ -325,6 +325,8 @@ class Session:
             return
         with contextlib.suppress(Exception), modules.as_before(self._path):
             self._put_meta(numerics=numerics())
+            if (facts := torch_facts()) is not None:
+                self._put_meta(torch=facts)
 
     def _left_out(self) -> dict[str, int]:
         stats = self._recorder.stats()
