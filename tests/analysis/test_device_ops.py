@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,10 @@ from tinytrace.analysis.device_memory import device_memory
 from tinytrace.analysis.device_ops import launched_parts
 from tinytrace.analysis.device_report import DeviceReport, device_report
 from tinytrace.analysis.device_tables import DeviceOpRow
+from tinytrace.analysis.device_words import account_notes
 from tinytrace.analysis.device_work import device_work
 from tinytrace.analysis.op_groups import By, group_ops
+from tinytrace.analysis.peaks import Level, Peak, Peaks
 from tinytrace.analysis.roofline import Verdict
 from tinytrace.analysis.step_finding import find_steps
 from tinytrace.tracer.records import Kind
@@ -217,3 +221,23 @@ def test_the_job_of_a_rank_is_told() -> None:
 def test_roofs_are_those_of_the_very_product(model: str, gbps: float | None) -> None:
     found = nominal_roofs(model)
     assert (None if found is None else found.gbps) == gbps
+
+
+def test_roofs_that_were_measured_on_the_device_come_before_nominal_ones() -> None:
+    roof = {
+        name: Peak(value, value, value, 3)
+        for name, value in (("bfloat16", 700e3), ("DRAM", 3000.0))
+    }
+    gpu = Peaks(
+        "", {}, "2026-01-01T00:00:00Z", False, 1, gemm_gflops={"bfloat16": roof["bfloat16"]},
+        levels=(Level("DRAM", None, roof["DRAM"], True),),
+    )  # fmt: skip
+    peaks = replace(Peaks("", {}, "2026-01-01T00:00:00Z", False, 1), torch={"cuda:0": gpu})
+    trace = product(250)
+    trace = replace(trace, meta={**trace.meta, "peaks": peaks.to_json()})
+    [section] = report(trace).sections
+    assert section.roofs is not None
+    assert (section.roofs.measured, section.roofs.gbps) == (True, 3000)
+    judged = section.ops[0].judgement
+    assert judged.compute_percent == pytest.approx(100 * 2 * 4096**3 / 250e-6 / 700e12)
+    assert not any("NOMINAL" in note for note in account_notes(section))

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import TraceCounts
-from tinytrace.analysis.datasheets import NominalRoofs, nominal_roofs
-from tinytrace.analysis.device_work import DeviceWork, Sort
-from tinytrace.analysis.peaks import LEVEL_NAMES
+from tinytrace.analysis.datasheets import DeviceRoofs, nominal_roofs
+from tinytrace.analysis.device_work import Device, DeviceWork, Sort
+from tinytrace.analysis.peaks import LEVEL_NAMES, Peaks
 from tinytrace.analysis.roofline import Judged, LeastTimes
+from tinytrace.analysis.signature_roofs import uses_matrices
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.trace import Signature, Trace
 
@@ -26,10 +27,6 @@ Floats = NDArray[np.float64]
 # What the shortest kernels take, whatever they do: the 1st percentile of all durations was 1.5 us (A100), 1.6 us
 # (H100), 2.0 us (MI300X), 2.6 us (B200) in the traces that this is tested with.
 KERNEL_FLOOR_NS = 2_000
-# Ops whose work is done by matrix units, by what their names hold.
-MATRIX_OPS = (
-    "mm", "bmm", "addmm", "baddbmm", "addbmm", "matmul", "linear", "conv", "attention", "_grouped_mm", "einsum",
-)  # fmt: skip
 CROSSING = re.compile(r"^Memcpy (HtoD|DtoH|PtoP)")
 # Products of float32 on ordinary units: by the names of kernels, as cuBLAS, cuDNN and CUTLASS give them.
 FLOAT32_KERNELS = ("sgemm", "simt", "scudnn", "winograd", "fft")
@@ -79,9 +76,36 @@ class LaunchedParts:
         return len(self.name_id)
 
     @cached_property
-    def roofs(self) -> tuple[NominalRoofs | None, ...]:
-        """Nominal roofs of each device; None: not known."""
-        return tuple(nominal_roofs(device.model) for device in self.work.devices)
+    def roofs(self) -> tuple[DeviceRoofs | None, ...]:
+        """Roofs of each device; None: not known."""
+        return tuple(device_roofs(self.trace, device) for device in self.work.devices)
+
+
+def device_roofs(trace: Trace, device: Device) -> DeviceRoofs | None:
+    """Return the roofs of a device: those that were measured there, where the trace has them, else nominal ones.
+
+    Example:
+        >>> device_roofs(Trace(), Device(0, "GPU 0", 0, "NVIDIA B200")).measured
+        False
+    """
+    peaks = Peaks.of(trace)
+    own = None if peaks is None else peaks.torch.get(f"cuda:{device.number}")
+    gbps = (
+        [level.gbps.value for level in own.levels if level.gbps and level.name == "DRAM"]
+        if own
+        else []
+    )
+    if own is None or not gbps:
+        return nominal_roofs(device.model)
+    vector = own.vector_gflops.get("float32")
+    return DeviceRoofs(
+        name=device.model or device.label,
+        source=f"measured {own.measured_at}",
+        gbps=gbps[0],
+        vector_tflops=None if vector is None else vector.value / 1000,
+        matrix_tflops={dtype: peak.value / 1000 for dtype, peak in own.gemm_gflops.items()},
+        measured=True,
+    )
 
 
 def launched_parts(
@@ -194,17 +218,6 @@ def judged_parts(parts: LaunchedParts) -> Judged:
     return nominal_times(parts).judged(np.arange(len(parts)), len(parts))
 
 
-def is_matrix_op(name: str) -> bool:
-    """Whether matrix units do the work of an op, by its name.
-
-    Example:
-        >>> is_matrix_op("aten::addmm"), is_matrix_op("aten::_flash_attention_forward"), is_matrix_op("aten::add")
-        (True, True, False)
-    """
-    bare = name.rpartition("::")[2]
-    return bare in MATRIX_OPS or "conv" in bare or "attention" in bare or bare.endswith("mm")
-
-
 def kernel_names(parts: LaunchedParts) -> list[str]:
     """Return per part the name of the kernel that took most of its time."""
     work, trace = parts.work, parts.trace
@@ -218,7 +231,7 @@ def kernel_names(parts: LaunchedParts) -> list[str]:
 
 
 def peak(
-    parts: LaunchedParts, part: int, roofs: NominalRoofs, kernel: str
+    parts: LaunchedParts, part: int, roofs: DeviceRoofs, kernel: str
 ) -> tuple[str | None, float | None]:
     """Return the roof of a part's arithmetic: the dtype (or ``tf32``), and 10¹² FLOPs per second.
 
@@ -232,10 +245,10 @@ def peak(
         None, None: the dtype is not known; None for the rate: there is no figure for it.
     """
     row = int(parts.signature_id[part])
-    dtype = arithmetic_dtype(parts.trace.signatures[row]) if row >= 0 else None
+    dtype = computing_dtype(parts.trace.signatures[row]) if row >= 0 else None
     if dtype is None:
         return None, None
-    if not is_matrix_op(parts.trace.strings[parts.name_id[part]]):
+    if not uses_matrices(parts.trace.strings[parts.name_id[part]]):
         return dtype, roofs.vector_tflops if dtype.startswith(("float", "bfloat")) else None
     matrix = roofs.matrix_tflops
     if dtype == "float32":
@@ -249,7 +262,7 @@ def peak(
     return dtype, matrix.get("float8" if dtype.startswith("float8") else dtype)
 
 
-def arithmetic_dtype(signature: Signature) -> str | None:
+def computing_dtype(signature: Signature) -> str | None:
     """Return the dtype of the first operand that holds numbers to compute with; None: there is none."""
     for operand in signature.inputs:
         if operand.is_array and operand.dtype.startswith(("float", "bfloat", "complex")):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.account import typical_steps
 from tinytrace.analysis.counting import TraceCounts
-from tinytrace.analysis.datasheets import NominalRoofs
+from tinytrace.analysis.datasheets import DeviceRoofs
 from tinytrace.analysis.device_account import (
     SPENT,
     DeviceAccount,
@@ -56,7 +56,7 @@ class DeviceSection:
 
     account: DeviceAccount
     step_account: DeviceAccount | None
-    roofs: NominalRoofs | None
+    roofs: DeviceRoofs | None
     kernels: tuple[KernelRow, ...]
     n_kernels: int
     ops: tuple[DeviceOpRow, ...]

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.datasheets import NominalRoofs
+from tinytrace.analysis.datasheets import DeviceRoofs
 from tinytrace.analysis.device_account import DeviceAccounts, device_windows
 from tinytrace.analysis.device_ops import (
     LaunchedParts,
-    is_matrix_op,
     kernel_names,
     launched_parts,
     nominal_times,
@@ -23,6 +22,7 @@ from tinytrace.analysis.op_groups import OpGroup
 from tinytrace.analysis.peaks import Level, Peak, Peaks
 from tinytrace.analysis.places import site
 from tinytrace.analysis.roofline_points import Roofline, RooflinePoint, ceilings_of, command_of
+from tinytrace.analysis.signature_roofs import uses_matrices
 from tinytrace.tracer.groups import group_ids, sums
 from tinytrace.tracer.trace import Signature, Trace
 
@@ -62,7 +62,7 @@ def device_roofline(trace: Trace, top: int | None = None) -> Roofline:
             judgement=judged[i],
             dtype=_label(labels, int(numbers[ids == i][0])),
             level=None if nominal is None else "DRAM",
-            matrix=is_matrix_op(trace.strings[parts.name_id[ids == i][0]]),
+            matrix=uses_matrices(trace.strings[parts.name_id[ids == i][0]]),
             signature=_longest_signature(parts, ids == i),
         )
         for i in order[:top]
@@ -85,10 +85,10 @@ def device_roofline(trace: Trace, top: int | None = None) -> Roofline:
     )
 
 
-def _dtypes(parts: LaunchedParts, nominal: NominalRoofs | None) -> tuple[list[str], Ints]:
+def _dtypes(parts: LaunchedParts, nominal: DeviceRoofs | None) -> tuple[list[str], Ints]:
     """Names of what the parts compute in, and per part which of them; −1: not known."""
     kernels = kernel_names(parts)
-    roofs = nominal or NominalRoofs("", "", 1.0)
+    roofs = nominal or DeviceRoofs("", "", 1.0)
     names = [peak(parts, i, roofs, kernels[i])[0] for i in range(len(parts))]
     known = list(dict.fromkeys(name for name in names if name is not None))
     number = {name: i for i, name in enumerate(known)}
@@ -99,7 +99,7 @@ def _label(labels: list[str], number: int) -> str | None:
     return None if number == NO_DTYPE else labels[number]
 
 
-def _peaks(nominal: NominalRoofs) -> Peaks:
+def _peaks(nominal: DeviceRoofs) -> Peaks:
     """The roofs as those of a machine; their spread is nothing, since nobody measured them."""
 
     def one(value: float) -> Peak:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytrace.analysis.datasheets import NominalRoofs
+from tinytrace.analysis.datasheets import DeviceRoofs
 from tinytrace.analysis.device_account import HOST_WAIT, IDLE, DeviceAccount, Spent
 from tinytrace.analysis.device_memory import DeviceMemory
 from tinytrace.analysis.device_report import DeviceReport, DeviceSection
@@ -106,7 +106,7 @@ def account_notes(section: DeviceSection) -> list[str]:
     return notes
 
 
-def _roofs(roofs: NominalRoofs | None, model: str | None) -> str:
+def _roofs(roofs: DeviceRoofs | None, model: str | None) -> str:
     if roofs is None:
         what = "the trace does not say what device it is"
         what = what if model is None else f"no datasheet of {model} is known here"
@@ -115,6 +115,8 @@ def _roofs(roofs: NominalRoofs | None, model: str | None) -> str:
     units = f"; matrix units, TFLOP/s: {', '.join(rates)}" if rates else ""
     vector = "" if roofs.vector_tflops is None else f"; float32 elsewhere {roofs.vector_tflops:g}"
     figures = f"{roofs.name}, {roofs.gbps:,.0f} GB/s{units}{vector}"
+    if roofs.measured:
+        return f"Roofs: {figures} ({roofs.source})."
     return f"Roofs are NOMINAL, not measured: {figures} ({roofs.source})."
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.datasheets import NominalRoofs
+from tinytrace.analysis.datasheets import DeviceRoofs
 from tinytrace.analysis.device_work import device_work
 from tinytrace.analysis.op_groups import Grouping, OpGroup
 from tinytrace.analysis.op_parts import op_parts
@@ -121,7 +121,7 @@ class Roofline:
     start_unix_ns: int | None
     cpu: str | None
     device: str | None = None
-    nominal: NominalRoofs | None = None
+    nominal: DeviceRoofs | None = None
 
 
 def roofline_of(trace: Trace, top: int | None = None) -> Roofline:

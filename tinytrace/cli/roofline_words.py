@@ -34,6 +34,8 @@ def program_words(roofline: Roofline) -> str:
 def machine_words(roofline: Roofline) -> str:
     """Return which machine, and when its roofs were measured; without roofs that there are none."""
     peaks = roofline.peaks
+    if roofline.nominal is not None and roofline.nominal.measured:
+        return clean(f"Roofs: {roofline.nominal.name}, {roofline.nominal.source}.")
     if roofline.nominal is not None:
         return clean(
             f"Roofs are NOMINAL, not measured: {roofline.nominal.name}, {roofline.nominal.source}, dense; nobody "

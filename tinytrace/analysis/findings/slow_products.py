@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.device_ops import FLOAT32_KERNELS, is_matrix_op, kernel_names
+from tinytrace.analysis.datasheets import DeviceRoofs
+from tinytrace.analysis.device_ops import FLOAT32_KERNELS, kernel_names
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.device_case import DeviceCase
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import array, listed, time
 from tinytrace.analysis.kernel_names import short_name
 from tinytrace.analysis.roofline import VERDICTS, Verdict
+from tinytrace.analysis.signature_roofs import uses_matrices
 from tinytrace.tracer.trace import Signature
 
 ORDINARY_UNITS = "float32 products on ordinary units"
@@ -39,7 +41,7 @@ def find_ordinary(case: Case) -> Iterator[Finding]:
         return
     parts = devices.parts
     names = kernel_names(parts)
-    product = np.array([is_matrix_op(devices.trace.strings[n]) for n in parts.name_id], "?")
+    product = np.array([uses_matrices(devices.trace.strings[n]) for n in parts.name_id], "?")
     ordinary = product & np.array(
         [any(word in name.lower() for word in FLOAT32_KERNELS) for name in names], "?"
     )
@@ -62,7 +64,7 @@ def find_ordinary(case: Case) -> Iterator[Finding]:
             evidence=(
                 f"{time(spent_ns)} in {listed(short_name(names[p]) for p in _longest(devices, mine))}",
                 f"called by {listed(devices.trace.strings[n] for n in parts.name_id[mine])}",
-                f"nominal: {tflops:g} TFLOP/s of {faster}, {roofs.vector_tflops:g} of float32 ({roofs.source})",
+                f"{_how(roofs)}: {tflops:g} TFLOP/s of {faster}, {roofs.vector_tflops:g} of float32 ({roofs.source})",
             ),
             ceiling_ns=spent_ns - least_ns,
             confidence="medium",
@@ -70,6 +72,10 @@ def find_ordinary(case: Case) -> Iterator[Finding]:
             remedy=remedy,
             code=code,
         )
+
+
+def _how(roofs: DeviceRoofs) -> str:
+    return "measured" if roofs.measured else "nominal"
 
 
 _REMEDIES = {
