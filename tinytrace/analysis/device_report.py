@@ -20,6 +20,7 @@ from tinytrace.analysis.device_account import (
 )
 from tinytrace.analysis.device_memory import DeviceMemory, device_memory
 from tinytrace.analysis.device_ops import LaunchedParts, judged_parts
+from tinytrace.analysis.device_steps import DeviceSteps, device_steps
 from tinytrace.analysis.device_tables import DeviceOpRow, DeviceOps, KernelRow, kernel_rows
 from tinytrace.analysis.device_work import DeviceWork, Sort, device_work, foreign_header
 from tinytrace.analysis.op_groups import By
@@ -47,6 +48,7 @@ class DeviceSection:
         n_kernels: how many names there are.
         ops: those that launched most of it.
         n_ops: how many there are.
+        steps: by what they launched there; None: none did.
         pieces: of work.
         work_ns: the sum of their durations, on all streams.
         unlaunched, unlaunched_ns: pieces whose launch is not in the trace, and their time.
@@ -61,6 +63,7 @@ class DeviceSection:
     n_kernels: int
     ops: tuple[DeviceOpRow, ...]
     n_ops: int
+    steps: DeviceSteps | None
     pieces: int
     work_ns: int
     unlaunched: int
@@ -128,6 +131,7 @@ def device_report(
                 n_kernels=n_kernels,
                 ops=rows,
                 n_ops=n_ops,
+                steps=device_steps(trace, work, i),
                 pieces=int(mine.sum()),
                 work_ns=int(work.dur_ns[mine].sum()),
                 unlaunched=int(lost.sum()),

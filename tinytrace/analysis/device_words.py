@@ -120,6 +120,36 @@ def _roofs(roofs: DeviceRoofs | None, model: str | None) -> str:
     return f"Roofs are NOMINAL, not measured: {figures} ({roofs.source})."
 
 
+def step_notes(section: DeviceSection) -> list[str]:
+    """Return how much work steps launch on a device, and what was different in the slowest."""
+    steps = section.steps
+    if steps is None or steps.n_steps < 2:
+        return []
+    label = section.account.device.label
+    notes = [
+        f"Steps: {steps.n_steps:,} launched work on {label}, half of them at most {format_ns(steps.median_ns)} of it "
+        "(all streams together)."
+    ]
+    if steps.slowest is not None:
+        text = (
+            f"Slowest on the host: step {steps.slowest:,} with {format_ns(steps.slowest_wall_ns)}; it launched "
+            f"{format_ns(steps.slowest_ns)}"
+        )
+        if steps.longer:
+            longer = [
+                f"{one.op} {format_ns(one.device_ns)} (usually {format_ns(one.usual_ns)}"
+                + (
+                    f"; {one.pieces:,} kernels for {one.usual_pieces:,.10g})"
+                    if one.pieces != one.usual_pieces
+                    else ")"
+                )
+                for one in steps.longer
+            ]
+            text += f". Longer than usual: {', '.join(longer)}"
+        notes.append(f"{text}.")
+    return notes
+
+
 def op_notes(section: DeviceSection) -> list[str]:
     """Return what the words of the table of a device's ops mean, as far as they occur."""
     counted, judged = section.counted_percent, section.judged_percent
@@ -128,6 +158,12 @@ def op_notes(section: DeviceSection) -> list[str]:
         notes.append(
             f"FLOPs are counted for {counted:.0f} % of the time of kernels that compute, {judged:.0f} % is judged. "
             "on host: the calls, which mostly do not wait for the device."
+        )
+    violated = [row.op for row in section.ops if row.judgement.violation_ns]
+    if violated:
+        notes.append(
+            f"Calls faster than a roof allows are left out (model violation) of {', '.join(violated)}: their operands "
+            "may lie in a cache of the device, of which no roof is known."
         )
     if section.roofs is not None and any(
         row.judgement.verdict is Verdict.NO_PEAKS for row in section.ops

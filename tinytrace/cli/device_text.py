@@ -12,6 +12,7 @@ from tinytrace.analysis.device_words import (
     job_words,
     memory_words,
     op_notes,
+    step_notes,
 )
 from tinytrace.analysis.figures import format_ns, format_rate
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
@@ -41,6 +42,8 @@ def say_devices(devices: DeviceReport | None, by: str, sheet: Sheet) -> None:
         _ops(section, by, sheet)
         sheet.say()
         _kernels(section, sheet)
+        for note in step_notes(section):
+            sheet.say(sheet.text(note, LONGEST_TEXT), "dim")
     blocks = BLOCKS if sheet.can_show(BLOCKS) else ASCII_BLOCKS
     for memory in devices.memory:
         sheet.say()

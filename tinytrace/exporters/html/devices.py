@@ -11,6 +11,7 @@ from tinytrace.analysis.device_words import (
     job_words,
     memory_words,
     op_notes,
+    step_notes,
 )
 from tinytrace.analysis.figures import format_rate
 from tinytrace.analysis.report import Report
@@ -69,6 +70,7 @@ def _device(report: Report, section: DeviceSection) -> Markup:
         _ops(report, section),
         *(tag("p", note, class_="note") for note in op_notes(section)),
         _kernels(section),
+        *(tag("p", note, class_="note") for note in step_notes(section)),
     )
 
 
