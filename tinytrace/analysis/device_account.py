@@ -37,6 +37,10 @@ Windows = tuple[Ints, Ints]
 KERNEL_WAIT_NS = 26_000
 
 
+MIN_PAUSES = 30  # fewer launches are not many
+EVEN = 0.4  # the share of the idle time that pauses of middling length make, where they are alike
+
+
 class Spent(str, Enum):
     """A line of a device's account. The values are what is printed."""
 
@@ -245,6 +249,30 @@ class Gaps(NamedTuple):
     following: Ints
 
 
+def host_gaps(trace: Trace, work: DeviceWork, device: int, windows: Windows) -> Gaps:
+    """Return when a device was idle until the host launched something; see `idle_gaps`."""
+    gaps = idle_gaps(work, device, windows)
+    launch = np.append(work.launch, NONE)[gaps.following]
+    late = (launch >= 0) & (trace.spans.start_ns[launch] > gaps.begin_ns)
+    return Gaps(*(column[late] for column in gaps))
+
+
+def waits_evenly(gaps: Gaps) -> bool:
+    """Whether pauses are many and of like length, so that launching is what takes time.
+
+    Where a few long ones make most of it (starting up, a trace with holes), something else is the matter.
+
+    Example:
+        >>> none = np.zeros(0, "i8")
+        >>> waits_evenly(Gaps(none, none, none, none, none))
+        False
+    """
+    length_ns = gaps.end_ns - gaps.start_ns
+    if len(length_ns) < MIN_PAUSES:
+        return False
+    return bool(np.median(length_ns) * len(length_ns) >= EVEN * int(length_ns.sum()))
+
+
 def idle_gaps(work: DeviceWork, device: int, windows: Windows) -> Gaps:
     """Return when a device was idle.
 
@@ -273,8 +301,8 @@ def idle_gaps(work: DeviceWork, device: int, windows: Windows) -> Gaps:
 
 
 def _entries(found: dict[Spent, int], wall_ns: int, n: int) -> tuple[DeviceEntry, ...]:
-    """The lines, per window; what dividing leaves over is not known."""
+    """The lines, per window; the ns that dividing leaves over are in the longest."""
     each = {spent: spent_ns // n for spent, spent_ns in found.items()}
-    each[Spent.NOT_KNOWN] += wall_ns - sum(each.values())
+    each[max(each, key=lambda spent: each[spent])] += wall_ns - sum(each.values())
     whole_ns = max(1, wall_ns)
     return tuple(DeviceEntry(spent, ns, 100 * ns / whole_ns) for spent, ns in each.items())

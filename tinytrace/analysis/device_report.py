@@ -17,6 +17,8 @@ from tinytrace.analysis.device_account import (
     DeviceAccounts,
     Spent,
     device_windows,
+    host_gaps,
+    waits_evenly,
 )
 from tinytrace.analysis.device_memory import DeviceMemory, device_memory
 from tinytrace.analysis.device_ops import LaunchedParts, judged_parts
@@ -49,6 +51,7 @@ class DeviceSection:
         ops: those that launched most of it.
         n_ops: how many there are.
         steps: by what they launched there; None: none did.
+        waits_evenly: its pauses for the host are many and alike: launching is what takes time.
         pieces: of work.
         work_ns: the sum of their durations, on all streams.
         unlaunched, unlaunched_ns: pieces whose launch is not in the trace, and their time.
@@ -64,6 +67,7 @@ class DeviceSection:
     ops: tuple[DeviceOpRow, ...]
     n_ops: int
     steps: DeviceSteps | None
+    waits_evenly: bool
     pieces: int
     work_ns: int
     unlaunched: int
@@ -132,6 +136,7 @@ def device_report(
                 ops=rows,
                 n_ops=n_ops,
                 steps=device_steps(trace, work, i),
+                waits_evenly=waits_evenly(host_gaps(trace, work, i, windows)),
                 pieces=int(mine.sum()),
                 work_ns=int(work.dur_ns[mine].sum()),
                 unlaunched=int(lost.sum()),

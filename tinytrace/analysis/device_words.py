@@ -11,8 +11,7 @@ from tinytrace.analysis.roofline import Verdict
 
 # Below it, a share is not worth a word in a sentence.
 WORTH_SAYING = 3.0
-# Idle for the host for more than this: the host bounds the program, whatever its kernels do. Otherwise the larger
-# part of the time is the kernels'.
+# Idle for the host for more than this, in pauses that are alike: the host bounds the program, whatever its kernels do.
 LAUNCH_BOUND = 50.0
 
 
@@ -31,12 +30,10 @@ def device_headline(section: DeviceSection) -> str:
     account = section.step_account or section.account
     what = "a step" if section.step_account is not None else "the run"
     idle = account.percent(*IDLE)
-    text = (
-        f"{device_name(account)} works {100 - idle:.0f} % of {what} ({format_ns(account.wall_ns)})"
-    )
-    parts = [text]
+    busy = f"{100 - idle:.0f}" if idle <= 99.5 else "less than 1"
+    parts = [f"{device_name(account)} works {busy} % of {what} ({format_ns(account.wall_ns)})"]
     host = account.percent(*HOST_WAIT)
-    if host >= LAUNCH_BOUND:
+    if host >= LAUNCH_BOUND and section.waits_evenly:
         parts.append(f"it is launch-bound: {host:.0f} % it waits for the host ({_host(account)})")
     elif host >= WORTH_SAYING:
         parts.append(f"{host:.0f} % it waits for the host ({_host(account)})")

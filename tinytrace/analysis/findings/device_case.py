@@ -14,7 +14,7 @@ from tinytrace.analysis.device_account import (
     Gaps,
     Windows,
     device_windows,
-    idle_gaps,
+    host_gaps,
 )
 from tinytrace.analysis.device_ops import LaunchedParts, launched_parts, nominal_times
 from tinytrace.analysis.device_tables import leading
@@ -59,10 +59,7 @@ class DeviceCase:
 
     def host_gaps(self, device: int) -> Gaps:
         """Return when a device was idle until the host launched something."""
-        gaps = idle_gaps(self.work, device, self.windows)
-        launch = np.append(self.work.launch, -1)[gaps.following]
-        late = (launch >= 0) & (self.trace.spans.start_ns[launch] > gaps.begin_ns)
-        return Gaps(*(column[late] for column in gaps))
+        return host_gaps(self.trace, self.work, device, self.windows)
 
     def frame_of(self, rows: Ints, weights: Ints) -> int:
         """Return the call site of these spans that has most weight; −1: none is known."""

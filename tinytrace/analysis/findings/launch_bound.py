@@ -6,17 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinytrace.analysis.device_account import Spent
+from tinytrace.analysis.device_account import Spent, waits_evenly
 from tinytrace.analysis.findings.case import Case
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import time
 
 NAME = "launch-bound device"
 SHARE = 20.0  # % of the time of the device; less is hidden by a longer queue
-MIN_GAPS = 30  # fewer launches are not many
-# The share of the idle time that gaps of middling length make. Where a few long ones make it (starting up, a trace with
-# holes), something else is the matter.
-EVEN = 0.4
 
 
 def find(case: Case) -> Iterator[Finding]:
@@ -31,11 +27,9 @@ def find(case: Case) -> Iterator[Finding]:
         gaps = devices.host_gaps(i)
         length_ns = gaps.end_ns - gaps.start_ns
         waited_ns = account.spent_ns(Spent.DISPATCH, Spent.HOST)
-        if account.percent(Spent.DISPATCH, Spent.HOST) < SHARE or len(length_ns) < MIN_GAPS:
+        if account.percent(Spent.DISPATCH, Spent.HOST) < SHARE or not waits_evenly(gaps):
             continue
         middle_ns = float(np.median(length_ns))
-        if middle_ns * len(length_ns) < EVEN * int(length_ns.sum()):
-            continue
         work = devices.work
         ran_ns = work.dur_ns[work.device == i]
         dispatch, host = account.percent(Spent.DISPATCH), account.percent(Spent.HOST)
