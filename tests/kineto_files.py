@@ -56,7 +56,6 @@ class Event:
     """A complete event, its times rounded to ns as the reader rounds them."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
-        self.raw = raw
         self.name = str(raw["name"])
         self.category = str(raw.get("cat"))
         self.args: dict[str, Any] = raw.get("args", {})
@@ -76,15 +75,42 @@ def ns(us: float) -> int:
     return whole * 1000 + round((us - whole) * 1000)
 
 
+class Facts:
+    """What tests want to know of a file, kept from one reading of it."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self.header = {key: value for key, value in raw.items() if key != "traceEvents"}
+        self.device: list[Event] = []
+        self.launches: dict[int, Event] = {}
+        self.forward: dict[int, tuple[float, str]] = {}  # number → start and name of the last op
+        self.backward: dict[int, tuple[float, str]] = {}  # … of the first
+        self.memory: list[dict[str, Any]] = []
+        for event in raw["traceEvents"]:
+            category, args = event.get("cat"), event.get("args", {})
+            if category in DEVICE:
+                self.device.append(Event(event))
+            elif category in RUNTIME and "correlation" in args:
+                self.launches.setdefault(args["correlation"], Event(event))
+            elif category == "cpu_op" and "Sequence number" in args:
+                number, one = args["Sequence number"], (event["ts"], event["name"])
+                if args["Fwd thread id"]:
+                    self.backward[number] = min(self.backward.get(number, one), one)
+                else:
+                    self.forward[number] = max(self.forward.get(number, one), one)
+            elif event.get("name") == "[memory]":
+                self.memory.append(args)
+        self.device.sort(key=lambda e: e.start_ns)
+
+
 @cache
-def events(name: str) -> tuple[Event, ...]:
-    """The complete events of a trace."""
-    return tuple(Event(e) for e in document(name)["traceEvents"] if e["ph"] == "X")
+def facts(name: str) -> Facts:
+    """What plain loops over the events of a file say."""
+    return Facts(document(name))
 
 
 def device_events(name: str) -> list[Event]:
     """What ran on devices, in order of time."""
-    return sorted((e for e in events(name) if e.category in DEVICE), key=lambda e: e.start_ns)
+    return facts(name).device
 
 
 def slack_ns(name: str) -> int:
@@ -95,11 +121,7 @@ def slack_ns(name: str) -> int:
 
 def launches(name: str) -> dict[int, Event]:
     """Calls of the runtime by correlation number."""
-    found: dict[int, Event] = {}
-    for event in events(name):
-        if event.category in RUNTIME and "correlation" in event.args:
-            found.setdefault(event.args["correlation"], event)
-    return found
+    return facts(name).launches
 
 
 def union_ns(intervals: list[tuple[int, int]]) -> int:

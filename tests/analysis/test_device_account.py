@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.device_events import launched, trace_of_events, x
 from tests.kineto_files import (
     WITH_DEVICES,
     Event,
@@ -28,7 +28,6 @@ from tinytrace.analysis.device_account import (
     device_windows,
 )
 from tinytrace.analysis.device_work import Sort, device_work
-from tinytrace.analysis.foreign import load_foreign
 from tinytrace.tracer.trace import Trace
 
 
@@ -133,31 +132,11 @@ def test_work_of_real_devices_has_the_times_and_the_launch_of_its_event(name: st
     assert sorted(trace.spans.start_ns[known].tolist()) == expected
 
 
-NUMBERS = itertools.count(1)
-
-
 # By hand ------------------------------------------------------------------------------------------
 
 
-def x(name: str, cat: str, ts: float, dur: float, **args: Any) -> dict[str, Any]:
-    """An event on the host."""
-    times = {"ts": ts, "dur": dur, "pid": 100, "tid": 1}
-    return {"ph": "X", "name": name, "cat": cat, **times, "args": args}
-
-
-def launched(
-    name: str, at: float, begin: float, dur: float, *, cat: str = "kernel", stream: int = 7
-) -> list[dict[str, Any]]:
-    """A launch of 2 us at a time, and what it started."""
-    number = {"correlation": next(NUMBERS)}
-    times = {"ts": begin, "dur": dur, "pid": 0, "tid": stream}
-    work = {"ph": "X", "name": name, "cat": cat, **times, "args": number}
-    return [x("cudaLaunchKernel", "cuda_runtime", at, 2, **number), work]
-
-
 def account_of_events(*events: Any) -> DeviceAccount:
-    flat = [event for part in events for event in (part if isinstance(part, list) else [part])]
-    [account] = accounts(load_foreign(flat, ""))
+    [account] = accounts(trace_of_events(*events))
     return account
 
 
@@ -214,7 +193,7 @@ def test_communication_is_exposed_where_nothing_computes() -> None:
 def test_each_device_has_an_account_of_its_own() -> None:
     other = launched("b", 20, 25, 5)
     other[1]["pid"] = 1
-    found = accounts(load_foreign([*launched("a", 0, 10, 10), *other], ""))
+    found = accounts(trace_of_events(launched("a", 0, 10, 10), other))
     assert [a.device.label for a in found] == ["GPU 0", "GPU 1"]
     assert [a.spent_ns(*KERNELS) for a in found] == [10_000, 5_000]
 
@@ -232,7 +211,7 @@ def test_the_last_step_lasts_until_its_work_has_ended_and_other_work_is_outside(
 
 
 def test_the_mean_of_windows_adds_up_too() -> None:
-    trace = load_foreign([*launched("a", 0, 10, 10), *launched("b", 2, 22, 9)], "")
+    trace = trace_of_events(launched("a", 0, 10, 10), launched("b", 2, 22, 9))
     work = device_work(trace)
     assert work is not None
     windows = np.array([10_000, 21_000, 25_000]), np.array([15_000, 24_000, 31_000])

@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.device_work import NONE, Device, DeviceWork, Sort, categories
+from tinytrace.analysis.device_work import NONE, Device, DeviceWork, Sort
+from tinytrace.analysis.host_time import runtime_calls, waiting_calls
 from tinytrace.analysis.intervals import Covered
-from tinytrace.analysis.kineto import RUNTIME_CATEGORIES
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 
@@ -35,10 +35,13 @@ Windows = tuple[Ints, Ints]
 # In complete traces of A100, V100, H100, B200 and MI300X (tests/data/README.md), 99 % of the gaps before queued work
 # are below 24 us, half of them below 3 us, and none is above 26 us; in a trace with holes they reach 60 ms.
 KERNEL_WAIT_NS = 26_000
-WAITING_CALL = "Synchronize"  # in the name of a call of the runtime that waits for the device
 
 
-class Spent(Enum):
+MIN_PAUSES = 30  # fewer launches are not many
+EVEN = 0.4  # the share of the idle time that pauses of middling length make, where they are alike
+
+
+class Spent(str, Enum):
     """A line of a device's account. The values are what is printed."""
 
     COMPUTE = "compute-bound kernels"
@@ -155,7 +158,7 @@ class DeviceAccounts:
         for i, spent in enumerate(SPENT[: SPENT.index(Spent.DATA)]):
             until_ns = self._covered(mine[self._line[mine] <= i], windows)
             found[spent], before_ns = until_ns - before_ns, until_ns
-        for spent, spent_ns in self._idle(mine, windows).items():
+        for spent, spent_ns in self._idle(device, windows).items():
             found[spent] += spent_ns
         busy = Covered(work.start_ns[mine], work.end_ns[mine])
         n = len(starts) if mean else 1
@@ -174,9 +177,9 @@ class DeviceAccounts:
         busy = Covered(self._work.start_ns[rows], self._work.end_ns[rows])
         return int(busy.within(*windows).sum())
 
-    def _idle(self, mine: Ints, windows: Windows) -> dict[Spent, int]:
+    def _idle(self, device: int, windows: Windows) -> dict[Spent, int]:
         """What the gaps of a device are; their sum is what is left of the windows."""
-        gaps = _gaps(self._work, mine, windows)
+        gaps = idle_gaps(self._work, device, windows)
         spans = self._trace.spans
         launch = np.append(self._work.launch, NONE)[gaps.following]
         launched_ns = spans.start_ns[launch]
@@ -225,24 +228,13 @@ def _host(trace: Trace, thread: int) -> _Host:
     end = start + spans.dur_ns[first:last]
     kind = spans.kind[first:last]
     data = kind == Kind.DATA.value
-    ops = (kind == Kind.OP.value) | _runtime_calls(trace)[first:last]
+    calls = runtime_calls(trace)[first:last] & ~waiting_calls(trace)[first:last]
+    ops = (kind == Kind.OP.value) | calls
     return _Host(Covered(start[data], end[data]), Covered(start[data | ops], end[data | ops]))
 
 
-def _runtime_calls(trace: Trace) -> NDArray[np.bool_]:
-    """Per span whether it is a call of the runtime that does not wait for the device."""
-
-    def find() -> NDArray[np.bool_]:
-        wanted = dict.fromkeys(RUNTIME_CATEGORIES, 1)
-        calls = np.append(categories(trace.strings, wanted), NONE)[trace.spans.args_id] >= 0
-        waits = np.array([WAITING_CALL in text for text in trace.strings], "?")
-        return np.asarray(calls & ~waits[trace.spans.name_id], "?")
-
-    return trace.spans.derived("runtime_calls", find)
-
-
-class _Gaps(NamedTuple):
-    """Parts of gaps that lie in a window.
+class Gaps(NamedTuple):
+    """Times in which nothing ran on a device: parts of gaps that lie in a window.
 
     Attributes:
         start_ns, end_ns: of the part.
@@ -257,7 +249,39 @@ class _Gaps(NamedTuple):
     following: Ints
 
 
-def _gaps(work: DeviceWork, mine: Ints, windows: Windows) -> _Gaps:
+def host_gaps(trace: Trace, work: DeviceWork, device: int, windows: Windows) -> Gaps:
+    """Return when a device was idle until the host launched something; see `idle_gaps`."""
+    gaps = idle_gaps(work, device, windows)
+    launch = np.append(work.launch, NONE)[gaps.following]
+    late = (launch >= 0) & (trace.spans.start_ns[launch] > gaps.begin_ns)
+    return Gaps(*(column[late] for column in gaps))
+
+
+def waits_evenly(gaps: Gaps) -> bool:
+    """Whether pauses are many and of like length, so that launching is what takes time.
+
+    Where a few long ones make most of it (starting up, a trace with holes), something else is the matter.
+
+    Example:
+        >>> none = np.zeros(0, "i8")
+        >>> waits_evenly(Gaps(none, none, none, none, none))
+        False
+    """
+    length_ns = gaps.end_ns - gaps.start_ns
+    if len(length_ns) < MIN_PAUSES:
+        return False
+    return bool(np.median(length_ns) * len(length_ns) >= EVEN * int(length_ns.sum()))
+
+
+def idle_gaps(work: DeviceWork, device: int, windows: Windows) -> Gaps:
+    """Return when a device was idle.
+
+    Args:
+        work: of all devices.
+        device: index into ``work.devices``.
+        windows: starts and ends, ns, ascending and apart.
+    """
+    mine = np.flatnonzero(work.device == device)
     far = 2**62
     reach = np.maximum.accumulate(work.end_ns[mine])
     begin = np.concatenate([[-far], reach])
@@ -270,15 +294,15 @@ def _gaps(work: DeviceWork, mine: Ints, windows: Windows) -> _Gaps:
     count = np.maximum(np.searchsorted(starts, stop, "left") - low, 0)
     gap = np.repeat(np.arange(len(begin)), count)
     window = low[gap] + np.arange(len(gap)) - (np.cumsum(count) - count)[gap]
-    return _Gaps(
+    return Gaps(
         np.maximum(begin[gap], starts[window]), np.minimum(stop[gap], ends[window]), begin[gap],
         stop[gap], following[gap],
     )  # fmt: skip
 
 
 def _entries(found: dict[Spent, int], wall_ns: int, n: int) -> tuple[DeviceEntry, ...]:
-    """The lines, per window; what dividing leaves over is not known."""
+    """The lines, per window; the ns that dividing leaves over are in the longest."""
     each = {spent: spent_ns // n for spent, spent_ns in found.items()}
-    each[Spent.NOT_KNOWN] += wall_ns - sum(each.values())
+    each[max(each, key=lambda spent: each[spent])] += wall_ns - sum(each.values())
     whole_ns = max(1, wall_ns)
     return tuple(DeviceEntry(spent, ns, 100 * ns / whole_ns) for spent, ns in each.items())

@@ -6,6 +6,7 @@ all kernels, copies and fills that were launched for it (`DeviceWork.op`). Each 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import TraceCounts
-from tinytrace.analysis.datasheets import NominalRoofs, nominal_roofs
-from tinytrace.analysis.device_work import DeviceWork, Sort
-from tinytrace.analysis.peaks import LEVEL_NAMES
+from tinytrace.analysis.datasheets import DeviceRoofs, nominal_roofs
+from tinytrace.analysis.device_work import Device, DeviceWork, Sort
+from tinytrace.analysis.peaks import LEVEL_NAMES, Peaks
 from tinytrace.analysis.roofline import Judged, LeastTimes
+from tinytrace.analysis.signature_roofs import uses_matrices
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.trace import Signature, Trace
 
@@ -25,13 +27,8 @@ Floats = NDArray[np.float64]
 # What the shortest kernels take, whatever they do: the 1st percentile of all durations was 1.5 us (A100), 1.6 us
 # (H100), 2.0 us (MI300X), 2.6 us (B200) in the traces that this is tested with.
 KERNEL_FLOOR_NS = 2_000
-# Ops whose work is done by matrix units, by what their names hold.
-MATRIX_OPS = (
-    "mm", "bmm", "addmm", "baddbmm", "addbmm", "matmul", "linear", "conv", "attention", "_grouped_mm", "einsum",
-)  # fmt: skip
-# float32 products: by the names of kernels, as cuBLAS, cuDNN and CUTLASS give them. S1688 is the instruction
-# for TF32; sgemm and simt use ordinary units.
-TF32_KERNELS = ("tf32", "s1688")
+CROSSING = re.compile(r"^Memcpy (HtoD|DtoH|PtoP)")
+# Products of float32 on ordinary units: by the names of kernels, as cuBLAS, cuDNN and CUTLASS give them.
 FLOAT32_KERNELS = ("sgemm", "simt", "scudnn", "winograd", "fft")
 
 
@@ -48,6 +45,7 @@ class LaunchedParts:
         part_of: per piece of work the part of the call that launched it; −1: no op did.
         device: per part, index into ``DeviceWork.devices``.
         extra: per part the further number that was asked for.
+        crosses: per part whether its calls moved data to or from another device or the host.
         name_id, signature_id: per part, as in `Spans`.
         calls, pieces: per part how many calls, and pieces of work.
         device_ns: per part the time of these pieces.
@@ -63,6 +61,7 @@ class LaunchedParts:
     part_of: Ints
     device: Ints
     extra: Ints
+    crosses: NDArray[np.bool_]
     name_id: Ints
     signature_id: Ints
     calls: Ints
@@ -77,9 +76,36 @@ class LaunchedParts:
         return len(self.name_id)
 
     @cached_property
-    def roofs(self) -> tuple[NominalRoofs | None, ...]:
-        """Nominal roofs of each device; None: not known."""
-        return tuple(nominal_roofs(device.model) for device in self.work.devices)
+    def roofs(self) -> tuple[DeviceRoofs | None, ...]:
+        """Roofs of each device; None: not known."""
+        return tuple(device_roofs(self.trace, device) for device in self.work.devices)
+
+
+def device_roofs(trace: Trace, device: Device) -> DeviceRoofs | None:
+    """Return the roofs of a device: those that were measured there, where the trace has them, else nominal ones.
+
+    Example:
+        >>> device_roofs(Trace(), Device(0, "GPU 0", 0, "NVIDIA B200")).measured
+        False
+    """
+    peaks = Peaks.of(trace)
+    own = None if peaks is None else peaks.torch.get(f"cuda:{device.number}")
+    gbps = (
+        [level.gbps.value for level in own.levels if level.gbps and level.name == "DRAM"]
+        if own
+        else []
+    )
+    if own is None or not gbps:
+        return nominal_roofs(device.model)
+    vector = own.vector_gflops.get("float32")
+    return DeviceRoofs(
+        name=device.model or device.label,
+        source=f"measured {own.measured_at}",
+        gbps=gbps[0],
+        vector_tflops=None if vector is None else vector.value / 1000,
+        matrix_tflops={dtype: peak.value / 1000 for dtype, peak in own.gemm_gflops.items()},
+        measured=True,
+    )
 
 
 def launched_parts(
@@ -102,7 +128,16 @@ def launched_parts(
     device = work.device[known[first]]
     apart = np.full(n_calls, -1) if extra is None else extra[call_row].astype("i8")
     counted = counts.leaf[call_row]
-    columns = [spans.name_id[call_row], spans.signature_id[call_row], device, apart, counted]
+    crosses = np.zeros(n_calls, "?")
+    crosses[call[over_link(work, trace)[known]]] = True
+    columns = [
+        spans.name_id[call_row],
+        spans.signature_id[call_row],
+        device,
+        apart,
+        counted,
+        crosses,
+    ]
     call_part, count = group_ids(columns)
     part_first = first_rows(call_part, count)
     signature = spans.signature_id[call_row[part_first]].astype("i8")
@@ -124,6 +159,7 @@ def launched_parts(
         part_of=part_of,
         device=device[part_first],
         extra=apart[part_first],
+        crosses=crosses[part_first],
         name_id=spans.name_id[call_row[part_first]].astype("i8"),
         signature_id=signature,
         calls=calls,
@@ -139,27 +175,23 @@ def launched_parts(
 def nominal_times(parts: LaunchedParts) -> LeastTimes:
     """Return what the parts would take at the nominal roofs of their devices.
 
-    Communication is not judged by them: its roof is the link. Evaluations of exp, log… have no roof in a datasheet;
-    where there are any, memory alone is known.
+    What moves data between devices, or from and to the host, is not judged by them: its roof is the link.
+    Evaluations of exp, log… have no roof in a datasheet: they count as if they took no time.
     """
     compute_ns = np.full(len(parts), np.nan)
     memory_ns = np.full(len(parts), np.nan)
-    kernels = _kernel_names(parts)
+    kernels = kernel_names(parts)
     for i in range(len(parts)):
         roofs = parts.roofs[parts.device[i]]
         if roofs is None:
             continue
         memory_ns[i] = parts.bytes[i] / roofs.gbps
-        tflops = _peak(parts, i, roofs, kernels[i])
+        tflops = peak(parts, i, roofs, kernels[i])[1]
         if tflops is not None:
             compute_ns[i] = parts.flops[i] / tflops / 1000
         elif parts.flops[i] == 0:
             compute_ns[i] = 0.0
-    talks = np.zeros(len(parts), "?")
-    mine = parts.part_of >= 0
-    talks[parts.part_of[mine & (parts.work.sort == Sort.COMMUNICATION)]] = True
-    counted = ~np.isnan(parts.flops) & ~talks
-    compute_ns[talks], memory_ns[talks] = np.nan, np.nan
+    compute_ns[parts.crosses], memory_ns[parts.crosses] = np.nan, np.nan
     return LeastTimes(
         time_ns=parts.device_ns,
         compute_ns=compute_ns,
@@ -167,11 +199,18 @@ def nominal_times(parts: LaunchedParts) -> LeastTimes:
         memory_ns=memory_ns,
         memory_most_ns=np.where(np.isnan(memory_ns), np.inf, memory_ns),
         floor_ns=np.asarray(parts.pieces * KERNEL_FLOOR_NS, "f8"),
-        counted=counted,
+        counted=~np.isnan(parts.flops),
         outer=np.zeros(len(parts), "?"),
         level=np.full(len(parts), LEVEL_NAMES.index("DRAM")),
         has_roofs=any(roofs is not None for roofs in parts.roofs),
     )
+
+
+def over_link(work: DeviceWork, trace: Trace) -> NDArray[np.bool_]:
+    """Return per piece of work whether it moves data to or from another device or the host."""
+    crossing = np.array([CROSSING.search(text) is not None for text in trace.strings], "?")
+    copies = (work.sort == Sort.COPY) & crossing[trace.spans.name_id[work.row]]
+    return np.asarray((work.sort == Sort.COMMUNICATION) | copies, "?")
 
 
 def judged_parts(parts: LaunchedParts) -> Judged:
@@ -179,19 +218,8 @@ def judged_parts(parts: LaunchedParts) -> Judged:
     return nominal_times(parts).judged(np.arange(len(parts)), len(parts))
 
 
-def is_matrix_op(name: str) -> bool:
-    """Whether matrix units do the work of an op, by its name.
-
-    Example:
-        >>> is_matrix_op("aten::addmm"), is_matrix_op("aten::_flash_attention_forward"), is_matrix_op("aten::add")
-        (True, True, False)
-    """
-    bare = name.rpartition("::")[2]
-    return bare in MATRIX_OPS or "conv" in bare or "attention" in bare or bare.endswith("mm")
-
-
-def _kernel_names(parts: LaunchedParts) -> list[str]:
-    """Per part the name of the kernel that took most of its time."""
+def kernel_names(parts: LaunchedParts) -> list[str]:
+    """Return per part the name of the kernel that took most of its time."""
     work, trace = parts.work, parts.trace
     mine = np.flatnonzero(parts.part_of >= 0)
     order = mine[np.lexsort((work.dur_ns[mine], parts.part_of[mine]))]
@@ -202,31 +230,39 @@ def _kernel_names(parts: LaunchedParts) -> list[str]:
     return names
 
 
-def _peak(parts: LaunchedParts, i: int, roofs: NominalRoofs, kernel: str) -> float | None:
-    """10¹² FLOPs per second that a part's arithmetic could reach; None: no figure for its dtype."""
-    row = int(parts.signature_id[i])
-    if row < 0:
-        return None
-    dtype = arithmetic_dtype(parts.trace.signatures[row])
+def peak(
+    parts: LaunchedParts, part: int, roofs: DeviceRoofs, kernel: str
+) -> tuple[str | None, float | None]:
+    """Return the roof of a part's arithmetic: the dtype (or ``tf32``), and 10¹² FLOPs per second.
+
+    Args:
+        parts: of a trace.
+        part: which.
+        roofs: of its device.
+        kernel: the name of its longest kernel.
+
+    Returns:
+        None, None: the dtype is not known; None for the rate: there is no figure for it.
+    """
+    row = int(parts.signature_id[part])
+    dtype = computing_dtype(parts.trace.signatures[row]) if row >= 0 else None
     if dtype is None:
-        return None
-    if not is_matrix_op(parts.trace.strings[parts.name_id[i]]):
-        return roofs.vector_tflops if dtype.startswith(("float", "bfloat")) else None
+        return None, None
+    if not uses_matrices(parts.trace.strings[parts.name_id[part]]):
+        return dtype, roofs.vector_tflops if dtype.startswith(("float", "bfloat")) else None
     matrix = roofs.matrix_tflops
-    if dtype.startswith("float8"):
-        return matrix.get("float8")
     if dtype == "float32":
-        plain = matrix.get("float32", roofs.vector_tflops)
+        plain = dtype, matrix.get(dtype, roofs.vector_tflops)
         lower = kernel.lower()
-        if any(word in lower for word in TF32_KERNELS):
-            return matrix.get("tf32")
-        if any(word in lower for word in FLOAT32_KERNELS):
+        if "tf32" not in matrix or any(word in lower for word in FLOAT32_KERNELS):
             return plain
-        return matrix.get("tf32", plain)  # not known which: the higher roof is one in any case
-    return matrix.get(dtype)
+        return "tf32", matrix[
+            "tf32"
+        ]  # by its kernel, or not known: the higher roof is one in any case
+    return dtype, matrix.get("float8" if dtype.startswith("float8") else dtype)
 
 
-def arithmetic_dtype(signature: Signature) -> str | None:
+def computing_dtype(signature: Signature) -> str | None:
     """Return the dtype of the first operand that holds numbers to compute with; None: there is none."""
     for operand in signature.inputs:
         if operand.is_array and operand.dtype.startswith(("float", "bfloat", "complex")):

@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.account import typical_steps
 from tinytrace.analysis.counting import TraceCounts
-from tinytrace.analysis.datasheets import NominalRoofs
+from tinytrace.analysis.datasheets import DeviceRoofs
 from tinytrace.analysis.device_account import (
     SPENT,
     DeviceAccount,
     DeviceAccounts,
     Spent,
     device_windows,
+    host_gaps,
+    waits_evenly,
 )
+from tinytrace.analysis.device_memory import DeviceMemory, device_memory
 from tinytrace.analysis.device_ops import LaunchedParts, judged_parts
+from tinytrace.analysis.device_steps import DeviceSteps, device_steps
 from tinytrace.analysis.device_tables import DeviceOpRow, DeviceOps, KernelRow, kernel_rows
 from tinytrace.analysis.device_work import DeviceWork, Sort, device_work, foreign_header
 from tinytrace.analysis.op_groups import By
@@ -46,6 +50,8 @@ class DeviceSection:
         n_kernels: how many names there are.
         ops: those that launched most of it.
         n_ops: how many there are.
+        steps: by what they launched there; None: none did.
+        waits_evenly: its pauses for the host are many and alike: launching is what takes time.
         pieces: of work.
         work_ns: the sum of their durations, on all streams.
         unlaunched, unlaunched_ns: pieces whose launch is not in the trace, and their time.
@@ -55,11 +61,13 @@ class DeviceSection:
 
     account: DeviceAccount
     step_account: DeviceAccount | None
-    roofs: NominalRoofs | None
+    roofs: DeviceRoofs | None
     kernels: tuple[KernelRow, ...]
     n_kernels: int
     ops: tuple[DeviceOpRow, ...]
     n_ops: int
+    steps: DeviceSteps | None
+    waits_evenly: bool
     pieces: int
     work_ns: int
     unlaunched: int
@@ -74,10 +82,12 @@ class DeviceReport:
 
     Attributes:
         sections: one per device.
+        memory: of devices, where the trace has counters of it.
         rank, world_size, backend: of the job that the trace is a part of; None: not told.
     """
 
     sections: tuple[DeviceSection, ...]
+    memory: tuple[DeviceMemory, ...]
     rank: int | None
     world_size: int | None
     backend: str | None
@@ -125,6 +135,8 @@ def device_report(
                 n_kernels=n_kernels,
                 ops=rows,
                 n_ops=n_ops,
+                steps=device_steps(trace, work, i),
+                waits_evenly=waits_evenly(host_gaps(trace, work, i, windows)),
                 pieces=int(mine.sum()),
                 work_ns=int(work.dur_ns[mine].sum()),
                 unlaunched=int(lost.sum()),
@@ -138,6 +150,7 @@ def device_report(
     told = distributed(trace)
     return DeviceReport(
         tuple(sections),
+        memory=device_memory(trace),
         rank=_number(told.get("rank")),
         world_size=_number(told.get("world_size")),
         backend=told["backend"] if isinstance(told.get("backend"), str) else None,

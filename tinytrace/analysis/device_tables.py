@@ -210,11 +210,11 @@ class DeviceOps:
             host_ns=int(parts.host_ns[mine].sum()),
             calls=int(parts.calls[mine].sum()),
             pieces=int(parts.pieces[mine].sum()),
-            flops=_total(flops),
-            bytes=_total(moved),
-            tflops=_ratio(flops / 1000, time_ns),
-            gbps=_ratio(moved, time_ns),
-            flops_per_byte=_ratio(flops, moved),
+            flops=known_sum(flops),
+            bytes=known_sum(moved),
+            tflops=known_ratio(flops / 1000, time_ns),
+            gbps=known_ratio(moved, time_ns),
+            flops_per_byte=known_ratio(flops, moved),
             judgement=self._judged[group],
             callsite=site(trace, callsite),
             n_callsites=n_callsites,
@@ -229,13 +229,14 @@ class DeviceOps:
         return str(value) if self._by == "step" else trace.strings[value]
 
 
-def _total(values: Any) -> float | None:
+def known_sum(values: Any) -> float | None:
+    """Return the sum of what is no NaN; None: all is."""
     known = values[~np.isnan(values)]
     return float(known.sum()) if len(known) else None
 
 
-def _ratio(above: Any, below: Any) -> float | None:
-    """Sums over what both are known of, divided; None: of nothing, or by nothing."""
+def known_ratio(above: Any, below: Any) -> float | None:
+    """Return sums over what both are known of, divided; None: of nothing, or by nothing."""
     known = ~(np.isnan(above) | np.isnan(below))
     whole = float(below[known].sum())
     value = float(above[known].sum()) / whole if whole > 0 else math.nan

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.diff_calls import Calls, Key, Side, total
 from tinytrace.analysis.diff_circumstances import circumstances
+from tinytrace.analysis.diff_devices import device_diff
 from tinytrace.analysis.diff_intervals import (
     Z,
     log_ratio_spread,
@@ -161,6 +162,7 @@ class _Comparison:
                     samples=(sampled[0].samples, sampled[1].samples),
                 )
             ) + tuple(self._doubts()),
+            devices=device_diff(*self._traces, self._top),
         )  # fmt: skip
 
     def _pair_of(self) -> list[NDArray[np.int64]]:

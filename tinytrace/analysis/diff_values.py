@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Literal
 
 from tinytrace.analysis.diff_calls import Side
+from tinytrace.analysis.diff_devices import DeviceDiff
 from tinytrace.analysis.step_finding import How
 
 
@@ -224,6 +225,7 @@ class Diff:
         margin: only an interval that lies beyond it (or below 1 ÷ margin) is a difference: 1.05, or what the
             drift makes of it.
         notes: what else is different about the runs, and what the figures leave out.
+        devices: what differs on devices (GPUs); None: not on both sides something ran on one.
     """
 
     identical: bool
@@ -247,3 +249,4 @@ class Diff:
     drift: Drift | None
     margin: float
     notes: tuple[str, ...]
+    devices: DeviceDiff | None = None

@@ -252,6 +252,10 @@ def _warnings(
         texts.append(
             f"{detached} spans overlap others of their thread: their parents are not known"
         )
+    if producer == "torch.profiler" and not reader.ends.device:
+        texts.append(
+            "no work of a GPU is in it: the program gave it none, or it was not recorded (activities without CUDA)"
+        )
     lost = sum(key not in reader.ends.launch for _, key in reader.ends.device)
     if lost:
         texts.append(

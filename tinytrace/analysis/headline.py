@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinytrace.analysis.account import Account, Where
+from tinytrace.analysis.device_words import device_headline
 from tinytrace.analysis.findings import Finding
 from tinytrace.analysis.report import Report
 
@@ -14,10 +15,12 @@ SPENT = {
     Where.LATENCY: "in ops far below every roof of the machine",
     Where.UNCOUNTED: "in ops whose work is not counted",
     Where.NOT_JUDGED: "in ops that cannot be judged",
+    Where.DISPATCH: "dispatching work to devices",
     Where.PYTHON: "in Python between ops",
     Where.IMPORTS: "importing modules",
     Where.DATA_WAIT: "waiting for data",
     Where.COMMUNICATION: "communication with other ranks",
+    Where.DEVICE_WAIT: "waiting for a device",
     Where.BLOCKED: "blocked or idle",
     Where.NOT_KNOWN_RUNNING: "between ops, running or waiting",
     Where.PROFILER: "being recorded",
@@ -32,7 +35,7 @@ OF_OPS = (
 def headline(report: Report) -> str:
     """Return where most of the time goes and what could be won at most, in one sentence.
 
-    Of the median step where there are steps to go by, else of the run.
+    Of the median step where there are steps to go by, else of the run. Where devices (GPUs) worked, it is about them.
 
     Args:
         report: of any trace.
@@ -43,6 +46,8 @@ def headline(report: Report) -> str:
         >>> headline(report_of(Trace()))
         'Where the time went is not known: the trace has no thread, or no time.'
     """
+    if report.devices is not None:
+        return " ".join(device_headline(section) for section in report.devices.sections)
     account = report.step_account or report.account
     if account is None:
         return "Where the time went is not known: the trace has no thread, or no time."

@@ -247,13 +247,25 @@ def _resident_peak(readings: _Readings, steps: Steps) -> Peak:
 
 
 def _over_time(readings: _Readings | None) -> OverTime | None:
-    if readings is None:
-        return None
-    start_ns, end_ns = int(readings.t_ns[0]), int(readings.t_ns[-1])
-    n = max(1, min(PARTS, len(readings.t_ns) // 2))  # they are not quite evenly apart
-    part = np.minimum((readings.t_ns - start_ns) * n // max(1, end_ns - start_ns), n - 1)
+    return None if readings is None else over_time(readings.t_ns, readings.value)
+
+
+def over_time(t_ns: Ints, value: Floats) -> OverTime:
+    """Return the course of some readings.
+
+    Args:
+        t_ns: (n,) when, ascending.
+        value: (n,) bytes.
+
+    Example:
+        >>> over_time(np.array([0, 1, 2, 3]), np.array([1.0, 5.0, 2.0, 3.0])).most_bytes
+        (5, 3)
+    """
+    start_ns, end_ns = int(t_ns[0]), int(t_ns[-1])
+    n = max(1, min(PARTS, len(t_ns) // 2))  # they are not quite evenly apart
+    part = np.minimum((t_ns - start_ns) * n // max(1, end_ns - start_ns), n - 1)
     most = np.full(n, -1.0)
-    np.maximum.at(most, part, readings.value)
+    np.maximum.at(most, part, value)
     return OverTime(start_ns, end_ns, tuple(None if b < 0 else round(b) for b in most.tolist()))
 
 

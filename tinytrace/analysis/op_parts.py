@@ -19,6 +19,7 @@ from tinytrace.analysis.spans import inside, span_keys
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Spans, Trace
+from tinytrace.tracer.trees import around
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -27,7 +28,8 @@ NOT_KNOWN = -1
 
 # What tells calls of the same op at the same place apart; together, a part's ``state``.
 LEAF, UNFINISHED, DETACHED, IN_DATA, IN_DECLARED = 1, 2, 4, 8, 16  # the last: a bit per figure
-IN_COMMUNICATION = 64
+DISPATCHING = 64  # it launched work of a device, or ran what did
+IN_COMMUNICATION = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +203,9 @@ def _state(counts: TraceCounts, rows: Ints) -> NDArray[np.uint8]:
     state[spans.flags & Flag.DETACHED.value != 0] |= np.uint8(DETACHED)
     state[waiting_for_data(spans)] |= np.uint8(IN_DATA)
     state[in_communication(counts.trace)] |= np.uint8(IN_COMMUNICATION)
+    launched = launching(counts.trace)
+    if launched.any():
+        state[launched | around(launched, spans.parent)] |= np.uint8(DISPATCHING)
     for number, figure in enumerate(FIGURES):
         mask = counts.inside_declared(figure)
         if mask is not None:

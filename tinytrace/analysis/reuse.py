@@ -141,7 +141,7 @@ class Reuses:
 
     def _footprints(self) -> Floats:
         """Per signature; NaN: not known, and at the end for those without one."""
-        known = map(footprint_bytes, self._parts.trace.signatures)
+        known = map(footprint_of, self._parts.trace.signatures)
         return np.array([*(np.nan if n is None else n for n in known), np.nan], "f8")
 
     def _distance(self, part: int) -> int | None:

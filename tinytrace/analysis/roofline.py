@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import TraceCounts
 from tinytrace.analysis.op_groups import By, Grouping, grouped
-from tinytrace.analysis.op_parts import OpParts
+from tinytrace.analysis.op_parts import DISPATCHING, OpParts
 from tinytrace.analysis.peaks import LEVEL_NAMES, LevelName, Peaks
 from tinytrace.analysis.signature_roofs import NO_LEVEL, SignatureRoofs, signature_roofs
 
@@ -193,6 +193,7 @@ class LeastTimes:
         outer: whether it is no work, but what surrounds that of others.
         level: index into `LEVEL_NAMES`; −1: not known.
         has_roofs: whether any roof is known.
+        dispatch: whether it surrounds the work of a device; None: none does.
     """
 
     def __init__(
@@ -208,7 +209,9 @@ class LeastTimes:
         outer: Mask,
         level: Ints,
         has_roofs: bool,
+        dispatch: Mask | None = None,
     ) -> None:
+        self._dispatch = np.zeros(len(time_ns), "?") if dispatch is None else dispatch
         self._has_peaks = has_roofs
         self._time_ns, self._outer, self._level = time_ns, outer, level
         self._compute_ns, self._evaluate_ns, self._memory_ns = compute_ns, evaluate_ns, memory_ns
@@ -256,8 +259,9 @@ class LeastTimes:
         roof_ns[valid_ns == 0] = np.nan
         floor_ns = total(self._floor_ns, everywhere) + total(self._time_ns, self._outer)
         overhead = np.minimum(_percent(floor_ns, time_ns), 100.0)
-        if not self._has_peaks:
-            overhead[:] = np.nan
+        if not self._has_peaks:  # but what only surrounds the work of a device is that for certain
+            sure_ns = total(self._time_ns, self._dispatch)
+            overhead = np.where(sure_ns > 0, _percent(sure_ns, time_ns), np.nan)
         half = time_ns / 2
         arithmetic = np.fmax(np.fmax(compute, evaluate), 0)
         traffic = np.fmax(memory, 0)
@@ -356,6 +360,7 @@ class PartRoofs(LeastTimes):
             outer=parts.outer,
             level=roofs.level[signature],
             has_roofs=peaks is not None,
+            dispatch=np.asarray(parts.state & DISPATCHING != 0),
         )
 
 

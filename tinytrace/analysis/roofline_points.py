@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.datasheets import DeviceRoofs
+from tinytrace.analysis.device_work import device_work
 from tinytrace.analysis.op_groups import Grouping, OpGroup
 from tinytrace.analysis.op_parts import op_parts
 from tinytrace.analysis.peaks import LEVEL_NAMES, Level, LevelName, Peak, Peaks
@@ -103,6 +105,8 @@ class Roofline:
         command: that was recorded; None: not known.
         start_unix_ns: when; None: not known.
         cpu: name of the processor that the trace was recorded on; None: not known.
+        device: what ran the ops, if it was not the processor: ``GPU 0 (NVIDIA B200)``.
+        nominal: the datasheet that the roofs are from; None: they were measured, or there are none.
     """
 
     peaks: Peaks | None
@@ -116,10 +120,14 @@ class Roofline:
     command: str | None
     start_unix_ns: int | None
     cpu: str | None
+    device: str | None = None
+    nominal: DeviceRoofs | None = None
 
 
 def roofline_of(trace: Trace, top: int | None = None) -> Roofline:
     """Return the ops of a trace as points, and the roofs above them.
+
+    Of a trace in which a device (GPU) did the work: what ran on the busiest one, under its nominal roofs.
 
     Args:
         trace: any trace; one without roofs has points all the same.
@@ -129,6 +137,12 @@ def roofline_of(trace: Trace, top: int | None = None) -> Roofline:
         >>> roofline_of(Trace()).points
         ()
     """
+    if device_work(trace) is not None:
+        from tinytrace.analysis.device_roofline import (
+            device_roofline,
+        )  # which is made of these classes
+
+        return device_roofline(trace, top)
     peaks = Peaks.of(trace)
     grouping, dtypes, levels, judged_by = _grouped(trace, peaks)
     self_ns = grouping.sum(grouping.parts.self_ns)
@@ -147,14 +161,14 @@ def roofline_of(trace: Trace, top: int | None = None) -> Roofline:
     )
     return Roofline(
         peaks=peaks,
-        ceilings=_ceilings(peaks, points),
+        ceilings=ceilings_of(peaks, points),
         points=points,
         n_points=grouping.count,
         op_ns=int(self_ns.sum()),
         point_ns=int(self_ns[chosen].sum()),
         placed_ns=sum(point.group.self_ns for point in points if point.place),
         wall_ns=max(0, trace.end_ns - trace.start_ns),
-        command=_command(trace),
+        command=command_of(trace),
         start_unix_ns=_whole(trace.meta.get("start_unix_ns")),
         cpu=_cpu(trace),
     )
@@ -191,8 +205,8 @@ def _signature(grouping: Grouping, group: int) -> Signature | None:
     return parts.trace.signatures[int(parts.signature_id[known][first_rows(ids, count)[longest]])]
 
 
-def _ceilings(peaks: Peaks | None, points: Sequence[RooflinePoint]) -> tuple[Ceiling, ...]:
-    """The roofs above points that have a place; without such, those of the usual dtypes."""
+def ceilings_of(peaks: Peaks | None, points: Sequence[RooflinePoint]) -> tuple[Ceiling, ...]:
+    """Return the roofs above points that have a place; without such, those of the usual dtypes."""
     if peaks is None:
         return ()
     placed = [point for point in points if point.place]
@@ -207,8 +221,8 @@ def _ceilings(peaks: Peaks | None, points: Sequence[RooflinePoint]) -> tuple[Cei
     return tuple(sorted(found, key=lambda ceiling: -ceiling.gflops.value))
 
 
-def _command(trace: Trace) -> str | None:
-    """What was run, without the interpreter in front of a script."""
+def command_of(trace: Trace) -> str | None:
+    """Return what was run, without the interpreter in front of a script; None: not known."""
     told = trace.meta.get("command")
     if isinstance(told, list) and told and all(isinstance(word, str) for word in told):
         return " ".join(told if len(told) < 2 or told[1].startswith("-") else told[1:])

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from tinytrace.analysis.datasheets import NominalRoofs
 from tinytrace.analysis.device_account import Spent
 from tinytrace.analysis.device_report import DeviceReport, DeviceSection
 from tinytrace.analysis.device_tables import DeviceOpRow, KernelRow
-from tinytrace.analysis.device_words import device_headline, device_name
+from tinytrace.analysis.device_words import (
+    account_notes,
+    device_headline,
+    device_name,
+    job_words,
+    memory_words,
+    op_notes,
+    step_notes,
+)
 from tinytrace.analysis.figures import format_ns, format_rate
-from tinytrace.cli.sheet import UNKNOWN, Sheet
+from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
+from tinytrace.cli.steps_text import ASCII_BLOCKS, BLOCKS, sparkline
 
 
 def say_device_headlines(devices: DeviceReport | None, sheet: Sheet) -> None:
     """Say what took the time of each device, in a sentence each."""
-    for section in devices.sections if devices is not None else ():
-        sheet.say(sheet.text(device_headline(section), 1000), "title")
+    if devices is None:
+        return
+    job = job_words(devices)
+    if job is not None:
+        sheet.say(sheet.text(job))
+    for section in devices.sections:
+        sheet.say(sheet.text(device_headline(section), LONGEST_TEXT), "title")
 
 
 def say_devices(devices: DeviceReport | None, by: str, sheet: Sheet) -> None:
@@ -29,6 +42,13 @@ def say_devices(devices: DeviceReport | None, by: str, sheet: Sheet) -> None:
         _ops(section, by, sheet)
         sheet.say()
         _kernels(section, sheet)
+        for note in step_notes(section):
+            sheet.say(sheet.text(note, LONGEST_TEXT), "dim")
+    blocks = BLOCKS if sheet.can_show(BLOCKS) else ASCII_BLOCKS
+    for memory in devices.memory:
+        sheet.say()
+        sheet.say(sheet.text(memory_words(memory), LONGEST_TEXT))
+        sheet.say(f"|{sparkline(memory.course.most_bytes, blocks)}| from 0 up", "dim")
 
 
 def _account(section: DeviceSection, sheet: Sheet) -> None:
@@ -49,7 +69,7 @@ def _account(section: DeviceSection, sheet: Sheet) -> None:
     columns["of it"] = [_of_it(section, entry.spent) for entry in shown]
     name = sheet.text(device_name(account))
     sheet.table(f"Where the time of {name} went ({format_ns(account.wall_ns)})", columns)
-    for note in _account_notes(section):
+    for note in account_notes(section):
         sheet.say(note, "dim")
 
 
@@ -63,40 +83,6 @@ def _of_it(section: DeviceSection, spent: Spent) -> str:
         hidden_ns = account.copies_ns - account.spent_ns(spent)
         return f"{format_ns(hidden_ns)} more ran beside other work"
     return ""
-
-
-def _account_notes(section: DeviceSection) -> list[str]:
-    account, step = section.account, section.step_account
-    notes = []
-    if step is not None:
-        which = f"the mean of the {step.n_windows:,} steps whose duration is in the middle half"
-        which = which if step.n_windows > 1 else "the median one"
-        notes.append(f"a step: {format_ns(step.wall_ns)}, {which}.")
-    else:
-        notes.append("From the first to the last piece of work: no steps are marked.")
-    if account.outside_ns:
-        notes.append(f"Outside of the steps it worked {format_ns(account.outside_ns)} more.")
-    if section.unlaunched:
-        notes.append(
-            f"{section.unlaunched:,} of {section.pieces:,} pieces of work ({format_ns(section.unlaunched_ns)}) were "
-            "launched before the trace begins, or their launch was not recorded."
-        )
-    notes.append(_roofs(section.roofs, account.device.model))
-    return notes
-
-
-def _roofs(roofs: NominalRoofs | None, model: str | None) -> str:
-    if roofs is None:
-        what = (
-            "the trace does not say what device it is"
-            if model is None
-            else f"no datasheet of {model} is known here"
-        )
-        return f"No verdicts on kernels: {what}."
-    rates = [f"{dtype} {tflops:g}" for dtype, tflops in roofs.matrix_tflops.items()]
-    units = f"; matrix units, TFLOP/s: {', '.join(rates)}" if rates else ""
-    vector = "" if roofs.vector_tflops is None else f"; float32 elsewhere {roofs.vector_tflops:g}"
-    return f"Roofs are NOMINAL, not measured: {roofs.name}, {roofs.gbps:,.0f} GB/s{units}{vector} ({roofs.source})."
 
 
 def _ops(section: DeviceSection, by: str, sheet: Sheet) -> None:
@@ -122,13 +108,8 @@ def _ops(section: DeviceSection, by: str, sheet: Sheet) -> None:
         columns["call site"] = [_site(row, sheet) for row in rows]
     title = f"Top {first}s by the time of their kernels ({len(rows)} of {section.n_ops})"
     sheet.table(title, columns)
-    counted, judged = section.counted_percent, section.judged_percent
-    if counted is not None and judged is not None:
-        sheet.say(
-            f"FLOPs are counted for {counted:.0f} % of the time of kernels that compute, {judged:.0f} % is judged. "
-            "on host: the calls, which mostly do not wait for the device.",
-            "dim",
-        )
+    for note in op_notes(section):
+        sheet.say(note, "dim")
 
 
 def _label(row: DeviceOpRow, sheet: Sheet) -> str:

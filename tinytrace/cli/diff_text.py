@@ -18,6 +18,7 @@ from tinytrace.analysis.diff_values import (
     Work,
 )
 from tinytrace.analysis.figures import clean, format_count, format_mb, format_ns, format_rate
+from tinytrace.cli.diff_devices_text import say_device_diff
 from tinytrace.cli.layout import Page, paragraph, table
 from tinytrace.cli.sheet import LONGEST_NAME, LONGEST_TEXT, UNKNOWN, encoding_of
 from tinytrace.cli.steps_text import HOW
@@ -60,6 +61,9 @@ class _Text:
         else:
             self._whole(diff)
             self._say("")
+            if diff.devices is not None:
+                say_device_diff(diff.devices, self._say, self._table, self._text)
+                self._say("")
             self._work(diff)
             self._say("")
             self._ops(diff)

@@ -16,7 +16,8 @@ def headline(finding: Finding, sheet: Sheet) -> str:
     """Return which finding it is: its id, where it is, what is slow, and the rule."""
     where = " ".join(part for part in (finding.place, finding.function) if part)
     title = sheet.text(finding.title, LONGEST_TEXT)
-    return f"{finding.id}. {sheet.text(where)}: {title} [{finding.rule}]"
+    place = f"{sheet.text(where)}: " if where else ""
+    return f"{finding.id}. {place}{title} [{finding.rule}]"
 
 
 def verify_command(finding: Finding, path: str) -> str:

@@ -106,7 +106,12 @@ def _account(report: Report, sheet: Sheet) -> None:
             "dim",
         )
     if not report.audit.samples and account.spent_ns(Where.UNATTRIBUTED):
-        sheet.say("Without samples, what ran between ops cannot be told.", "dim")
+        without = (
+            "samples"
+            if report.devices is None or account.python
+            else "samples or stacks (with_stack=True)"
+        )
+        sheet.say(f"Without {without}, what ran between ops cannot be told.", "dim")
     if not account.profiler_known:
         sheet.say("What recording cost is not known: it is in the other lines.", "dim")
 
@@ -329,7 +334,7 @@ def _steps(report: Report, sheet: Sheet) -> None:
 
 
 def _memory(report: Report, sheet: Sheet) -> None:
-    say_memory(report.memory, sheet)
+    say_memory(report.memory, sheet, of_host=bool(report.devices and report.devices.memory))
 
 
 def _audit(report: Report, sheet: Sheet) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinytrace.analysis.figures import clean, format_ns
+from tinytrace.analysis.figures import clean, digits, format_ns
 from tinytrace.analysis.roofline import Verdict
 from tinytrace.cli.pictures import new_figure, write_figure
 from tinytrace.cli.roofline_words import (
@@ -103,7 +103,7 @@ def _draw_roofs(axes: Any, roofline: Roofline, x: tuple[float, float]) -> None:
         line = np.array([x[0], max(x[0], end)])
         least = "" if level.resolvable else "at least "
         style = "-" if level.resolvable else (0, (5, 3))
-        label = f"{level.name}: {least}{gbps:.3g} GB/s"
+        label = f"{level.name}: {least}{digits(gbps)} GB/s"
         axes.plot(line, line * gbps, color=colour, linestyle=style, linewidth=1.5, label=label)
         if level.resolvable:
             ridges = [(c.gflops.value / gbps, c.gflops.value) for c in roofline.ceilings]
@@ -119,7 +119,7 @@ def _draw_roofs(axes: Any, roofline: Roofline, x: tuple[float, float]) -> None:
         style = "-" if ceiling.sort == "matrix" else "-."
         axes.plot([begin, x[1]], [gflops, gflops], color="0.35", linestyle=style, linewidth=1.2)
         name = "matrix product" if ceiling.sort == "matrix" else "arithmetic"
-        labels.append((gflops, f"{name}\n{ceiling.dtype}: {gflops:.3g}"))
+        labels.append((gflops, f"{name}\n{ceiling.dtype}: {digits(gflops)}"))
     for place, text in apart(labels):
         axes.text(x[1] * 1.06, place, text, va="center", fontsize=8, color="0.25")
 

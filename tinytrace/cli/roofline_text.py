@@ -58,7 +58,7 @@ def _levels(roofline: Roofline, peaks: Peaks, sheet: Sheet) -> None:
         columns = {
             "roof of computing": [f"{_sort(c.sort)} {c.dtype}" for c in roofline.ceilings],
             "GFLOP/s": [format_rate(c.gflops.value) for c in roofline.ceilings],
-            "rounds": [_spread(c.gflops) for c in roofline.ceilings],
+            "rounds": [_rounds(roofline, c.gflops) for c in roofline.ceilings],
         }
         sheet.table("Roofs", columns)
     levels = [level for level in peaks.levels if level.gbps is not None]
@@ -72,10 +72,15 @@ def _levels(roofline: Roofline, peaks: Peaks, sheet: Sheet) -> None:
             columns[f"ridge {_sort(ceiling.sort)} {ceiling.dtype}"] = [
                 figure(ceiling.ridge(level)) if level.resolvable else UNKNOWN for level in levels
             ]
-        columns["rounds"] = [_spread(level.gbps) for level in levels]
+        columns["rounds"] = [_rounds(roofline, level.gbps) for level in levels]
         sheet.table("" if roofline.ceilings else "Roofs", columns)
-    sheet.say("rounds: the least and the greatest of those that a roof was measured in.", "dim")
+    if roofline.nominal is None:
+        sheet.say("rounds: the least and the greatest of those that a roof was measured in.", "dim")
     sheet.say()
+
+
+def _rounds(roofline: Roofline, peak: Peak | None) -> str:
+    return _spread(peak) if roofline.nominal is None else "nominal"
 
 
 def _points(roofline: Roofline, sheet: Sheet) -> None:

@@ -22,6 +22,9 @@ def program_words(roofline: Roofline) -> str:
     if len(command) > LONGEST_COMMAND:
         command = f"{command[: LONGEST_COMMAND - 3]}..."
     text = f"Roofline of {command}"
+    if roofline.device is not None:
+        text = f"Roofline of {clean(roofline.device)}"
+        text += "" if roofline.command is None else f", {command}"
     seconds = (roofline.start_unix_ns or 0) // 10**9
     if 0 < seconds <= LAST_YEAR_S:
         text += f", {datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M} UTC"
@@ -31,6 +34,15 @@ def program_words(roofline: Roofline) -> str:
 def machine_words(roofline: Roofline) -> str:
     """Return which machine, and when its roofs were measured; without roofs that there are none."""
     peaks = roofline.peaks
+    if roofline.nominal is not None and roofline.nominal.measured:
+        return clean(f"Roofs: {roofline.nominal.name}, {roofline.nominal.source}.")
+    if roofline.nominal is not None:
+        return clean(
+            f"Roofs are NOMINAL, not measured: {roofline.nominal.name}, {roofline.nominal.source}, dense; nobody "
+            "reaches them."
+        )
+    if roofline.device is not None:
+        return f"No roofs: no datasheet of {clean(roofline.device)} is known here."
     if peaks is None:
         cpu = "" if roofline.cpu is None else f" ({clean(roofline.cpu)})"
         return (
@@ -49,6 +61,11 @@ def machine_words(roofline: Roofline) -> str:
 
 def modelled_words(roofline: Roofline) -> str:
     """Return what is measured, and what is a model."""
+    if roofline.device is not None:
+        return (
+            "Measured: times, of all kernels, copies and fills that an op launched. Modelled: FLOPs and bytes (counted "
+            "from shapes). Bytes are set against the device's memory, though a part may lie in its cache."
+        )
     has_roofs = roofline.peaks is not None and any(level.gbps for level in roofline.peaks.levels)
     text = (
         f"Measured: times{', roofs' if has_roofs else ''}. Modelled: FLOPs and bytes (counted from shapes), the "
@@ -70,12 +87,18 @@ def drawn_words(roofline: Roofline) -> str:
     if not roofline.op_ns:
         return "No NumPy operation was recorded."
     placed = 100 * roofline.placed_ns / roofline.op_ns
-    text = f"In the picture: {placed:.1f} % of op time."
-    if roofline.placed_ns:
-        text = (
-            "A point: the calls of one op in one dtype whose operands fit one level; its area: self time; squares: "
-            f"matrix products. {text}"
+    what, which = (
+        "op time",
+        "the calls of one op in one dtype whose operands fit one level; its area: self time",
+    )
+    if roofline.device is not None:
+        what, which = (
+            "the device's work",
+            "what the calls of one op in one dtype launched; its area: time of the device",
         )
+    text = f"In the picture: {placed:.1f} % of {what}."
+    if roofline.placed_ns:
+        text = f"A point: {which}; squares: matrix products. {text}"
     if roofline.point_ns > roofline.placed_ns:
         share = 100 * (roofline.point_ns - roofline.placed_ns) / roofline.op_ns
         text += f" {share:.1f} %: no FLOPs (copies, exp, sqrt), or not counted; such ops have no place in it."

@@ -69,10 +69,17 @@ def _difference(one: OpDifference, sheet: Sheet) -> str:
     return f"{text})"
 
 
-def say_memory(found: MemoryReport, sheet: Sheet) -> None:
-    """Print peaks and growth of each process, and what may be behind them."""
+def say_memory(found: MemoryReport, sheet: Sheet, *, of_host: bool = False) -> None:
+    """Print peaks and growth of each process, and what may be behind them.
+
+    Args:
+        found: in a trace.
+        sheet: where to.
+        of_host: that of devices was said.
+    """
     if not any(p.arrays or p.resident for p in found.processes):
-        sheet.say("Memory is not known: the trace has no counters of it.")
+        whose = "Memory of the host" if of_host else "Memory"
+        sheet.say(f"{whose} is not known: the trace has no counters of it.")
         return
     for process in found.processes:
         _say_process(process, sheet, many=len(found.processes) > 1)

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from tinytrace.exporters.html.caches import caches_words
 from tinytrace.exporters.html.content import PageContent
+from tinytrace.exporters.html.devices import devices
 from tinytrace.exporters.html.findings import cards
 from tinytrace.exporters.html.lines import hot_source
 from tinytrace.exporters.html.markup import Child, Markup, data_block, join, tag
@@ -90,7 +91,9 @@ def _sections(content: PageContent) -> list[tuple[str, str, str, Child]]:
         placeholder="function or file", autocomplete="off")), tag("button", "Whole picture", type="button",
         id="flame-reset", disabled=True), tag("output", id="flame-found", for_="flame-search",
         aria_live="polite"), class_="tools", id="flame-tools", hidden=True)  # fmt: skip
+    gpus = devices(report)
     return [
+        *([] if gpus is None else [("devices", "GPUs", "Where the time of the GPUs went", gpus)]),
         ("time", "Time", "Where the time went", account(report)),
         *([("ranks", "Ranks", "Ranks", ranks(report.ranks))] if report.ranks else []),
         ("findings", "Findings", "Findings", cards(report)),
