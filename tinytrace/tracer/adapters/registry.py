@@ -18,7 +18,10 @@ from tinytrace.tracer.records import Entry
 from tinytrace.tracer.wrapping import After, Before, Wrappings, around_in_python
 
 # The module that the program imports, and the file in this folder that knows it.
-LIBRARIES: dict[str, str] = {}
+LIBRARIES: dict[str, str] = {
+    "mpi4py.MPI": "mpi4py",
+    "torch.distributed.distributed_c10d": "torch_distributed",
+}
 
 
 class Adapting:
