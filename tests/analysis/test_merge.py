@@ -117,7 +117,7 @@ def test_missing_and_double_ranks_are_said() -> None:
     one, two, _ = Ranks([steady(0)] * 3, ["a"] * 3).traces()
     again = replace(two, meta={**two.meta})
     trace = merge([Part("x", one), Part("y", two), Part("z", again)])
-    assert trace.meta["missing"] == ["rank 1 is there 2 times: y, z", "1 of 3 rank is missing: 2"]
+    assert trace.meta["missing"] == ["rank 1 is there 2 times: y, z", "1 of 3 ranks is missing: 2"]
     assert communication(trace).n_sets == 200
 
 
