@@ -10,7 +10,7 @@ from tinytrace.analysis.collectives import Communication, Place, Role, communica
 from tinytrace.analysis.communication_facts import canonical
 from tinytrace.analysis.foreign import load_foreign
 from tinytrace.analysis.reader import load
-from tinytrace.tracer.records import Kind
+from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 
 US = 1000
@@ -181,6 +181,20 @@ def test_what_goes_on_after_its_call_is_done_when_it_was_waited_for() -> None:
     waited_ns = START_NS + 25 * US
     assert calls.done_ns.tolist() == [waited_ns, waited_ns, waited_ns, -1]
     assert calls.begun_by.tolist() == [-1, -1, 1, -1]
+
+
+def test_a_call_that_raised_does_not_count_and_one_that_never_ended_is_not_done() -> None:
+    job = Job(2)
+    job.call(0, "send", peer=1, tag=0)
+    job.builder.spans[-1] = (*job.builder.spans[-1][:4], Flag.RAISED, *job.builder.spans[-1][5:])
+    job.call(0, "send", peer=1, tag=0)
+    job.call(1, "receive", peer=0, tag=0)
+    job.call(1, "barrier")
+    job.builder.spans[-1] = (*job.builder.spans[-1][:4], Flag.OPEN, *job.builder.spans[-1][5:])
+    calls = communication(job.trace()).calls
+    assert calls.role.tolist() == [Role.OTHER, Role.SEND, Role.RECEIVE, Role.COLLECTIVE]
+    assert calls.set_id.tolist() == [-1, 0, 0, -1]
+    assert calls.done_ns.tolist()[-1] == -1
 
 
 def test_processes_whose_rank_is_told_by_their_calls_alone() -> None:

@@ -115,6 +115,8 @@ class Communicating:
             if call is None:
                 return None
             slot = self.requests.take() if call.goes_on else -1
+            if call.goes_on and slot < 0:
+                call = call._replace(is_queued=True)
             return self._begin(thread, (name, call, (slot,) if slot >= 0 else ())), slot, thread
 
         def after(begun: tuple[int, int, int], result: Any, raised: bool) -> None:
