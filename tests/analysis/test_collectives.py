@@ -197,6 +197,21 @@ def test_a_call_that_raised_does_not_count_and_one_that_never_ended_is_not_done(
     assert calls.done_ns.tolist()[-1] == -1
 
 
+def test_calls_of_a_rank_that_were_summed_up_are_not_matched() -> None:
+    job = Job(2)
+    for row in range(2):
+        job.call(row, "barrier")
+    name_id = job.builder.string("barrier")
+    job.builder.aggregates.append(
+        (name_id, Kind.SPAN, 1, -1, -1, 70, 70, 9, 9, 1, 1, START_NS, START_NS)
+    )
+    found = communication(job.trace())
+    assert found.n_sets == 0
+    assert found.warnings == (
+        "70 communication calls of rank 1 were summed up: its calls are not matched",
+    )
+
+
 def test_processes_whose_rank_is_told_by_their_calls_alone() -> None:
     job = Job(2)
     del job.builder.meta["ranks"]
