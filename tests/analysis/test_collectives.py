@@ -284,3 +284,21 @@ def test_names_of_kernels_and_operators() -> None:
     assert canonical("c10d::alltoall_base_") == "all_to_all"
     assert canonical("c10d::reduce_") == "reduce"
     assert canonical("gloo:barrier") == "barrier"
+
+
+def test_threads_of_a_library_count_where_no_call_says_when_it_was_done() -> None:
+    job = Job(2)
+    job.builder.thread(1, 101, "pt_gloo_runloop")
+    job.call(0, "all_reduce")
+    for thread in (0, 2):
+        job.builder.span(thread, START_NS, 5 * US, "gloo:all_reduce", kind=Kind.SPAN)
+    found = communication(job.trace())
+    by_rank = dict.fromkeys((0, 1), "")
+    for rank, place, counts in zip(
+        found.calls.rank.tolist(),
+        found.calls.place.tolist(),
+        found.is_transfer.tolist(),
+        strict=True,
+    ):
+        by_rank[rank] += Place(place).name if counts else ""
+    assert by_rank == {0: "CALL", 1: "WORKER"}

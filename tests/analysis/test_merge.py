@@ -14,6 +14,7 @@ from tests.builders import traces
 from tests.perfetto_engine import query
 from tests.ranks_by_hand import MS, US, Ranks, entries, steady
 from tinytrace.analysis.collectives import communication
+from tinytrace.analysis.foreign import load_foreign
 from tinytrace.analysis.merge import Part, merge
 from tinytrace.analysis.reader import load
 from tinytrace.exporters.registry import export
@@ -87,6 +88,28 @@ def test_a_clock_that_jumps_is_said() -> None:
 def test_a_planted_straggler_is_the_last_to_come() -> None:
     trace = merged(Ranks([steady(0), steady(40 * MS), steady(-9 * MS)], ["a", "b", "c"], slow=1))
     assert (arrivals(trace).argmax(axis=1) == 1).mean() > 0.99
+
+
+def test_times_of_torch_s_profiler_on_one_host_are_taken_as_they_are() -> None:
+    parts = []
+    for rank, base_ns in ((0, 10**18), (1, 10**18 + 500)):
+        event = {
+            "ph": "X",
+            "cat": "cpu_op",
+            "name": "aten::add",
+            "pid": 7,
+            "tid": 7,
+            "ts": 5,
+            "dur": 2,
+        }
+        header = {"schemaVersion": 1, "host_name": "a", "baseTimeNanoseconds": base_ns,
+                  "distributedInfo": {"rank": rank, "world_size": 2}}  # fmt: skip
+        parts.append(Part(str(rank), load_foreign({**header, "traceEvents": [event]}, "x")))
+    trace = merge(parts)
+    second = entries(trace)[1]
+    assert (second["method"], second["offset_ns"], second["error_ns"]) == ("same host", 500, None)
+    assert trace.spans.start_ns.tolist() == [5000, 5500]
+    assert len(set(trace.processes.pid.tolist())) == 2
 
 
 def test_without_matched_calls_the_clocks_of_the_day_are_taken_and_that_is_said() -> None:

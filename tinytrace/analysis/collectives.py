@@ -70,15 +70,22 @@ class Communication:
     def is_transfer(self) -> NDArray[np.bool_]:
         """Bool per call: it is to be counted as communication.
 
-        One collective may be there twice: where the program calls it, and where it is carried out. A rank whose GPU
-        was seen communicating has it there (`Place.DEVICE`), else in threads of the library (`Place.WORKER`), else in
-        its calls. Waits are none: `Calls.done_ns` of what they wait for has them.
+        One collective may be there twice: where the program calls it, and where it is carried out. What a GPU does
+        is transfer (`Place.DEVICE`), and so is a call of which it is known when it was done. Threads of a library
+        (`Place.WORKER`) count in a rank that has no such calls, and calls of which that is not known in a rank that
+        has nothing else. Waits are none: `Calls.done_ns` of what they wait for has them.
         """
         calls = self.calls
         member, count = group_ids([calls.member])
-        innermost = np.zeros(count, "u1")
-        np.maximum.at(innermost, member, calls.place)
-        return np.asarray((calls.place == innermost[member]) & (calls.role != Role.WAIT))
+        on_device, by_worker = calls.place == Place.DEVICE, calls.place == Place.WORKER
+        whole = (calls.place == Place.CALL) & (calls.done_ns >= 0) & (calls.role != Role.WAIT)
+
+        def has(which: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            return np.asarray(np.bincount(member[which], minlength=count)[member] > 0)
+
+        by_worker &= ~has(whole)
+        rest = ~has(whole | on_device | by_worker)
+        return np.asarray((on_device | whole | by_worker | rest) & (calls.role != Role.WAIT))
 
 
 def communication(trace: Trace) -> Communication:
