@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 
 from tests.builders import traces
 from tests.perfetto_engine import query
-from tests.ranks_by_hand import MS, US, Ranks, entries, steady
+from tests.ranks.by_hand import MS, US, Ranks, entries, steady
 from tinytrace.analysis.collectives import communication
 from tinytrace.analysis.foreign import load_foreign
 from tinytrace.analysis.merge import Part, merge
@@ -110,6 +111,20 @@ def test_times_of_torch_s_profiler_on_one_host_are_taken_as_they_are() -> None:
     assert (second["method"], second["offset_ns"], second["error_ns"]) == ("same host", 500, None)
     assert trace.spans.start_ns.tolist() == [5000, 5500]
     assert len(set(trace.processes.pid.tolist())) == 2
+
+
+def test_a_host_that_never_met_the_first_is_bounded_by_one_that_did() -> None:
+    skew_ns = [0, 5 * MS, -8 * MS]
+    ranks = Ranks([steady(ns) for ns in skew_ns], ["a", "b", "c"], meetings=60)
+    for row, builder in enumerate(ranks.builders):  # now a meets b, and b meets c, in turns
+        for turn, span in enumerate(list(builder.spans)):
+            args = {"communication": "all_reduce", "group": "bc" if turn % 2 else "ab", "bytes": 8}
+            name = "all_reduce" if row in ((1, 2) if turn % 2 else (0, 1)) else "compute"
+            args_id = builder.string(json.dumps(args)) if name == "all_reduce" else -1
+            builder.spans[turn] = (*span[:2], builder.string(name), *span[3:-1], args_id)
+    _, second, third = entries(merged(ranks))
+    assert third["method"] == "collectives" and third["error_ns"] > second["error_ns"]
+    assert abs(third["offset_ns"] - skew_ns[2]) <= third["error_ns"] <= 150 * US
 
 
 def test_without_matched_calls_the_clocks_of_the_day_are_taken_and_that_is_said() -> None:
