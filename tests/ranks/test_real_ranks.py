@@ -44,6 +44,15 @@ world.Recv(result, before, tag=3)
 request.Wait()
 requests = [world.irecv(source=before, tag=4), world.isend("text", following, tag=4)]
 assert MPI.Request.waitall(requests)[0] == "text"
+status = MPI.Status()
+if rank == 0:
+    world.recv(status=status)
+    world.Recv(result, status=status)
+    world.recv(tag=9)  # from whom, nobody asks
+elif rank == 1:
+    world.send("from me", 0, tag=6)
+    world.Send(data, 0, tag=7)
+    world.send("more", 0, tag=9)
 world.Sendrecv(data, following, 5, result, before, 5)
 halves = world.Split(0, -rank)
 halves.Reduce(data, result, root=0)
@@ -118,11 +127,23 @@ def test_every_call_of_mpi_ranks_is_matched(tmp_path: Path, core: str) -> None:
     kinds = [found.ops[i] for i in calls.op_id[calls.rank == 0].tolist()]
     assert kinds == [
         *["barrier", "all_reduce"] * 30, "all_reduce", "all_reduce", "broadcast", "send", "receive", "wait",
-        "receive", "send", "wait", "send", "receive", "reduce", "send",
+        "receive", "send", "wait", "receive", "receive", "receive", "send", "receive", "reduce", "send",
     ]  # fmt: skip
     raised = calls.role == Role.OTHER  # a send to a rank that does not exist
     assert int(raised.sum()) == 2
-    assert ((calls.set_id >= 0) == ((calls.role != Role.WAIT) & ~raised)).all()
+    alone = (calls.set_id < 0) & (calls.role != Role.WAIT) & ~raised
+    assert calls.tag[alone].tolist() == [
+        9,
+        9,
+    ]  # the receive from anybody of which no status was asked
+    assert calls.tag[(calls.role == Role.RECEIVE) & (calls.rank == 0)].tolist() == [
+        3,
+        4,
+        6,
+        7,
+        9,
+        5,
+    ]
     assert found.is_complete.all()
     assert set(calls.bytes[found.of_ops(frozenset({"reduce"}))].tolist()) == {8000}
     # the communicator that was split off has its ranks the other way round: its root is rank 1

@@ -128,13 +128,15 @@ def calls_of(trace: Trace) -> tuple[Calls, tuple[str, ...], tuple[Group, ...]]:
 def _calls(trace: Trace) -> tuple[Int64, list[Facts]]:
     """The outermost communication spans, and what they and the spans in them say."""
     spans = trace.spans
-    found: dict[int, Facts] = {}
-    for row in _candidates(trace).tolist():
-        args_id = int(spans.args_id[row])
-        args = trace.strings[args_id] if args_id >= 0 else ""
-        facts = facts_of(trace.strings[int(spans.name_id[row])], args)
-        if facts is not None:
-            found[row] = facts
+    rows = _candidates(trace)
+    texts = list(zip(spans.name_id[rows].tolist(), spans.args_id[rows].tolist(), strict=True))
+    said = {
+        key: facts_of(trace.strings[key[0]], trace.strings[key[1]] if key[1] >= 0 else "")
+        for key in set(texts)
+    }
+    found = {
+        row: facts for row, key in zip(rows.tolist(), texts, strict=True) if (facts := said[key])
+    }
     is_one = np.zeros(len(spans), "?")
     is_one[list(found)] = True
     top = outermost(is_one, spans.parent)

@@ -75,7 +75,9 @@ def install(adapting: Adapting, module: ModuleType) -> None:
             adapting.say(f"{PACKAGE}.{name} is not seen: it was imported before recording began")
             continue
         described = _Function(groups, Parameters(function), *what, name in BEGIN_ONLY)
-        if adapting.wrap(module, name, *communicating.callbacks(name, described.call)):
+        if adapting.wrap(
+            module, name, *communicating.callbacks(name, described.call, described.learnt)
+        ):
             seen.append(name)
     if is_late:
         _share(package, module, seen)
@@ -146,6 +148,12 @@ class _Function(NamedTuple):
     peer: str
     peer_in_group: str
     begins_only: bool
+
+    def learnt(
+        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> tuple[int | None, int | None]:
+        """From whom a receive was: `recv` returns it."""
+        return result if type(result) is int and result >= 0 else None, call.tag
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         def find(name: str) -> Any:
