@@ -109,7 +109,7 @@ def _entries(parts: Sequence[Part], joined: Joined) -> list[dict[str, Any]]:
                 **{k: v for k, v in entry.items() if k in ("rank", "world_size", "host", "restart")},
                 "process": base + entry["process"], "processes": (base + rows).tolist(), "file": part.name,
             })  # fmt: skip
-    return entries
+    return sorted(entries, key=lambda entry: (entry["rank"], entry["process"]))
 
 
 def _with_clocks(
