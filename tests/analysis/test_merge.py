@@ -60,6 +60,15 @@ def test_ranks_of_one_host_share_their_clock_and_bound_it_together() -> None:
     assert entries(trace)[2]["offset_ns"] == entries(trace)[3]["offset_ns"]
 
 
+def test_recordings_that_do_not_say_which_clock_they_have_are_aligned_by_their_calls() -> None:
+    ranks = Ranks([steady(0), steady(3 * MS)], ["a", "a"])
+    for builder in ranks.builders:  # as an older tinytrace wrote them
+        del builder.meta["clock_domain"]
+    second = entries(merged(ranks))[1]
+    assert second["method"] == "collectives"
+    assert abs(second["offset_ns"] - 3 * MS) <= second["error_ns"]
+
+
 def test_a_time_namespace_is_known_exactly() -> None:
     ranks = Ranks([steady(0), steady(-3600 * 10**9)], ["a", "a"])
     ranks.builders[1].meta["clock_domain"]["monotonic_offset_ns"] = 3600 * 10**9
