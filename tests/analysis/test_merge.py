@@ -16,14 +16,16 @@ from tests.perfetto_engine import query
 from tests.ranks.by_hand import MS, US, Ranks, entries, steady
 from tinytrace.analysis.collectives import communication
 from tinytrace.analysis.foreign import load_foreign
-from tinytrace.analysis.merge import Part, merge
+from tinytrace.analysis.merge import Part, merge_traces
 from tinytrace.analysis.reader import load
 from tinytrace.exporters.registry import export
 from tinytrace.tracer.trace import Trace
 
 
 def merged(ranks: Ranks) -> Trace:
-    return merge([Part(f"rank{row}.json", trace) for row, trace in enumerate(ranks.traces())])
+    return merge_traces(
+        [Part(f"rank{row}.json", trace) for row, trace in enumerate(ranks.traces())]
+    )
 
 
 def arrivals(trace: Trace) -> Any:
@@ -115,7 +117,7 @@ def test_times_of_torch_s_profiler_on_one_host_are_taken_as_they_are() -> None:
         header = {"schemaVersion": 1, "host_name": "a", "baseTimeNanoseconds": base_ns,
                   "distributedInfo": {"rank": rank, "world_size": 2}}  # fmt: skip
         parts.append(Part(str(rank), load_foreign({**header, "traceEvents": [event]}, "x")))
-    trace = merge(parts)
+    trace = merge_traces(parts)
     second = entries(trace)[1]
     assert (second["method"], second["offset_ns"], second["error_ns"]) == ("same host", 500, None)
     assert trace.spans.start_ns.tolist() == [5000, 5500]
@@ -140,7 +142,7 @@ def test_without_matched_calls_the_clocks_of_the_day_are_taken_and_that_is_said(
     parts = Ranks([steady(0), steady(0)], ["a", "b"], meetings=0).traces()
     for row, part in enumerate(parts):
         part.meta.update(start_ns=1000 + row, start_unix_ns=5000 + row + 77 * row)
-    trace = merge([Part("a", parts[0]), Part("b", parts[1])])
+    trace = merge_traces([Part("a", parts[0]), Part("b", parts[1])])
     second = entries(trace)[1]
     assert (second["method"], second["offset_ns"], second["error_ns"]) == (
         "clock of the day",
@@ -163,7 +165,7 @@ def test_processes_are_named_and_kept_apart_though_their_numbers_are_the_same() 
 def test_missing_and_double_ranks_are_said() -> None:
     one, two, _ = Ranks([steady(0)] * 3, ["a"] * 3).traces()
     again = replace(two, meta={**two.meta})
-    trace = merge([Part("x", one), Part("y", two), Part("z", again)])
+    trace = merge_traces([Part("x", one), Part("y", two), Part("z", again)])
     assert trace.meta["missing"] == ["rank 1 is there 2 times: y, z", "1 of 3 ranks is missing: 2"]
     assert communication(trace).n_sets == 200
 
@@ -188,7 +190,7 @@ def test_perfetto_shows_named_ranks_and_arrows_between_their_calls(tmp_path: Pat
 @given(traces(20), traces(20))
 @settings(max_examples=25, deadline=None)
 def test_any_two_traces_can_be_merged_and_nothing_is_lost(one: Trace, other: Trace) -> None:
-    trace = merge([Part("a", one), Part("b", other)])
+    trace = merge_traces([Part("a", one), Part("b", other)])
     for name in ("spans", "samples", "counters", "aggregates", "threads", "processes"):
         assert len(getattr(trace, name)) == len(getattr(one, name)) + len(getattr(other, name))
     assert len(trace.flows) >= len(one.flows) + len(other.flows)

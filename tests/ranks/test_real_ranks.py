@@ -16,7 +16,7 @@ from tests.ranks.by_hand import MS, entries
 from tests.ranks.two_hosts import Hosts, apart, networked
 from tinytrace.analysis.clock_models import ClockModel
 from tinytrace.analysis.collectives import Role, communication
-from tinytrace.analysis.merge import Part, merge
+from tinytrace.analysis.merge import Part, merge_traces
 from tinytrace.analysis.merged_tables import join, retimed
 from tinytrace.analysis.reader import load
 from tinytrace.tracer.trace import Trace
@@ -121,7 +121,7 @@ def mpi_job(folder: Path, core: str) -> list[Trace]:
 
 @pytest.mark.parametrize("core", CORES)
 def test_every_call_of_mpi_ranks_is_matched(tmp_path: Path, core: str) -> None:
-    trace = merge([Part(f"r{row}", t) for row, t in enumerate(mpi_job(tmp_path, core))])
+    trace = merge_traces([Part(f"r{row}", t) for row, t in enumerate(mpi_job(tmp_path, core))])
     found = communication(trace)
     calls = found.calls
     kinds = [found.ops[i] for i in calls.op_id[calls.rank == 0].tolist()]
@@ -158,13 +158,13 @@ def test_a_planted_skew_of_real_ranks_is_recovered_within_the_error_that_is_told
     tmp_path: Path,
 ) -> None:
     first, second = mpi_job(tmp_path, CORES[0])
-    true = merge([Part("0", first), Part("1", second)])
+    true = merge_traces([Part("0", first), Part("1", second)])
     for skew_ns in (MS, -37 * MS, 100 * MS):
         # what a host would have recorded whose clock is behind, and of which nothing is known
         moved = retimed(join([second]), [ClockModel(-skew_ns)])
         domain = {"host": "elsewhere", "boot_id": "another"}
         moved = Trace(**{**vars(moved), "meta": {**second.meta, "clock_domain": domain}})
-        merged = merge([Part("0", first), Part("1", moved)])
+        merged = merge_traces([Part("0", first), Part("1", moved)])
         found = entries(merged)[1]
         assert found["method"] == "collectives"
         assert abs(found["offset_ns"] - skew_ns) <= found["error_ns"]
@@ -173,7 +173,7 @@ def test_a_planted_skew_of_real_ranks_is_recovered_within_the_error_that_is_told
 
 
 def test_a_straggler_among_real_ranks_is_the_last_to_come(tmp_path: Path) -> None:
-    trace = merge([Part(f"r{row}", t) for row, t in enumerate(mpi_job(tmp_path, CORES[0]))])
+    trace = merge_traces([Part(f"r{row}", t) for row, t in enumerate(mpi_job(tmp_path, CORES[0]))])
     found = communication(trace)
     calls = found.calls
     barriers = found.of_ops(frozenset({"barrier"}))
@@ -199,7 +199,9 @@ def test_mpi_ranks_on_two_hosts_are_put_on_one_clock(tmp_path: Path, skew_ns: in
     one, two = ([*prefix, *record] for prefix in hosts.prefixes)
     ended = run([str(BIN / "mpiexec"), "-n", "1", *one, ":", "-n", "1", *two], tmp_path)
     assert ended.returncode == 0, ended.stderr
-    trace = merge([Part(f"r{r}", load(tmp_path / f"out/trace-rank{r}.json")) for r in (0, 1)])
+    trace = merge_traces(
+        [Part(f"r{r}", load(tmp_path / f"out/trace-rank{r}.json")) for r in (0, 1)]
+    )
     check_clock(trace, hosts, skew_ns)
     assert communication(trace).is_complete.all()
 
@@ -219,7 +221,9 @@ def test_gloo_ranks_on_two_hosts_that_a_cable_joins_are_put_on_one_clock(tmp_pat
             command = [*prefix, sys.executable, "-m", "tinytrace", "-q", "-o", "out/", "program.py"]
             ranks.append(subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **job}))
         assert [rank.wait(LIMIT_S) for rank in ranks] == [0, 0]
-    trace = merge([Part(f"r{r}", load(tmp_path / f"out/trace-rank{r}.json")) for r in (0, 1)])
+    trace = merge_traces(
+        [Part(f"r{r}", load(tmp_path / f"out/trace-rank{r}.json")) for r in (0, 1)]
+    )
     check_clock(trace, hosts, skew_ns)
     assert communication(trace).is_complete.all()
 
@@ -233,7 +237,7 @@ def test_a_rank_in_a_time_namespace_is_put_right_exactly(tmp_path: Path) -> None
     within = [sys.executable, "namespace.py", *record]
     assert run(within, tmp_path, RANK="1", **job).returncode == 0
     traces = [load(tmp_path / f"out/trace-rank{rank}.json") for rank in (0, 1)]
-    trace = merge([Part("0", traces[0]), Part("1", traces[1])])
+    trace = merge_traces([Part("0", traces[0]), Part("1", traces[1])])
     second = entries(trace)[1]
     # Where the kernel makes no such namespaces, the program runs on the clock of all: nothing is to be put right.
     planted_ns = traces[1].meta["clock_domain"].get("monotonic_offset_ns", 0)
@@ -256,7 +260,9 @@ def test_gloo_ranks_of_torchrun_are_matched(tmp_path: Path) -> None:
         tmp_path, OMP_NUM_THREADS="1",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    trace = merge([Part(f"r{r}", load(tmp_path / f"out/trace-rank{r}.json")) for r in (0, 1)])
+    trace = merge_traces(
+        [Part(f"r{r}", load(tmp_path / f"out/trace-rank{r}.json")) for r in (0, 1)]
+    )
     found = communication(trace)
     calls = found.calls
     kinds = [found.ops[i] for i in calls.op_id[calls.rank == 0].tolist()]

@@ -42,7 +42,7 @@ class Part:
     trace: Trace
 
 
-def merge(parts: Sequence[Part]) -> Trace:
+def merge_traces(parts: Sequence[Part]) -> Trace:
     """Make one trace of those of several ranks.
 
     Ranks are put in their order. Times are those of the first one's clock (`analysis.clocks`). ``meta["ranks"]`` has an
@@ -55,7 +55,7 @@ def merge(parts: Sequence[Part]) -> Trace:
         parts: at least one; their order decides where they do not say which rank they are.
 
     Example:
-        >>> merge([Part("a.json", Trace()), Part("b.json", Trace())]).warnings
+        >>> merge_traces([Part("a.json", Trace()), Part("b.json", Trace())]).warnings
         ('a.json: it does not say which rank it is', 'b.json: it does not say which rank it is')
     """
     parts = sorted(parts, key=_first_rank)
