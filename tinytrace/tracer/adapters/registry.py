@@ -24,6 +24,8 @@ LIBRARIES: dict[str, str] = {
     "autograd.core": "autograd",
     "jax": "jax",
     "sklearn.base": "sklearn",
+    "mpi4py.MPI": "mpi4py",
+    "torch.distributed.distributed_c10d": "torch_distributed",
 }
 
 
