@@ -30,6 +30,7 @@ SCRIPTS = {
     "json_speed": "Writing and reading a trace",
     "export_speed": "Exporting a trace",
     "report_speed": "Making a report",
+    "merge_speed": "Merging the ranks of a job",
     "memory": "Memory and disk",
     "start_stop": "Import, start and stop",
     "roofs": "Whether roofs are those that other programs find",

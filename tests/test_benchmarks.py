@@ -27,6 +27,7 @@ GOALS = {
     "json_speed": ["written", "read", "with all arguments", "gzipped"] * 2,
     "export_speed": ["exported to .json", "exported to .pftrace"],
     "report_speed": ["report", "peak", "report", "peak"],
+    "merge_speed": ["merge", "peak", "clocks"],
     "memory": ["all defaults", "flat", "--disk-limit 200MB", "flat", "disk taken"],
     "start_stop": ["import tinytrace", "compiled core", "pure-Python recorder"],
     "roofs": ["do not overlap"],

@@ -10,7 +10,7 @@ from tinytrace.analysis.collectives import Communication, Place, Role, communica
 from tinytrace.analysis.communication_facts import canonical
 from tinytrace.analysis.foreign import load_foreign
 from tinytrace.analysis.reader import load
-from tinytrace.tracer.records import Kind
+from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Trace
 
 US = 1000
@@ -183,6 +183,35 @@ def test_what_goes_on_after_its_call_is_done_when_it_was_waited_for() -> None:
     assert calls.begun_by.tolist() == [-1, -1, 1, -1]
 
 
+def test_a_call_that_raised_does_not_count_and_one_that_never_ended_is_not_done() -> None:
+    job = Job(2)
+    job.call(0, "send", peer=1, tag=0)
+    job.builder.spans[-1] = (*job.builder.spans[-1][:4], Flag.RAISED, *job.builder.spans[-1][5:])
+    job.call(0, "send", peer=1, tag=0)
+    job.call(1, "receive", peer=0, tag=0)
+    job.call(1, "barrier")
+    job.builder.spans[-1] = (*job.builder.spans[-1][:4], Flag.OPEN, *job.builder.spans[-1][5:])
+    calls = communication(job.trace()).calls
+    assert calls.role.tolist() == [Role.OTHER, Role.SEND, Role.RECEIVE, Role.COLLECTIVE]
+    assert calls.set_id.tolist() == [-1, 0, 0, -1]
+    assert calls.done_ns.tolist()[-1] == -1
+
+
+def test_calls_of_a_rank_that_were_summed_up_are_not_matched() -> None:
+    job = Job(2)
+    for row in range(2):
+        job.call(row, "barrier")
+    name_id = job.builder.string("barrier")
+    job.builder.aggregates.append(
+        (name_id, Kind.SPAN, 1, -1, -1, 70, 70, 9, 9, 1, 1, START_NS, START_NS)
+    )
+    found = communication(job.trace())
+    assert found.n_sets == 0
+    assert found.warnings == (
+        "70 communication calls of rank 1 were summed up: its calls are not matched",
+    )
+
+
 def test_processes_whose_rank_is_told_by_their_calls_alone() -> None:
     job = Job(2)
     del job.builder.meta["ranks"]
@@ -255,3 +284,21 @@ def test_names_of_kernels_and_operators() -> None:
     assert canonical("c10d::alltoall_base_") == "all_to_all"
     assert canonical("c10d::reduce_") == "reduce"
     assert canonical("gloo:barrier") == "barrier"
+
+
+def test_threads_of_a_library_count_where_no_call_says_when_it_was_done() -> None:
+    job = Job(2)
+    job.builder.thread(1, 101, "pt_gloo_runloop")
+    job.call(0, "all_reduce")
+    for thread in (0, 2):
+        job.builder.span(thread, START_NS, 5 * US, "gloo:all_reduce", kind=Kind.SPAN)
+    found = communication(job.trace())
+    by_rank = dict.fromkeys((0, 1), "")
+    for rank, place, counts in zip(
+        found.calls.rank.tolist(),
+        found.calls.place.tolist(),
+        found.is_transfer.tolist(),
+        strict=True,
+    ):
+        by_rank[rank] += Place(place).name if counts else ""
+    assert by_rank == {0: "CALL", 1: "WORKER"}

@@ -190,9 +190,9 @@ def _line(bounds: Bounds) -> _Line | None:
         return None
     times = np.concatenate([bounds.lower_t_ns, bounds.upper_t_ns])
     times = times[np.isfinite(np.concatenate([bounds.lower_ns, bounds.upper_ns]))]
-    begin, end = float(times.min(initial=0)), float(times.max(initial=0))
     if not math.isfinite(gap(best)):
-        return _Line(0.0, 0.0, math.inf, begin, end)
+        return _Line(0.0, 0.0, math.inf, 0.0, 0.0)
+    begin, end = float(times.min()), float(times.max())
     least = _edge(gap, best, -MAX_DRIFT)
     most = _edge(gap, best, MAX_DRIFT)
     (a0, e0), (a1, e1) = (_extent(bounds, t, least, most) for t in (begin, end))

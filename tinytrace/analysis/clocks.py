@@ -45,7 +45,8 @@ class Aligned:
 
     Attributes:
         model: what is added.
-        method: ``same clock``, ``collectives``, ``clock of the day``, ``none``.
+        method: ``same clock``, ``same host`` (torch.profiler's times of two processes), ``collectives``,
+            ``clock of the day``, ``none``.
         error_ns: bound on the error; None: not known.
         n_sets: how many matched calls it rests on.
         fit: of ``collectives``.
@@ -64,6 +65,7 @@ class _Clock:
 
     parts: tuple[int, ...]
     within_ns: tuple[int, ...]
+    is_exact: bool  # its parts read the very same clock
     day_ns: int | None  # what makes its times those of the clock of the day
 
 
@@ -103,7 +105,8 @@ def _clocks(traces: Sequence[Trace]) -> list[_Clock]:
     for key, parts in members.items():
         day = _day_ns(traces[parts[0]])
         day = None if day is None else day - within[key][0]
-        clocks.append(_Clock(tuple(parts), tuple(within[key]), day))
+        exact = len(parts) == 1 or key[0] == "boot"
+        clocks.append(_Clock(tuple(parts), tuple(within[key]), exact, day))
     return clocks
 
 
@@ -238,13 +241,17 @@ def _aligned(
     """How the times of a part become those of the first part."""
     first_ns = clocks[0].within_ns[0]  # from the first part to its clock
     if row == 0:
-        return Aligned(ClockModel(inside_ns - first_ns), "same clock", 0)
+        model = ClockModel(inside_ns - first_ns)
+        return (
+            Aligned(model, "same clock", 0) if clock.is_exact else Aligned(model, "same host", None)
+        )
     if row in fits:
         fit, n_sets = fits[row]
         knots = tuple(t - inside_ns for t in fit.model.knots_ns)
         offset_ns = fit.model.offset_ns + inside_ns - first_ns
         model = replace(fit.model, offset_ns=offset_ns, knots_ns=knots)
-        return Aligned(model, "collectives", fit.error_ns, n_sets, fit)
+        error_ns = fit.error_ns if clock.is_exact else None
+        return Aligned(model, "collectives", error_ns, n_sets, fit)
     day_ns, first_day_ns = clock.day_ns, clocks[0].day_ns
     if day_ns is None or first_day_ns is None:
         return Aligned(ClockModel(inside_ns - first_ns), "none", None)

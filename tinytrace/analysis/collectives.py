@@ -14,6 +14,7 @@ agree, neither they nor any later ones of the group are matched: somewhere befor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from tinytrace.analysis.communication_calls import Calls, Group, Role, calls_of
 from tinytrace.analysis.communication_facts import Place
 from tinytrace.analysis.communication_sets import match
+from tinytrace.analysis.rank_table import ranks_of
 from tinytrace.tracer.communication_names import SYNCHRONISING
-from tinytrace.tracer.groups import group_ids
+from tinytrace.tracer.groups import distinct, group_ids
 from tinytrace.tracer.trace import Trace
 
 __all__ = ["Calls", "Communication", "Group", "Place", "Role", "communication"]
@@ -68,15 +70,22 @@ class Communication:
     def is_transfer(self) -> NDArray[np.bool_]:
         """Bool per call: it is to be counted as communication.
 
-        One collective may be there twice: where the program calls it, and where it is carried out. A rank whose GPU
-        was seen communicating has it there (`Place.DEVICE`), else in threads of the library (`Place.WORKER`), else in
-        its calls. Waits are none: `Calls.done_ns` of what they wait for has them.
+        One collective may be there twice: where the program calls it, and where it is carried out. What a GPU does
+        is transfer (`Place.DEVICE`), and so is a call of which it is known when it was done. Threads of a library
+        (`Place.WORKER`) count in a rank that has no such calls, and calls of which that is not known in a rank that
+        has nothing else. Waits are none: `Calls.done_ns` of what they wait for has them.
         """
         calls = self.calls
         member, count = group_ids([calls.member])
-        innermost = np.zeros(count, "u1")
-        np.maximum.at(innermost, member, calls.place)
-        return np.asarray((calls.place == innermost[member]) & (calls.role != Role.WAIT))
+        on_device, by_worker = calls.place == Place.DEVICE, calls.place == Place.WORKER
+        whole = (calls.place == Place.CALL) & (calls.done_ns >= 0) & (calls.role != Role.WAIT)
+
+        def has(which: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            return np.asarray(np.bincount(member[which], minlength=count)[member] > 0)
+
+        by_worker &= ~has(whole)
+        rest = ~has(whole | on_device | by_worker)
+        return np.asarray((on_device | whole | by_worker | rest) & (calls.role != Role.WAIT))
 
 
 def communication(trace: Trace) -> Communication:
@@ -89,13 +98,35 @@ def communication(trace: Trace) -> Communication:
         >>> communication(Trace()).n_sets
         0
     """
-    return trace.spans.derived("communication", lambda: _communication(trace))
+    kept: list[Any] = trace.spans.derived("communication", list)
+    if not kept or kept[0] is not trace.meta:  # which says what rank a process is
+        kept[:] = trace.meta, _communication(trace)
+    result: Communication = kept[1]
+    return result
 
 
 def _communication(trace: Trace) -> Communication:
     calls, ops, groups = calls_of(trace)
-    sets = match(calls, ops, groups)
+    summed = _summed_up(trace, calls)
+    sets = match(calls, ops, groups, np.isin(calls.member, list(summed)))
     columns = {**dict(calls.columns()), "set_id": sets.set_id}
-    return Communication(
-        Calls(**columns), ops, groups, sets.is_complete, sets.is_certain, sets.warnings
-    )
+    warnings = sets.warnings
+    if len(set(calls.member.tolist())) > 1:
+        warnings += tuple(
+            f"{count:,} communication calls of rank {rank} were summed up: its calls are not matched"
+            for rank, count in summed.values()
+        )
+    return Communication(Calls(**columns), ops, groups, sets.is_complete, sets.is_certain, warnings)
+
+
+def _summed_up(trace: Trace, calls: Calls) -> dict[int, tuple[int, int]]:
+    """Members of whose calls some are sums only, so that their order tells nothing: rank, how many."""
+    names = distinct(trace.spans.name_id[calls.span])
+    rows = trace.aggregates.take(np.isin(trace.aggregates.name_id, names))
+    ranks = ranks_of(trace)
+    found: dict[int, tuple[int, int]] = {}
+    for thread, count in zip(rows.thread.tolist(), rows.count.tolist(), strict=True):
+        process = int(trace.threads.process[thread])
+        member, rank = int(ranks.member[process]), int(ranks.rank[process])
+        found[member] = rank, found.get(member, (0, 0))[1] + count
+    return found

@@ -14,6 +14,7 @@ from tinytrace.analysis.communication_facts import LIBRARY_NAME, OWN, Facts, Pla
 from tinytrace.analysis.rank_table import ranks_of
 from tinytrace.tracer.communication_names import COLLECTIVES
 from tinytrace.tracer.groups import group_ids
+from tinytrace.tracer.records import Flag
 from tinytrace.tracer.trace import Column, Table, Trace
 from tinytrace.tracer.trees import outermost
 
@@ -51,7 +52,7 @@ class Calls(Table):
     place and group in this rank (of messages: among those to the same peer with the same tag); ``peer`` is a rank
     (the root of a collective); ``bytes`` are of the buffer that the caller gives, or else gets; ``done_ns`` is
     when it was done: ``end_ns``, or the end of the wait for it (−1: it went on, and nobody is known to have
-    waited); ``begun_by`` is of a wait the call that it waits for (the latest, a row of this table);
+    waited, or it never ended); ``begun_by`` is of a wait the call that it waits for (the latest, a row of this table);
     ``set_id`` numbers the sets of calls that belong together.
     """
 
@@ -101,11 +102,15 @@ def calls_of(trace: Trace) -> tuple[Calls, tuple[str, ...], tuple[Group, ...]]:
     start_ns = spans.start_ns[rows]
     end_ns = start_ns + spans.dur_ns[rows]
     member = ranks.member[process]
+    flags = spans.flags[rows]
     begun_by, done_ns = _waits(facts, member, start_ns, end_ns)
+    done_ns[flags & Flag.OPEN.value != 0] = -1
+    role = np.array([_role(f) for f in facts])
+    role[flags & Flag.RAISED.value != 0] = Role.OTHER
     columns = {
         "member": member,
         "place": np.array([f.place for f in facts]),
-        "role": np.array([_role(f) for f in facts]),
+        "role": role,
         "group_id": group_id,
         "peer": np.array([f.peer for f in facts]),
         "tag": np.array([f.tag for f in facts]),

@@ -59,17 +59,7 @@ class Facts:
         unknown = Facts()
         missing = {
             name: getattr(other, name)
-            for name in (
-                "op",
-                "group",
-                "ranks",
-                "rank",
-                "bytes",
-                "peer",
-                "tag",
-                "sequence",
-                "is_async",
-            )
+            for name in ("op", "group", "ranks", "rank", "bytes", "peer", "tag", "sequence")
             if getattr(self, name) == getattr(unknown, name)
         }
         return replace(self, **missing)

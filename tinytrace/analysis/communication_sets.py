@@ -32,19 +32,23 @@ class Sets:
     warnings: tuple[str, ...]
 
 
-def match(calls: Calls, ops: tuple[str, ...], groups: tuple[Group, ...]) -> Sets:
+def match(
+    calls: Calls, ops: tuple[str, ...], groups: tuple[Group, ...], without: NDArray[np.bool_]
+) -> Sets:
     """Match calls by their order; see `analysis.collectives`.
 
     Args:
         calls: ``set_id`` is not read.
         ops: names of operations.
         groups: communicators.
+        without: bool per call: it is not to be matched.
     """
     one_recording = _first_of_its_rank(calls)
+    can = one_recording & ~without
     collective = calls.role == Role.COLLECTIVE
     message = (calls.role == Role.SEND) | (calls.role == Role.RECEIVE)
     addressed = message & (calls.peer >= 0) & (calls.rank >= 0)
-    rows = np.flatnonzero(one_recording & (collective | addressed))
+    rows = np.flatnonzero(can & (collective | addressed))
     part = calls.take(rows)
     key, count = group_ids(_keys(part))
     members = np.bincount(key, minlength=count)
@@ -58,7 +62,7 @@ def match(calls: Calls, ops: tuple[str, ...], groups: tuple[Group, ...]) -> Sets
     several = len(set(part.member.tolist())) > 1
     if several:
         warnings += _alone(part, key, is_set, kept, groups)
-        warnings += _without_address(int((message & one_recording & ~addressed).sum()))
+        warnings += _without_address(int((message & can & ~addressed).sum()))
     warnings += _twice(calls, one_recording)
     return Sets(set_id, complete, certain[is_set], tuple(warnings))
 

@@ -201,8 +201,8 @@ def _missing(parts: Sequence[Part], entries: list[dict[str, Any]]) -> list[str]:
         if gone:
             shown = ", ".join(map(str, gone[:SHOWN_RANKS]))
             shown += ", …" if len(gone) > SHOWN_RANKS else ""
-            which = "rank is" if len(gone) == 1 else "ranks are"
-            warnings.append(f"{len(gone)} of {sizes[-1]} {which} missing: {shown}")
+            verb = "is" if len(gone) == 1 else "are"
+            warnings.append(f"{len(gone)} of {sizes[-1]} ranks {verb} missing: {shown}")
     return warnings
 
 

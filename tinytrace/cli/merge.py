@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
     check_suffix(output)
     problems: list[str] = []
-    parts = _read(arguments.traces, output, problems)
+    parts, passed_over = _read(arguments.traces, output, problems)
     from tinytrace.analysis.merge import merge
 
     trace = merge(parts)
@@ -63,6 +63,8 @@ def main(argv: list[str]) -> int:
 
     save(trace, output)
     if not arguments.quiet:
+        for line in passed_over:
+            say(line)
         _tell(trace, output)
     problems += trace.meta["missing"]
     for problem in problems:
@@ -82,8 +84,11 @@ def _tell(trace: Trace, output: Path) -> None:
     say(f"merged into {output}: python -m tinytrace report {output}")
 
 
-def _read(names: list[str], output: Path, problems: list[str]) -> list[Part]:
+def _read(names: list[str], output: Path, problems: list[str]) -> tuple[list[Part], list[str]]:
     """Read what is given; what cannot be read is a problem, but no reason to stop while there is something else.
+
+    Returns:
+        the traces; what is to be said of merged ones that lay in a folder.
 
     Raises:
         InputError: nothing can be read.
@@ -92,6 +97,7 @@ def _read(names: list[str], output: Path, problems: list[str]) -> list[Part]:
     from tinytrace.analysis.merge import Part
 
     parts: list[Part] = []
+    passed_over: list[str] = []
     errors: list[TinytraceError] = []
     seen: set[Path] = set()
     for path, asked_for in _paths(names, output, problems):
@@ -107,7 +113,7 @@ def _read(names: list[str], output: Path, problems: list[str]) -> list[Part]:
             errors.append(error)
             continue
         if not asked_for and "merged" in trace.meta:
-            say(f"{path}: a merged trace; left out (name the file itself to have it in)")
+            passed_over.append(f"{path}: a merged trace; left out (name the file to have it in)")
             continue
         twin = next((part.name for part in parts if _is_same(part.trace, trace)), None)
         if twin is None:
@@ -122,7 +128,7 @@ def _read(names: list[str], output: Path, problems: list[str]) -> list[Part]:
             or f"no trace in {', '.join(names)}: expected .json or .json.gz"
         )
     problems += [f"left out: {error}" for error in errors]
-    return parts
+    return parts, passed_over
 
 
 def _paths(names: list[str], output: Path, problems: list[str]) -> list[tuple[Path, bool]]:

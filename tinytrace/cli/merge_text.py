@@ -39,12 +39,13 @@ def _clock(entry: dict[str, Any]) -> str:
     method, offset_ns = entry["method"], entry["offset_ns"]
     if method == "same clock":
         return "the clock of the first" + (f", moved by {_signed(offset_ns)}" if offset_ns else "")
+    if method == "same host":
+        return "the clock of the day of the same host (error not known)"
     if method == "collectives":
         drift = f", drifting by {entry['drift_ppm']:+.2f} ppm" if "drift_ppm" in entry else ""
-        return (
-            f"clock moved by {_signed(offset_ns)} ± {format_ns(entry['error_ns'])}{drift} "
-            f"(from {entry['calls']:,} matched calls)"
-        )
+        error_ns = entry["error_ns"]
+        error = f"± {format_ns(error_ns)}" if error_ns is not None else "(error not known)"
+        return f"clock moved by {_signed(offset_ns)} {error}{drift} (from {entry['calls']:,} matched calls)"
     if method == "clock of the day":
         return f"clock moved by {_signed(offset_ns)}, by the clocks of the day (error not known)"
     return "clock not aligned"

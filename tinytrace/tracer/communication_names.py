@@ -33,6 +33,7 @@ ARGUMENTS = {
     "tag": "of a message",
     "source": "of a send_receive: rank in the job that it receives from",
     "source_tag": "of a send_receive: tag of what it receives",
+    "queued": "true of what is done later, nobody knows when: by a GPU, or with too many requests at once",
     "requests": "numbers of what goes on when the call has returned; a wait has those of what it waits for",
 }
 # Kinds of flows between ranks: from a send to its receive; from the call of a collective that came first to the
