@@ -24,10 +24,11 @@ from tinytrace.analysis.roofline import Judged, PartRoofs
 from tinytrace.analysis.signature_roofs import SignatureRoofs, call_roofs
 from tinytrace.analysis.spans import op_tree
 from tinytrace.analysis.stack_times import (
-    LIBRARIES,
     StackTimes,
     Whose,
-    calling_frames,
+    innermost_frames,
+    library_files,
+    program_frames,
     whose_stacks,
 )
 from tinytrace.tracer.groups import group_ids, sums
@@ -252,16 +253,12 @@ class Case:
         """Per sample the innermost frame of the program, else (of a library alone) outside NumPy; −1: none."""
         if not len(self.trace.stacks):
             return np.full(len(self.trace.samples), -1)
-        own = self.innermost(~self.is_library)
-        frame = np.where(own >= 0, own, calling_frames(self.trace))
-        return np.append(frame, -1)[self.trace.samples.stack_id]
+        return np.append(program_frames(self.trace), -1)[self.trace.samples.stack_id]
 
     @cached_property
     def is_library(self) -> Mask:
         """Per string, and one more for "not known": as a file it is one of a library."""
-        files = [text.replace("\\", "/") for text in self.trace.strings]
-        inside = [file.startswith("<") or any(part in file for part in LIBRARIES) for file in files]
-        return np.array([*inside, False], "?")
+        return library_files(self.trace)
 
     def innermost(self, files: Mask) -> Ints:
         """Return per stack the innermost frame in one of these files; −1: none.
@@ -269,16 +266,7 @@ class Case:
         Args:
             files: per string and one more, as `is_library`.
         """
-        frame = self.trace.stacks.frame_id.astype("i8")
-        parent = self.trace.stacks.parent.astype("i8")
-        matches = files[self.trace.frames.file_id[frame]]
-        found = np.full(len(parent), -1)
-        rows = up = np.arange(len(parent))
-        while len(rows):
-            found[rows[matches[up]]] = frame[up[matches[up]]]
-            rows, up = rows[~matches[up]], parent[up[~matches[up]]]
-            rows, up = rows[up >= 0], up[up >= 0]
-        return found
+        return innermost_frames(self.trace, files)
 
     def callers_of(self, modules: re.Pattern[str]) -> Ints:
         """Return per stack the innermost frame of the program, if a module was called from there; −1: none was.

@@ -12,6 +12,7 @@ from tinytrace.analysis.findings import (
     constants,
     copies,
     data_wait,
+    dead_gradient,
     float64_leak,
     fresh_memory,
     memory_growth,
@@ -47,6 +48,7 @@ NONE: dict[str, str] = {
     constants.NAME: "once it is made once, nothing is left to time: all but one call is won",
     copies.NAME: "without the copy nothing is left to time: all of it is won",
     data_wait.NAME: "waiting is no operation",
+    dead_gradient.NAME: "what a layer without a gradient does is not recorded apart",
     memory_growth.NAME: "what is won is memory, no time",
     oversubscribed.NAME: "BLAS takes its threads when it is loaded: run the program with fewer, and compare the "
     "traces (python -m tinytrace diff)",
