@@ -94,8 +94,18 @@ def test_the_time_of_a_rank_adds_up() -> None:
     job.builder.sample(0, START_NS + 90 * US, 20 * US, stack, cpu_ns=0)
     report = job.report()
     first = report.ranks[0]
-    parts = ("ops", "waiting", "transfer", "unsplit", "data", "python", "other")
-    assert microseconds(report, *parts)[0] == [20, 25, 5, 0, 0, 20, 30]
+    parts = (
+        "ops",
+        "waiting",
+        "transfer",
+        "unsplit",
+        "data",
+        "python",
+        "imports",
+        "blocked",
+        "other",
+    )
+    assert microseconds(report, *parts)[0] == [20, 25, 5, 0, 0, 20, 0, 20, 10]
     assert sum(getattr(first, f"{name}_ns") for name in parts) == first.wall_ns == 100 * US
 
 
@@ -205,3 +215,89 @@ def test_the_text_says_it_all(n: int) -> None:
     assert "matmul at train.py:42 60.0 us (others 10.0 us)" in text
     assert "at most 1 us apart" in text.replace("1.00 us", "1 us")
     assert ("waited for longest" in text) == (n > 16)
+
+
+def test_waiting_for_what_was_begun_earlier_is_on_the_rank_that_began_last() -> None:
+    job = Job(3)
+    for rank, start in enumerate((0, 40, 10)):
+        job.call(rank, "all_reduce", start, start + 1, requests="0")
+        job.call(rank, "wait", max(20, start + 1), 50, requests="0")
+    report = job.report()
+    # ranks 0 and 2 wait from 20 to 40 in their waits, and 1 us each in the calls that begin
+    [straggler] = report.stragglers
+    assert (straggler.rank, straggler.last, straggler.awaited_ns) == (1, 1, 42 * US)
+    assert straggler.cost_ns == 21 * US  # one of the others at most gains all that it waited
+
+
+def test_what_a_straggler_costs_is_its_lead_over_the_one_before() -> None:
+    job = Job(3)
+    for turn in (0, 40):
+        for rank, start in enumerate((5, 20, 30)):
+            job.call(rank, "barrier", turn + start, turn + 35)
+    [straggler] = job.report().stragglers
+    assert (straggler.rank, straggler.last, straggler.awaited_ns) == (2, 2, 70 * US)
+    assert straggler.cost_ns == 20 * US
+
+
+def test_a_straggler_is_explained_by_what_it_did_since_all_last_met() -> None:
+    job = Job(3)
+    for rank in range(3):
+        job.op(
+            rank, "load", 0, 20 if rank == 0 else 5, line=1
+        )  # before anybody met: no reason to come late now
+        job.call(rank, "barrier", 20, 22)
+        job.op(rank, "matmul", 22, 60 if rank == 1 else 30, line=42)
+        job.call(rank, "barrier", 60 if rank == 1 else 30, 62)
+    [straggler] = [s for s in job.report().stragglers if s.rank == 1]
+    [more] = straggler.more
+    assert (more.name, more.place, more.spent_ns, more.others_ns) == (
+        "matmul", "train.py:42", 38 * US, 8 * US)  # fmt: skip
+
+
+def test_sleeping_and_waiting_for_data_are_told_by_their_lines() -> None:
+    job = Job(2)
+    for rank in range(2):
+        job.call(rank, "barrier", 0, 2)
+        job.call(rank, "barrier", 72 if rank else 12, 75)
+    site = job.builder.frame("load", "data.py", 7)
+    job._span(1, "data", 2, 32, Kind.DATA, callsite=site)
+    stack = [job.builder.frame("step", "train.py", 9)]
+    job.builder.sample(1, START_NS + 62 * US, 30 * US, stack, cpu_ns=0)
+    [straggler] = job.report().stragglers
+    told = [(m.name, m.place, m.spent_ns // US, m.others_ns // US) for m in straggler.more]
+    # what no span and no sample tells: 10 us in both, so that it is none of the reasons
+    assert told == [("waiting for data", "data.py:7", 30, 0), ("blocked", "train.py:9", 30, 0)]
+
+
+def test_a_group_without_known_members_is_not_whole_while_ranks_are_missing() -> None:
+    for world_size, n_sets in ((0, 1), (8, 0)):
+        job = Job(2, world_size=world_size)
+        for rank in range(2):
+            job.call(rank, "barrier", 10 + 20 * rank, 50, ranks="")
+        assert job.report().n_sets == n_sets
+
+
+@pytest.mark.parametrize(("method", "split"), [("clock of the day", False), ("same host", True)])
+def test_calls_by_clocks_that_nobody_can_compare_are_not_split(method: str, split: bool) -> None:
+    job = Job(2)
+    job.builder.meta["ranks"][1] |= {"error_ns": None, "method": method}
+    job.call(0, "barrier", 10, 50)
+    job.call(1, "barrier", 40, 50)
+    report = job.report()
+    assert bool(report.stragglers) is split
+    assert microseconds(report, "unsplit") == ([[0], [0]] if split else [[40], [10]])
+
+
+def test_the_median_of_marked_steps_is_told_for_each_rank() -> None:
+    job = Job(2)
+    for rank, lengths in enumerate(((10, 20, 14), (30,))):
+        at = 0
+        for length in lengths:
+            job._span(rank, "step", at, at + length, Kind.STEP)
+            at += length
+    for rank in range(2):
+        job.call(rank, "barrier", 90, 95)
+    report = job.report()
+    assert [(t.steps, t.step_ns) for t in report.ranks] == [(3, 14 * US), (1, 30 * US)]
+    assert report.ranks[0].step_spread_ns == pytest.approx(1.4826 * 4 * US)
+    assert report.ranks[1].step_spread_ns is None
