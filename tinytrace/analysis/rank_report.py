@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinytrace.analysis.collectives import Communication, Role, communication
+from tinytrace.analysis.collectives import Communication, Role
 from tinytrace.analysis.op_parts import OpParts
 from tinytrace.analysis.rank_sets import Arrivals
-from tinytrace.analysis.rank_table import is_number, ranks_of
-from tinytrace.analysis.rank_times import Job, RankTime
+from tinytrace.analysis.rank_times import RankTime, job_of
 from tinytrace.analysis.stragglers import Straggler, stragglers
 
 
@@ -92,15 +91,11 @@ def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
         >>> rank_report(op_parts(count_trace(Trace()))) is None
         True
     """
-    ranks = ranks_of(parts.trace)
-    found = communication(parts.trace)
-    if not ranks.entries or (len(ranks.entries) == 1 and not len(found.calls)):
+    job = job_of(parts.trace)
+    if job is None:
         return None
-    worlds = [e["world_size"] for e in ranks.entries if is_number(e.get("world_size"))]
-    world_size = max(worlds, default=None)
-    present = {entry["rank"] for entry in ranks.entries}
-    missing = tuple(r for r in range(world_size or 0) if r not in present)
-    job = Job(parts.trace, ranks, found, bool(missing))
+    ranks, found = job.ranks, job.found
+    world_size, missing = job.world_size, job.missing
     times = tuple(job.time_of(i) for i in range(len(ranks.entries)))
     last = job.arrived.last_call
     whole = (last >= 0) & found.is_transfer[last] if found.n_sets else last >= 0

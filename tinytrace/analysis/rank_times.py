@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.account import WHERE, Where, main_thread, sample_lines
 from tinytrace.analysis.between_ops import BetweenOps
-from tinytrace.analysis.collectives import Communication, Place
+from tinytrace.analysis.collectives import Communication, Place, communication
 from tinytrace.analysis.device_account import DeviceAccounts, Spent, device_windows
 from tinytrace.analysis.device_work import device_work
 from tinytrace.analysis.intervals import Covered
 from tinytrace.analysis.op_parts import in_communication
 from tinytrace.analysis.rank_sets import Arrivals, arrivals
-from tinytrace.analysis.rank_table import Ranks, is_number
+from tinytrace.analysis.rank_table import Ranks, is_number, ranks_of
 from tinytrace.analysis.rank_waits import Lateness, Waits, lateness_of, waits_of
 from tinytrace.analysis.spans import leaf_ops
 from tinytrace.analysis.step_report import MAD_TO_SIGMA
@@ -85,22 +85,41 @@ class RankTime:
         return self.waiting_ns + self.transfer_ns + self.unsplit_ns
 
 
+def job_of(trace: Trace) -> Job | None:
+    """Return the job that a trace is of; None: it is of no rank, or of one that never communicates.
+
+    Example:
+        >>> job_of(Trace()) is None
+        True
+    """
+    ranks, found = ranks_of(trace), communication(trace)
+    if not ranks.entries or (len(ranks.entries) == 1 and not len(found.calls)):
+        return None
+    return Job(trace, ranks, found)
+
+
 class Job:
     """The ranks of a trace, and what they said to each other.
 
     Attributes:
         trace, ranks, found: of what.
+        world_size: how many ranks there were; None: not told.
+        missing: numbers of ranks that are not in the trace.
         arrived: when their communication could go on.
         waits: how long they waited in it.
         late: who was the last, and what that cost.
         threads: per rank its main thread; None: it has none.
     """
 
-    def __init__(self, trace: Trace, ranks: Ranks, found: Communication, is_missing: bool) -> None:
+    def __init__(self, trace: Trace, ranks: Ranks, found: Communication) -> None:
         self.trace, self.ranks, self.found = trace, ranks, found
+        worlds = [e["world_size"] for e in ranks.entries if is_number(e.get("world_size"))]
+        present = {entry["rank"] for entry in ranks.entries}
+        self.world_size: int | None = max(worlds, default=None)
+        self.missing = tuple(r for r in range(self.world_size or 0) if r not in present)
         error = np.array([_error_ns(e) for e in ranks.entries] or [0], "i8")
         member = np.minimum(found.calls.member, len(error) - 1)
-        self.arrived: Arrivals = arrivals(found, error[member], is_missing)
+        self.arrived: Arrivals = arrivals(found, error[member], bool(self.missing))
         self.waits: Waits = waits_of(found, self.arrived)
         self.late: Lateness = lateness_of(found, self.arrived, self.waits)
         self.threads = [main_thread(trace, e["process"]) for e in ranks.entries]

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.account import main_thread
+from tinytrace.analysis.account import WHERE, Where, main_thread, sample_lines
 from tinytrace.analysis.between_ops import between_ops_ns
 from tinytrace.analysis.counting import count, count_trace
 from tinytrace.analysis.findings.finding import Confidence, Finding
@@ -20,11 +20,12 @@ from tinytrace.analysis.op_parts import LEAF, UNFINISHED, OpParts, op_parts
 from tinytrace.analysis.op_results import new_bytes_of
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name
+from tinytrace.analysis.rank_report import RankReport, rank_report
+from tinytrace.analysis.rank_times import Job, job_of
 from tinytrace.analysis.roofline import Judged, PartRoofs
 from tinytrace.analysis.signature_roofs import SignatureRoofs, call_roofs
 from tinytrace.analysis.spans import op_tree
 from tinytrace.analysis.stack_times import (
-    StackTimes,
     Whose,
     innermost_frames,
     library_files,
@@ -70,7 +71,7 @@ class Case:
     Args:
         trace: any trace.
         parts: of the trace, if they are there already.
-        roofs, memory: likewise.
+        roofs, memory, ranks: likewise.
 
     Attributes:
         parts: its ops, calls that are alike added up; their self time is `steady_ns`.
@@ -84,15 +85,35 @@ class Case:
         parts: OpParts | None = None,
         roofs: SignatureRoofs | None = None,
         memory: MemoryReport | None = None,
+        ranks: RankReport | None = None,
     ) -> None:
         self.trace = trace
-        self._roofs, self._memory = roofs, memory
+        self._roofs, self._memory, self._ranks = roofs, memory, ranks
         parts = op_parts(count_trace(trace)) if parts is None else parts
         self.parts: OpParts = replace(parts, self_ns=steady_ns(parts))
         self.peaks = Peaks.of(trace)
-        imports_ns = StackTimes(trace).import_ns if len(trace.frames) else 0
+        imports_ns = self._imports_ns() if len(trace.frames) else 0
         whole_ns = trace.end_ns - trace.start_ns
         self.wall_ns = max(1, whole_ns - imports_ns) if imports_ns < whole_ns else max(1, whole_ns)
+
+    def _imports_ns(self) -> int:
+        """How long the main thread imported modules: other threads and ranks do so at the same time."""
+        samples = self.trace.samples
+        mine = (sample_lines(self.trace) == WHERE.index(Where.IMPORTS)) & (
+            samples.thread == self.thread
+        )
+        return int(samples.weight_ns[mine].sum())
+
+    @cached_property
+    def ranks(self) -> RankReport | None:
+        """Of a job; None: it is none."""
+        return rank_report(self.parts) if self._ranks is None else self._ranks
+
+    @cached_property
+    def job(self) -> Job | None:
+        """The ranks and their communication; None: it is no job of several."""
+        job = job_of(self.trace)
+        return job if job is not None and len(job.threads) > 1 else None
 
     @cached_property
     def memory(self) -> MemoryReport:

@@ -13,6 +13,7 @@ from tinytrace.analysis.findings import (
     copies,
     data_wait,
     dead_gradient,
+    exposed_communication,
     float64_leak,
     fresh_memory,
     memory_growth,
@@ -25,9 +26,11 @@ from tinytrace.analysis.findings import (
     sample_loader,
     saving,
     scatter,
+    straggler,
     strided,
     taking_turns,
     temporaries,
+    tiny_collectives,
     tiny_ops,
     waiting,
 )
@@ -49,6 +52,7 @@ NONE: dict[str, str] = {
     copies.NAME: "without the copy nothing is left to time: all of it is won",
     data_wait.NAME: "waiting is no operation",
     dead_gradient.NAME: "what a layer without a gradient does is not recorded apart",
+    exposed_communication.NAME: "other ranks are no part of one process",
     memory_growth.NAME: "what is won is memory, no time",
     oversubscribed.NAME: "BLAS takes its threads when it is loaded: run the program with fewer, and compare the "
     "traces (python -m tinytrace diff)",
@@ -58,7 +62,9 @@ NONE: dict[str, str] = {
     sample_loader.NAME: "the array of all samples is not recorded",
     saving.NAME: "saving is no operation on arrays",
     scatter.NAME: "how often an index occurs is not recorded, and the gain depends on it",
+    straggler.NAME: "what a rank does more of is work of its own: other rules speak of that",
     taking_turns.NAME: "threads are no operation",
+    tiny_collectives.NAME: "other ranks are no part of one process",
     tiny_ops.NAME: "which calls can be made one is not recorded",
     waiting.NAME: "waiting is no operation",
 }

@@ -10,6 +10,7 @@ from tinytrace.analysis.findings import (
     copies,
     data_wait,
     dead_gradient,
+    exposed_communication,
     float64_leak,
     fresh_memory,
     memory_growth,
@@ -22,9 +23,11 @@ from tinytrace.analysis.findings import (
     sample_loader,
     saving,
     scatter,
+    straggler,
     strided,
     taking_turns,
     temporaries,
+    tiny_collectives,
     tiny_ops,
     waiting,
 )
@@ -33,6 +36,7 @@ from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.mechanical import with_rewrites
 from tinytrace.analysis.memory_report import MemoryReport
 from tinytrace.analysis.op_parts import OpParts
+from tinytrace.analysis.rank_report import RankReport
 from tinytrace.analysis.signature_roofs import SignatureRoofs
 from tinytrace.tracer.trace import Trace
 
@@ -46,6 +50,7 @@ RULES: dict[str, Rule] = {
     copies.NAME: copies.find,
     data_wait.NAME: data_wait.find,
     dead_gradient.NAME: dead_gradient.find,
+    exposed_communication.NAME: exposed_communication.find,
     float64_leak.NAME: float64_leak.find,
     fresh_memory.NAME: fresh_memory.find,
     memory_growth.NAME: memory_growth.find,
@@ -59,9 +64,11 @@ RULES: dict[str, Rule] = {
     sample_loader.NAME: sample_loader.find,
     saving.NAME: saving.find,
     scatter.NAME: scatter.find,
+    straggler.NAME: straggler.find,
     strided.NAME: strided.find,
     taking_turns.NAME: taking_turns.find,
     temporaries.NAME: temporaries.find,
+    tiny_collectives.NAME: tiny_collectives.find,
     tiny_ops.NAME: tiny_ops.find,
     waiting.NAME: waiting.find,
 }
@@ -73,6 +80,7 @@ def findings(
     parts: OpParts | None = None,
     roofs: SignatureRoofs | None = None,
     memory: MemoryReport | None = None,
+    ranks: RankReport | None = None,
     min_share: float = MIN_SHARE,
 ) -> tuple[Finding, ...]:
     """Return what is slow, by all rules, what can win most first.
@@ -84,6 +92,7 @@ def findings(
         parts: its ops added up, where a report has them already.
         roofs: of its signatures, likewise.
         memory: what is known of its memory, likewise.
+        ranks: of a job, likewise.
         min_share: findings that can win less than this share of the run are left out.
 
     Returns:
@@ -95,7 +104,7 @@ def findings(
     """
     if not len(trace.frames):
         return ()
-    case = Case(trace, parts, roofs, memory)
+    case = Case(trace, parts, roofs, memory, ranks)
     found = [
         finding
         for rule in RULES.values()
