@@ -326,6 +326,37 @@ def _entries(found: dict[Where, int], wall_ns: int, n: int) -> tuple[Entry, ...]
     return tuple(Entry(where, spent, 100 * spent / whole_ns) for where, spent in each.items())
 
 
+_OF_SAMPLES = (
+    Where.UNATTRIBUTED,
+    Where.PROFILER,
+    Where.IMPORTS,
+    Where.BLOCKED,
+    Where.NOT_KNOWN_RUNNING,
+    Where.PYTHON,
+)
+
+
+def sample_lines(trace: Trace) -> Ints:
+    """Return per sample the line of the account that its time between ops belongs to: an index into `WHERE`.
+
+    Example:
+        >>> sample_lines(Trace()).tolist()
+        []
+    """
+    samples = trace.samples
+    whose = np.append(whose_stacks(trace), Whose.PROGRAM)[samples.stack_id]
+    known = samples.cpu_ns >= 0
+    rules = (
+        samples.stack_id < 0,
+        whose == Whose.TINYTRACE,
+        whose == Whose.IMPORT,
+        known & ~samples.on_cpu,
+        ~known,
+    )
+    lines = [WHERE.index(where) for where in _OF_SAMPLES]
+    return np.asarray(np.select(rules, lines[:-1], lines[-1]), "i8")
+
+
 class _Gap:
     """The time of a thread outside of ops, by what its samples saw."""
 
@@ -335,25 +366,10 @@ class _Gap:
         mine = samples.thread == thread
         gap_ns = np.where(mine, between_ops_ns(trace, windows), 0)
         self.total_ns = int(gap_ns.sum())
-        has_stack = samples.stack_id >= 0
-        whose = np.append(whose_stacks(trace), Whose.PROGRAM)[samples.stack_id]
-        ours, imports = whose == Whose.TINYTRACE, whose == Whose.IMPORT
-        blocked = (samples.cpu_ns >= 0) & ~samples.on_cpu
-        known = samples.cpu_ns >= 0
-        rules = (
-            (Where.UNATTRIBUTED, ~has_stack),
-            (Where.PROFILER, ours),
-            (Where.IMPORTS, imports),
-            (Where.BLOCKED, blocked),
-            (Where.NOT_KNOWN_RUNNING, ~known),
-            (Where.PYTHON, known),
-        )
-        self.spent_ns: dict[Where, int] = {}
-        left = np.ones(len(samples), "?")
-        for where, holds in rules:
-            self.spent_ns[where] = int(gap_ns[left & holds].sum())
-            python = left & holds
-            left &= ~holds
+        line = sample_lines(trace)
+        of_line = sums(line, len(WHERE), gap_ns)
+        self.spent_ns = {where: int(of_line[WHERE.index(where)]) for where in _OF_SAMPLES}
+        python = line == WHERE.index(Where.PYTHON)
         self._stack_id, self._python_ns = samples.stack_id[python].astype("i8"), gap_ns[python]
 
     def lines(self, top: int, share: float, wall_ns: int, n: int) -> list[PythonLine]:

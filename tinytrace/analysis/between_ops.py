@@ -33,27 +33,45 @@ def between_ops_ns(trace: Trace, windows: tuple[Ints, Ints] = WHOLE) -> Ints:
         >>> between_ops_ns(Trace()).tolist()
         []
     """
-    samples, spans = trace.samples, trace.spans
-    covering = (spans.kind == Kind.OP) | (spans.kind == Kind.DATA)
-    covering |= in_communication(trace)
-    covering &= spans.flags & Flag.DETACHED == 0
-    found = np.zeros(len(samples), "i8")
+    between = BetweenOps(trace)
+    found = np.zeros(len(trace.samples), "i8")
     for thread in range(len(trace.threads)):
-        low, high = np.searchsorted(samples.thread, [thread, thread + 1])
-        if low == high:
-            continue
+        rows, outside_ns = between.of(thread, windows)
+        found[rows] = outside_ns
+    return found
+
+
+class BetweenOps:
+    """Time between ops, thread by thread; see `between_ops_ns`.
+
+    Args:
+        trace: any trace.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace, spans = trace, trace.spans
+        covering = (spans.kind == Kind.OP) | (spans.kind == Kind.DATA)
+        covering |= in_communication(trace)
+        covering &= spans.flags & Flag.DETACHED == 0
+        self._covering = covering
+
+    def of(self, thread: int, windows: tuple[Ints, Ints] = WHOLE) -> tuple[slice, Ints]:
+        """Return the samples of a thread, and for each how much of its time lies outside of ops and in the windows."""
+        samples, spans = self._trace.samples, self._trace.spans
+        low, high = np.searchsorted(samples.thread, [thread, thread + 1]).tolist()
+        rows = slice(low, high)
+        if low == high or not len(windows[0]):
+            return rows, np.zeros(high - low, "i8")
         first, last = np.searchsorted(spans.thread, [thread, thread + 1])
-        mine = covering[first:last]
+        mine = self._covering[first:last]
         starts = spans.start_ns[first:last][mine]
         outside = _Outside(starts, starts + spans.dur_ns[first:last][mine], windows)
-        t_ns = samples.t_ns[low:high]
+        t_ns = samples.t_ns[rows]
         latest = np.maximum.accumulate(t_ns)
-        begin_ns = t_ns - samples.weight_ns[low:high]
+        begin_ns = t_ns - samples.weight_ns[rows]
         begin_ns[1:] = np.maximum(begin_ns[1:], latest[:-1])
-        found[low:high] = np.maximum(
-            outside.until(t_ns) - outside.until(np.minimum(begin_ns, t_ns)), 0
-        )
-    return found
+        spent_ns = outside.until(t_ns) - outside.until(np.minimum(begin_ns, t_ns))
+        return rows, np.maximum(spent_ns, 0)
 
 
 class _Outside:

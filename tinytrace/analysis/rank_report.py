@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinytrace.analysis.collectives import Communication, Role, communication
+from tinytrace.analysis.collectives import Communication, Role
 from tinytrace.analysis.op_parts import OpParts
 from tinytrace.analysis.rank_sets import Arrivals
-from tinytrace.analysis.rank_table import is_number, ranks_of
-from tinytrace.analysis.rank_times import Job, RankTime
+from tinytrace.analysis.rank_times import RankTime, job_of
 from tinytrace.analysis.stragglers import Straggler, stragglers
 
 
@@ -69,6 +68,15 @@ class RankReport:
     missing: tuple[int, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def worth_naming(self) -> tuple[Straggler, ...]:
+        """The stragglers for which the others waited at least a tenth of what they waited for the first.
+
+        Where nobody is slower than the others somebody still comes last each time, now this one, now that one.
+        """
+        least_ns = self.stragglers[0].awaited_ns / 10 if self.stragglers else 0
+        return tuple(s for s in self.stragglers if s.awaited_ns >= least_ns)
+
 
 def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
     """Return where the time of each rank went; None: it is no job of several ranks.
@@ -83,16 +91,14 @@ def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
         >>> rank_report(op_parts(count_trace(Trace()))) is None
         True
     """
-    ranks = ranks_of(parts.trace)
-    found = communication(parts.trace)
-    if not ranks.entries or (len(ranks.entries) == 1 and not len(found.calls)):
+    job = job_of(parts.trace)
+    if job is None:
         return None
-    job = Job(parts.trace, ranks, found)
+    ranks, found = job.ranks, job.found
+    world_size, missing = job.world_size, job.missing
     times = tuple(job.time_of(i) for i in range(len(ranks.entries)))
-    worlds = [e["world_size"] for e in ranks.entries if is_number(e.get("world_size"))]
-    world_size = max(worlds, default=None)
-    present = {t.rank for t in times}
-    whole = found.is_complete & (job.arrived.last_call >= 0)
+    last = job.arrived.last_call
+    whole = (last >= 0) & found.is_transfer[last] if found.n_sets else last >= 0
     return RankReport(
         world_size=world_size,
         ranks=tuple(sorted(times, key=lambda t: t.rank)),
@@ -104,7 +110,7 @@ def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
             (found.is_transfer & (job.arrived.ready_ns < 0) & (found.calls.role != Role.SEND)).sum()
         ),
         first=int(ranks.rank[0]),
-        missing=tuple(r for r in range(world_size or 0) if r not in present),
+        missing=missing,
         warnings=found.warnings,
     )
 
@@ -112,17 +118,20 @@ def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
 def _collectives(found: Communication, arrived: Arrivals, top: int) -> tuple[CollectiveTime, ...]:
     calls = found.calls
     rows = np.flatnonzero((calls.set_id >= 0) & (arrived.ready_ns >= 0) & (calls.done_ns >= 0))
+    rows = rows[found.is_transfer[rows]]
     kinds: dict[tuple[int, int], list[int]] = {}
     for row in rows.tolist():
         kinds.setdefault((int(calls.op_id[row]), int(calls.group_id[row])), []).append(row)
+    first_ns = np.full(found.n_sets, np.iinfo("i8").max)
+    last_ns = np.zeros(found.n_sets, "i8")
+    in_set = np.flatnonzero(calls.set_id >= 0)  # of a receive the send, too
+    np.minimum.at(first_ns, calls.set_id[in_set], calls.start_ns[in_set])
+    np.maximum.at(last_ns, calls.set_id[in_set], calls.start_ns[in_set])
     tables = []
     for (op, group), listed in kinds.items():
         mine = np.array(listed)
         sets, number = np.unique(calls.set_id[mine], return_inverse=True)
-        first = np.full(len(sets), np.iinfo("i8").max)
-        last, done = np.zeros(len(sets), "i8"), np.zeros(len(sets), "i8")
-        np.minimum.at(first, number, calls.start_ns[mine])
-        np.maximum.at(last, number, calls.start_ns[mine])
+        first, last, done = first_ns[sets], last_ns[sets], np.zeros(len(sets), "i8")
         np.maximum.at(done, number, calls.done_ns[mine])
         ready = np.minimum(arrived.ready_ns[mine], calls.done_ns[mine])
         given = calls.bytes[mine]

@@ -28,20 +28,25 @@ class Arrivals:
     Attributes:
         ready_ns: per call, when all whom it waits for had come, its own start at least; −1: not known.
         last_call: per set, the call that came last, of those others waited for; −1: none, or not known.
-        is_sure: per set, whether it came last by more than what the clocks may be apart.
+        lead_ns: per set, by how much it came after the one before it; −1: there is none.
+        is_sure: per set, whether that is more than what the clocks may be apart.
     """
 
     ready_ns: Ints
     last_call: Ints
+    lead_ns: Ints
     is_sure: Bools
 
 
-def arrivals(found: Communication, error_ns: Ints) -> Arrivals:
+def arrivals(found: Communication, error_ns: Ints, ranks_missing: bool = False) -> Arrivals:
     """Return when each call's set was ready.
 
     Args:
         found: all communication.
-        error_ns: per call, how far the clock of its rank may be off.
+        error_ns: per call, how far the clock of its rank may be off; −1: nobody knows. Sets with such calls and calls
+            of other clocks are not split.
+        ranks_missing: whether the job has more ranks than the trace: then a group whose members are not told is not
+            known to be there whole.
 
     Example:
         >>> from tinytrace.analysis.collectives import communication
@@ -50,8 +55,9 @@ def arrivals(found: Communication, error_ns: Ints) -> Arrivals:
         []
     """
     calls, n_sets = found.calls, found.n_sets
+    is_whole = _is_whole(found, error_ns, ranks_missing)
     in_set = calls.set_id >= 0
-    in_set[in_set] = found.is_complete[calls.set_id[in_set]]
+    in_set[in_set] = is_whole[calls.set_id[in_set]]
     awaited = _awaited(found)
     rows = np.flatnonzero(in_set & awaited)
     order = rows[np.lexsort((calls.start_ns[rows], calls.set_id[rows]))]
@@ -66,14 +72,28 @@ def arrivals(found: Communication, error_ns: Ints) -> Arrivals:
     second[sets[ends][has_second]] = order[ends[has_second] - 1]
     sure = last >= 0
     both = np.flatnonzero(second >= 0)
-    lead_ns = calls.start_ns[last[both]] - calls.start_ns[second[both]]
-    sure[both] = lead_ns > error_ns[last[both]] + error_ns[second[both]]
+    lead_ns = np.full(n_sets, -1, "i8")
+    lead_ns[both] = calls.start_ns[last[both]] - calls.start_ns[second[both]]
+    sure[both] = lead_ns[both] > error_ns[last[both]] + error_ns[second[both]]
     known = in_set & _waits(found)
     known[known] = last[calls.set_id[known]] >= 0
     ready = np.where(in_set & _for_nobody(found), calls.start_ns, -1)
     came_ns = calls.start_ns[last[calls.set_id[known]]]
     ready[known] = np.maximum(came_ns, calls.start_ns[known])
-    return Arrivals(ready, last, sure)
+    return Arrivals(ready, last, lead_ns, sure)
+
+
+def _is_whole(found: Communication, error_ns: Ints, ranks_missing: bool) -> Bools:
+    """Per set: all members of its group are in it, and their clocks can be compared."""
+    calls = found.calls
+    whole = found.is_complete.copy()
+    rows = np.flatnonzero(calls.set_id >= 0)
+    if ranks_missing:
+        unknown = np.array([not group.ranks for group in found.groups], "?")
+        collective = calls.role[rows] == Role.COLLECTIVE
+        whole[calls.set_id[rows[collective & unknown[calls.group_id[rows]]]]] = False
+    whole[calls.set_id[rows[error_ns[rows] < 0]]] = False
+    return np.asarray(whole)
 
 
 def _is_root(found: Communication) -> Bools:

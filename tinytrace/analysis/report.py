@@ -172,7 +172,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
     step_account = None if steps is None else accounts.of(steps, top)
     in_table = np.isin(grouping.ids, chosen)
     times, memory = OpTimes(counts, "flops"), memory_report(trace, all_steps, top, counts)
-    reuses = Reuses(parts, peaks)
+    reuses, ranks = Reuses(parts, peaks), rank_report(parts, top)
     return Report(
         wall_ns=max(0, trace.end_ns - trace.start_ns),
         processes=len(trace.processes),
@@ -187,7 +187,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         n_ops=grouping.count,
         hot=hot_lines(parts, top),
         devices=device_report(counts, all_steps, by=by, top=top),
-        findings=findings(trace, parts=parts, roofs=roofs.roofs, memory=memory),
+        findings=findings(trace, parts=parts, roofs=roofs.roofs, memory=memory, ranks=ranks),
         steps=step_report(trace, all_steps, top),
         training=training_counts(counts),
         memory=memory,
@@ -201,7 +201,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
             bytes_counted=_hundred(OpTimes(counts, "bytes").coverage()),
             judged=_judged(each, parts.self_ns),
         ),
-        ranks=rank_report(parts, top),
+        ranks=ranks,
         audit=audit_of(trace, times),
         warnings=tuple(dict.fromkeys(trace.warnings)),
     )

@@ -165,6 +165,43 @@ def calling_frames(trace: Trace) -> Ints:
     return frame
 
 
+def library_files(trace: Trace) -> NDArray[np.bool_]:
+    """Return per string, and one more for "not known", whether as a file it is one of a library."""
+    files = [text.replace("\\", "/") for text in trace.strings]
+    inside = [file.startswith("<") or any(part in file for part in LIBRARIES) for file in files]
+    return np.array([*inside, False], "?")
+
+
+def innermost_frames(trace: Trace, files: NDArray[np.bool_]) -> Ints:
+    """Return per stack the innermost frame in one of these files; −1: none.
+
+    Args:
+        trace: any trace.
+        files: per string and one more, as of `library_files`.
+    """
+    frame = trace.stacks.frame_id.astype("i8")
+    parent = trace.stacks.parent.astype("i8")
+    matches = files[trace.frames.file_id[frame]]
+    found = np.full(len(parent), -1)
+    rows = up = np.arange(len(parent))
+    while len(rows):
+        found[rows[matches[up]]] = frame[up[matches[up]]]
+        rows, up = rows[~matches[up]], parent[up[~matches[up]]]
+        rows, up = rows[up >= 0], up[up >= 0]
+    return found
+
+
+def program_frames(trace: Trace) -> Ints:
+    """Return per stack the innermost frame of the program, else (of a library alone) outside NumPy.
+
+    Example:
+        >>> program_frames(Trace()).tolist()
+        []
+    """
+    own = innermost_frames(trace, ~library_files(trace))
+    return np.where(own >= 0, own, calling_frames(trace))
+
+
 def _is_inner(path: str) -> bool:
     path = path.replace("\\", "/")
     return "/numpy/" in path or path.startswith("<__array_function__") or _is_own(path)

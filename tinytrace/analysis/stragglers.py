@@ -1,47 +1,67 @@
-"""Ranks that the others waited for, and what they did more of than the others."""
+"""Ranks that the others waited for, what that cost, and what they did more of than the others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinytrace.analysis.op_parts import OpParts
-from tinytrace.analysis.places import place
+from tinytrace.analysis.places import file_and_line
+from tinytrace.analysis.rank_doings import Doings, What
 from tinytrace.analysis.rank_times import Job, RankTime
 
 FEW = 3  # of what a rank spent more time in than the others
-BESIDE_OPS = {
-    "Python between ops": "python_ns",
-    "waiting for data": "data_ns",
-    "blocked, idle or not seen": "other_ns",
-}
+MOST_EXPLAINED = 8  # ranks, those first that were awaited longest
+SOME = 0.02  # of what it did more of in all: less is no explanation
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """Time that a rank spent in one thing beyond the median of the others.
+    """Time that a rank spent in one thing beyond the median of the others, since it had last met them.
 
     Attributes:
-        name: of an op, or of a line of the account.
-        place: ``train.py:42``; None: not known.
-        spent_ns: in this rank.
-        others_ns: the median of the others.
+        name: of an op (of a kernel on a device), or ``Python``, ``blocked``, ``waiting for data``…
+        file: path; None: not known.
+        line: 0: not known.
+        spent_ns: in this rank, before the collectives in which it came last.
+        others_ns: the median of the others, before the same ones.
     """
 
     name: str
-    place: str | None
+    file: str | None
+    line: int
     spent_ns: int
     others_ns: int
+
+    @property
+    def place(self) -> str | None:
+        """File without folder, and line: ``train.py:42``; None: not known."""
+        return file_and_line(self.file, self.line)
+
+    @property
+    def excess_ns(self) -> int:
+        """What it spent more."""
+        return self.spent_ns - self.others_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Straggler:
-    """A rank that the others waited for, and what it did more of than they: with the most of it first."""
+    """A rank that the others waited for.
+
+    Attributes:
+        rank: its number.
+        last: in how many collectives and messages it came last, by more than the clocks may be apart.
+        awaited_ns: how long the others waited in those, all of them together.
+        cost_ns: what the job would take less, at most, had it come with the one before it each time.
+        more: what it did more of than the others before, the most first; (): nothing, or not looked at.
+    """
 
     rank: int
     last: int
     awaited_ns: int
+    cost_ns: int
     more: tuple[Excess, ...]
 
 
@@ -53,49 +73,49 @@ def stragglers(times: tuple[RankTime, ...], parts: OpParts, job: Job) -> tuple[S
         parts: of the trace.
         job: the ranks.
     """
-    keys, spent_ns = _op_table(parts, job)
+    late = [row for row, time in enumerate(times) if time.last]
+    late.sort(key=lambda row: -times[row].awaited_ns)
+    doings = Doings(parts, job) if late else None
     found = []
-    for row, time in enumerate(times):
-        if not time.last:
-            continue
-        rest = [i for i in range(len(times)) if i != row]
-        more = []
-        for column, (name, where) in enumerate(keys):
-            usual = int(np.median(spent_ns[rest, column])) if rest else 0
-            more.append(Excess(name, where, int(spent_ns[row, column]), usual))
-        for name, field in BESIDE_OPS.items():
-            usual = int(np.median([getattr(times[i], field) for i in rest])) if rest else 0
-            more.append(Excess(name, None, getattr(time, field), usual))
-        more = [e for e in more if e.spent_ns > e.others_ns]
-        more.sort(key=lambda e: e.others_ns - e.spent_ns)
-        found.append(Straggler(time.rank, time.last, time.awaited_ns, tuple(more[:FEW])))
-    return tuple(sorted(found, key=lambda s: -s.awaited_ns))
+    for number, row in enumerate(late):
+        more: tuple[Excess, ...] = ()
+        if doings is not None and number < MOST_EXPLAINED:
+            more = _more(row, doings, job)
+        time = times[row]
+        found.append(Straggler(time.rank, time.last, time.awaited_ns, job.cost_ns(row), more))
+    return tuple(found)
 
 
-def _op_table(
-    parts: OpParts, job: Job
-) -> tuple[list[tuple[str, str | None]], np.ndarray[tuple[int, int], np.dtype[np.int64]]]:
-    """Self time of the main threads' ops, communication apart: their names and places, (ranks, these) ns."""
-    trace = parts.trace
-    communicates = np.zeros(len(trace.spans), "?")
-    communicates[job.found.calls.span] = True
-    mine = np.ones(len(parts), "?")
-    mine[parts.part_of[communicates[parts.rows]]] = False
-    rank_of = {thread: row for row, thread in enumerate(job.threads) if thread is not None}
-    columns: dict[tuple[str, str | None], int] = {}
-    cells: list[tuple[int, int, int]] = []
-    for part in np.flatnonzero(mine).tolist():
-        row = rank_of.get(int(parts.thread[part]))
-        if row is None:
-            continue
-        site = int(parts.callsite_id[part])
-        key = (
-            trace.strings[int(parts.name_id[part])],
-            place(trace, site) if site >= 0 else None,
+def _more(row: int, doings: Doings, job: Job) -> tuple[Excess, ...]:
+    """What a rank did more of than the others, before the sets in which it came last."""
+    sets = doings.after_start(row, job.late.set_id[job.late.member == row])
+    stretches = doings.stretches(sets)
+    done = [doings.of(member, time) for member, time in enumerate(stretches)]
+    on_device = [doings.before_kernels(member, sets) for member in range(len(done))]
+    strings = job.trace.strings
+    return tuple(
+        Excess(
+            what.name, strings[what.file_id] if what.file_id >= 0 else None, what.line, spent, usual
         )
-        column = columns.setdefault(key, len(columns))
-        cells.append((row, column, int(parts.self_ns[part])))
-    spent_ns = np.zeros((len(job.threads), len(columns)), "i8")
-    for row, column, self_ns in cells:
-        spent_ns[row, column] += self_ns
-    return list(columns), spent_ns
+        for what, spent, usual in (
+            *_beyond_others(row, done, [m for m, t in enumerate(stretches) if t.total_ns]),
+            *_beyond_others(row, on_device, [m for m, d in enumerate(on_device) if d]),
+        )
+    )
+
+
+def _beyond_others(
+    row: int, done: Sequence[dict[What, int]], took_part: Sequence[int]
+) -> list[tuple[What, int, int]]:
+    """What one spent more on than the median of the others that took part: what, its time, theirs."""
+    others = [member for member in took_part if member != row]
+    if not others:
+        return []
+    more = []
+    for what, spent_ns in done[row].items():
+        usual_ns = int(np.median([done[member].get(what, 0) for member in others]))
+        if spent_ns > usual_ns:
+            more.append((what, spent_ns, usual_ns))
+    more.sort(key=lambda found: found[2] - found[1])
+    whole_ns = sum(spent_ns - usual_ns for _, spent_ns, usual_ns in more)
+    return [found for found in more[:FEW] if found[1] - found[2] >= SOME * whole_ns]

@@ -20,7 +20,7 @@ def say_ranks(report: Report, sheet: Sheet) -> None:
         return
     _table(ranks, sheet)
     _notes(ranks, sheet)
-    for straggler in ranks.stragglers[:FEW_STRAGGLERS]:
+    for straggler in ranks.worth_naming[:FEW_STRAGGLERS]:
         _straggler(straggler, ranks, sheet)
     if ranks.collectives:
         _collectives(ranks.collectives, sheet)
@@ -37,18 +37,24 @@ def _table(ranks: RankReport, sheet: Sheet) -> None:
         "wall": [format_ns(t.wall_ns) for t in shown],
         "% ops": _shares(shown, "ops_ns"),
         "% Python": _shares(shown, "python_ns"),
+        "% imports": _shares(shown, "imports_ns"),
         "% data": _shares(shown, "data_ns"),
         "% waiting": _shares(shown, "waiting_ns"),
         "% transfer": _shares(shown, "transfer_ns"),
         "% unsplit": _shares(shown, "unsplit_ns"),
+        "% blocked": _shares(shown, "blocked_ns"),
         "% other": _shares(shown, "other_ns"),
+        "communicating": [format_ns(t.in_flight_ns) for t in shown],
         "hidden": [_hidden(t) for t in shown],
-        "last": [str(t.last) for t in shown],
+        "last": [f"{t.last:,}" for t in shown],
+        "step": ["-" if t.step_ns is None else format_ns(t.step_ns) for t in shown],
         "where": [sheet.text(t.host or t.name) for t in shown],
     }
     empty = [name for name, cells in columns.items() if name[0] == "%" and set(cells) == {"0.0"}]
     for name in empty:
         del columns[name]
+    if set(columns["step"]) == {"-"}:
+        del columns["step"]
     whole = len(ranks.ranks) if ranks.world_size is None else ranks.world_size
     title = f"Ranks: {len(ranks.ranks)} of {whole}, the main thread of each"
     if len(shown) < len(ranks.ranks):
@@ -72,9 +78,12 @@ def _notes(ranks: RankReport, sheet: Sheet) -> None:
         more = " and more" if len(ranks.missing) > MANY else ""
         sheet.say(f"Warning: not in this trace: rank {listed}{more}", "warning")
     text = (
-        "waiting: in communication before the last one came that it waits for; transfer: thereafter; hidden: the share "
-        "of communication during which it computed; last: collectives in which it came last"
+        "waiting: in communication before the last one came that it waits for; transfer: thereafter; communicating: "
+        "in whatever thread, or on its devices; hidden: the share of that during which it computed; last: collectives "
+        "in which it came last"
     )
+    if any(t.step_ns is not None for t in ranks.ranks):
+        text += "; step: the median of marked ones"
     sheet.say(text, "dim")
     errors = [t.error_ns for t in ranks.ranks if t.error_ns]
     if errors:
@@ -85,17 +94,22 @@ def _notes(ranks: RankReport, sheet: Sheet) -> None:
         text = f"{ranks.undecided:,} of {ranks.n_sets:,} collectives: who came last is within the error of the clocks."
         sheet.say(text, "dim")
     if ranks.unmatched:
-        text = f"{ranks.unmatched:,} calls could not be split: they belong to no collective or message seen whole."
+        text = (
+            f"{ranks.unmatched:,} calls could not be split: of no collective or message seen whole, or by clocks that "
+            "cannot be compared."
+        )
         sheet.say(text, "dim")
 
 
 def _straggler(straggler: Straggler, ranks: RankReport, sheet: Sheet) -> None:
     text = (
         f"Rank {straggler.rank} came last in {straggler.last:,} of {ranks.n_sets:,}; the others waited "
-        f"{format_ns(straggler.awaited_ns)} for it, all together."
+        f"{format_ns(straggler.awaited_ns)} for it, all together; had it come with the one before it, the job would "
+        f"take at most {format_ns(straggler.cost_ns)} less."
     )
     if straggler.more:
-        text += f" More than the median of the others: {'; '.join(_excess(e, sheet) for e in straggler.more)}."
+        more = "; ".join(_excess(e, sheet) for e in straggler.more)
+        text += f" Before, it did more than the median of the others: {more}."
     sheet.say(text)
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.account import main_thread
+from tinytrace.analysis.account import WHERE, Where, main_thread, sample_lines
 from tinytrace.analysis.between_ops import between_ops_ns
 from tinytrace.analysis.counting import count, count_trace
 from tinytrace.analysis.device_work import device_work
@@ -22,14 +22,16 @@ from tinytrace.analysis.op_parts import LEAF, UNFINISHED, OpParts, op_parts
 from tinytrace.analysis.op_results import new_bytes_of
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name
+from tinytrace.analysis.rank_report import RankReport, rank_report
+from tinytrace.analysis.rank_times import Job, job_of
 from tinytrace.analysis.roofline import Judged, PartRoofs
 from tinytrace.analysis.signature_roofs import SignatureRoofs, call_roofs
 from tinytrace.analysis.spans import op_tree
 from tinytrace.analysis.stack_times import (
-    LIBRARIES,
-    StackTimes,
     Whose,
-    calling_frames,
+    innermost_frames,
+    library_files,
+    program_frames,
     whose_stacks,
 )
 from tinytrace.tracer.groups import group_ids, sums
@@ -71,7 +73,7 @@ class Case:
     Args:
         trace: any trace.
         parts: of the trace, if they are there already.
-        roofs, memory: likewise.
+        roofs, memory, ranks: likewise.
 
     Attributes:
         parts: its ops, calls that are alike added up; their self time is `steady_ns`.
@@ -85,15 +87,35 @@ class Case:
         parts: OpParts | None = None,
         roofs: SignatureRoofs | None = None,
         memory: MemoryReport | None = None,
+        ranks: RankReport | None = None,
     ) -> None:
         self.trace = trace
-        self._roofs, self._memory = roofs, memory
+        self._roofs, self._memory, self._ranks = roofs, memory, ranks
         parts = op_parts(count_trace(trace)) if parts is None else parts
         self.parts: OpParts = replace(parts, self_ns=steady_ns(parts))
         self.peaks = Peaks.of(trace)
-        imports_ns = StackTimes(trace).import_ns if len(trace.frames) else 0
+        imports_ns = self._imports_ns() if len(trace.frames) else 0
         whole_ns = trace.end_ns - trace.start_ns
         self.wall_ns = max(1, whole_ns - imports_ns) if imports_ns < whole_ns else max(1, whole_ns)
+
+    def _imports_ns(self) -> int:
+        """How long the main thread imported modules: other threads and ranks do so at the same time."""
+        samples = self.trace.samples
+        mine = (sample_lines(self.trace) == WHERE.index(Where.IMPORTS)) & (
+            samples.thread == self.thread
+        )
+        return int(samples.weight_ns[mine].sum())
+
+    @cached_property
+    def ranks(self) -> RankReport | None:
+        """Of a job; None: it is none."""
+        return rank_report(self.parts) if self._ranks is None else self._ranks
+
+    @cached_property
+    def job(self) -> Job | None:
+        """The ranks and their communication; None: it is no job of several."""
+        job = job_of(self.trace)
+        return job if job is not None and len(job.threads) > 1 else None
 
     @cached_property
     def memory(self) -> MemoryReport:
@@ -260,16 +282,12 @@ class Case:
         """Per sample the innermost frame of the program, else (of a library alone) outside NumPy; −1: none."""
         if not len(self.trace.stacks):
             return np.full(len(self.trace.samples), -1)
-        own = self.innermost(~self.is_library)
-        frame = np.where(own >= 0, own, calling_frames(self.trace))
-        return np.append(frame, -1)[self.trace.samples.stack_id]
+        return np.append(program_frames(self.trace), -1)[self.trace.samples.stack_id]
 
     @cached_property
     def is_library(self) -> Mask:
         """Per string, and one more for "not known": as a file it is one of a library."""
-        files = [text.replace("\\", "/") for text in self.trace.strings]
-        inside = [file.startswith("<") or any(part in file for part in LIBRARIES) for file in files]
-        return np.array([*inside, False], "?")
+        return library_files(self.trace)
 
     def innermost(self, files: Mask) -> Ints:
         """Return per stack the innermost frame in one of these files; −1: none.
@@ -277,16 +295,7 @@ class Case:
         Args:
             files: per string and one more, as `is_library`.
         """
-        frame = self.trace.stacks.frame_id.astype("i8")
-        parent = self.trace.stacks.parent.astype("i8")
-        matches = files[self.trace.frames.file_id[frame]]
-        found = np.full(len(parent), -1)
-        rows = up = np.arange(len(parent))
-        while len(rows):
-            found[rows[matches[up]]] = frame[up[matches[up]]]
-            rows, up = rows[~matches[up]], parent[up[~matches[up]]]
-            rows, up = rows[up >= 0], up[up >= 0]
-        return found
+        return innermost_frames(self.trace, files)
 
     def callers_of(self, modules: re.Pattern[str]) -> Ints:
         """Return per stack the innermost frame of the program, if a module was called from there; −1: none was.

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tinytrace.analysis.findings import (
+    blocking_collectives,
     constants,
     copies,
     data_wait,
+    dead_gradient,
     device_stalls,
     exposed_communication,
     float64_leak,
@@ -28,9 +30,11 @@ from tinytrace.analysis.findings import (
     saving,
     scatter,
     slow_products,
+    straggler,
     strided,
     taking_turns,
     temporaries,
+    tiny_collectives,
     tiny_ops,
     waiting,
 )
@@ -56,6 +60,8 @@ NONE: dict[str, str] = {
     device_stalls.SYNCHRONISING: ON_A_DEVICE,
     exposed_communication.NAME: ON_A_DEVICE,
     launch_bound.NAME: ON_A_DEVICE,
+    dead_gradient.NAME: "what a layer without a gradient does is not recorded apart",
+    blocking_collectives.NAME: "other ranks are no part of one process",
     memory_growth.NAME: "what is won is memory, no time",
     oversubscribed.NAME: "BLAS takes its threads when it is loaded: run the program with fewer, and compare the "
     "traces (python -m tinytrace diff)",
@@ -67,7 +73,9 @@ NONE: dict[str, str] = {
     slow_products.ODD_SIZES: ON_A_DEVICE,
     slow_products.ORDINARY_UNITS: ON_A_DEVICE,
     scatter.NAME: "how often an index occurs is not recorded, and the gain depends on it",
+    straggler.NAME: "what a rank does more of is work of its own: other rules speak of that",
     taking_turns.NAME: "threads are no operation",
+    tiny_collectives.NAME: "other ranks are no part of one process",
     tiny_ops.NAME: "which calls can be made one is not recorded",
     waiting.NAME: "waiting is no operation",
 }

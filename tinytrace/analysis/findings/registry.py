@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tinytrace.analysis.device_work import device_work
 from tinytrace.analysis.findings import (
+    blocking_collectives,
     constants,
     copies,
     data_wait,
@@ -27,9 +28,11 @@ from tinytrace.analysis.findings import (
     saving,
     scatter,
     slow_products,
+    straggler,
     strided,
     taking_turns,
     temporaries,
+    tiny_collectives,
     tiny_ops,
     waiting,
 )
@@ -38,6 +41,7 @@ from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.mechanical import with_rewrites
 from tinytrace.analysis.memory_report import MemoryReport
 from tinytrace.analysis.op_parts import OpParts
+from tinytrace.analysis.rank_report import RankReport
 from tinytrace.analysis.signature_roofs import SignatureRoofs
 from tinytrace.tracer.trace import Trace
 
@@ -48,6 +52,7 @@ MIN_SHARE = 0.02
 Rule = Callable[[Case], Iterator[Finding]]
 RULES: dict[str, Rule] = {
     constants.NAME: constants.find,
+    blocking_collectives.NAME: blocking_collectives.find,
     copies.NAME: copies.find,
     data_wait.NAME: data_wait.find,
     dead_gradient.NAME: dead_gradient.find,
@@ -70,9 +75,11 @@ RULES: dict[str, Rule] = {
     scatter.NAME: scatter.find,
     slow_products.ODD_SIZES: slow_products.find_odd,
     slow_products.ORDINARY_UNITS: slow_products.find_ordinary,
+    straggler.NAME: straggler.find,
     strided.NAME: strided.find,
     taking_turns.NAME: taking_turns.find,
     temporaries.NAME: temporaries.find,
+    tiny_collectives.NAME: tiny_collectives.find,
     tiny_ops.NAME: tiny_ops.find,
     waiting.NAME: waiting.find,
 }
@@ -89,6 +96,7 @@ def findings(
     parts: OpParts | None = None,
     roofs: SignatureRoofs | None = None,
     memory: MemoryReport | None = None,
+    ranks: RankReport | None = None,
     min_share: float = MIN_SHARE,
 ) -> tuple[Finding, ...]:
     """Return what is slow, by all rules, what can win most first.
@@ -100,6 +108,7 @@ def findings(
         parts: its ops added up, where a report has them already.
         roofs: of its signatures, likewise.
         memory: what is known of its memory, likewise.
+        ranks: of a job, likewise.
         min_share: findings that can win less than this share of the run are left out.
 
     Returns:
@@ -114,7 +123,7 @@ def findings(
         if device_work(trace) is None:
             return ()
         rules = {name: RULES[name] for name in OF_DEVICES}
-    case = Case(trace, parts, roofs, memory)
+    case = Case(trace, parts, roofs, memory, ranks)
     found = [
         finding
         for rule in rules.values()

@@ -28,7 +28,9 @@ PARTS = (
     ("waiting_ns", "waiting for other ranks", "latency"),
     ("transfer_ns", "transfer", "memory"),
     ("unsplit_ns", "communication, not split", "uncounted"),
-    ("other_ns", "blocked, idle or not seen", "unattributed"),
+    ("imports_ns", "importing modules", "imports"),
+    ("blocked_ns", "blocked or idle", "blocked"),
+    ("other_ns", "not seen", "unattributed"),
 )
 
 
@@ -48,12 +50,15 @@ def ranks(report: RankReport) -> Markup:
             "the clocks."
         )
     if report.unmatched:
-        notes.append(f"{counted(report.unmatched, 'call')} could not be split: not seen whole.")
+        notes.append(
+            f"{counted(report.unmatched, 'call')} could not be split: of no collective or message seen whole, or by "
+            "clocks that cannot be compared."
+        )
     notes += report.warnings
     return join(
         *(_bar(one, widest_ns) for one in report.ranks[:MOST_BARS]),
         *(tag("p", note, class_="note") for note in notes),
-        *(_straggler(one, report) for one in report.stragglers[:MOST_STRAGGLERS]),
+        *(_straggler(one, report) for one in report.worth_naming[:MOST_STRAGGLERS]),
         _table(report.ranks),
         _collectives(report.collectives) if report.collectives else None,
     )
@@ -94,6 +99,7 @@ def _table(times: tuple[RankTime, ...]) -> Markup:
             tag("th", tag("i", class_=f"swatch w-{colour}"), name, scope="col")
             for _, name, colour in shown
         ),
+        "communicating",
         "hidden",
         "last",
         "others waited",
@@ -104,6 +110,7 @@ def _table(times: tuple[RankTime, ...]) -> Markup:
             "tr",
             tag("th", str(one.rank), scope="row"),
             *(tag("td", percent(100 * getattr(one, f) / (one.wall_ns or 1))) for f, _, _ in shown),
+            tag("td", time(one.in_flight_ns)),
             tag("td", _hidden(one)),
             tag("td", f"{one.last:,}"),
             tag("td", time(one.awaited_ns)),
@@ -128,8 +135,8 @@ def _straggler(one: Straggler, report: RankReport) -> Markup:
         "p",
         tag("b", f"Rank {one.rank}"),
         f" came last in {one.last:,} of {report.n_sets:,}; the others waited {time(one.awaited_ns)} for it, all "
-        "together.",
-        f" More than the median of the others: {more}." if more else None,
+        f"together; had it come with the one before it, the job would take at most {time(one.cost_ns)} less.",
+        f" Before, it did more than the median of the others: {more}." if more else None,
     )
 
 

@@ -23,8 +23,8 @@ from tinytrace.tracer.wrapping import After, Before, SeenObjects, Wrappings, aro
 LIBRARIES: dict[str, str] = {
     "autograd.core": "autograd",
     "jax": "jax",
-    "sklearn.base": "sklearn",
     "mpi4py.MPI": "mpi4py",
+    "sklearn.base": "sklearn",
     "torch.distributed.distributed_c10d": "torch_distributed",
 }
 
