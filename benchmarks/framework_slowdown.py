@@ -1,7 +1,7 @@
 """What seeing a framework costs beyond seeing NumPy: ``samples/train_gpt.py`` with and without the adapter.
 
-Both sides record all operations of the same training steps in one process, in turns; one of them records the layers, the
-nodes with their arrows, the optimizer and the loader as well. CPU time of the thread: what others do on the machine
+Both sides record all operations of the same training steps in one process, in turns; one of them records the layers,
+the nodes with their arrows, the optimizer and the loader as well. CPU time of the thread: what others do on the machine
 is not in it. Starting and stopping are not in it either. The figure says nothing of models whose arrays are
 smaller: what is added is about the same per call, whatever it computes, and is shown beside it.
 """

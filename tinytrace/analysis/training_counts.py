@@ -133,9 +133,8 @@ def passes_of(trace: Trace) -> Passes:
     """
     spans, flows = trace.spans, trace.flows
     row = np.arange(len(spans))
-    walks = np.array([_is_walk(text) for text in trace.strings] + [False], "?")
     is_backward = spans.kind == Kind.BACKWARD.value
-    is_walk = is_backward & walks[spans.args_id]
+    is_walk = is_backward & _walk_names(trace)[spans.name_id]
     source = np.full(len(spans), -1)
     arrows = np.flatnonzero(flows.kind_id == _string(trace, ARROW))
     source[flows.to_span[arrows]] = flows.from_span[arrows]
@@ -147,8 +146,9 @@ def passes_of(trace: Trace) -> Passes:
     )
 
 
-def _is_walk(text: str) -> bool:
-    return text.startswith("{") and '"walk": true' in text
+def _walk_names(trace: Trace) -> NDArray[np.bool_]:
+    """Per string whether it names a backward pass as a whole: ``Tensor.backward``; nodes are called by their class."""
+    return np.array([text.endswith(".backward") for text in trace.strings] + [False], "?")
 
 
 def _string(trace: Trace, text: str) -> int:
@@ -193,10 +193,9 @@ def training_counts(counts: TraceCounts) -> TrainingCounts | None:
 
 
 def _walks(trace: Trace) -> int:
-    walks = np.array([_is_walk(text) for text in trace.strings] + [False], "?")
-    spans, folded = trace.spans, trace.aggregates
-    whole = (spans.kind == Kind.BACKWARD.value) & walks[spans.args_id]
-    summed = (folded.kind == Kind.BACKWARD.value) & walks[folded.args_id]
+    walks, spans, folded = _walk_names(trace), trace.spans, trace.aggregates
+    whole = (spans.kind == Kind.BACKWARD.value) & walks[spans.name_id]
+    summed = (folded.kind == Kind.BACKWARD.value) & walks[folded.name_id]
     return int(whole.sum()) + int(folded.count[summed].sum())
 
 

@@ -17,7 +17,6 @@ from tinytrace.tracer.wrapping import After, Before
 
 FIRST_SWEEP = 4_096  # nodes that are known before those that are gone are forgotten
 RAISED = int(Flag.RAISED)
-WALK = '{"walk": true}'  # of a backward pass as a whole; without it, the backward of one node
 ARROW = "forward to backward"
 
 
@@ -206,7 +205,6 @@ class Calls:
     def _plain(self, cls: type, name: str, kind: Kind) -> tuple[Before, After]:
         begin, end, local, label_of = self._begin, self._end, self._local, self._recorder.label
         held = f"inside_{kind.name}"
-        arguments = WALK if kind == Kind.BACKWARD else ""
 
         def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             thing = args[0] if args else None
@@ -215,7 +213,7 @@ class Calls:
                 return None
             setattr(local, held, thing)
             of = type(thing) if cls in mro(type(thing)) else cls
-            return begin(kind, label_of(f"{name_of(of)}.{name}", arguments)), outer
+            return begin(kind, label_of(f"{name_of(of)}.{name}", "")), outer
 
         def after(state: Any, result: Any, raised: bool) -> None:
             token, outer = state
