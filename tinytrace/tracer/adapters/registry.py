@@ -30,8 +30,6 @@ class Adapting:
         hooks: how calls of C and Cython functions become ops.
         options: what the user asked for.
         folder: the store of this process; further files of a recording go here.
-        after_import: what waits for imports.
-        guarded: makes of a call one that cannot fail an import of the program's.
         around: makes of a function one that is seen: `wrapping.around_in_python`, or the compiled core's.
     """
 
@@ -44,13 +42,13 @@ class Adapting:
         after_import: AfterImport,
         guarded: Callable[[Callable[[ModuleType], None]], Callable[[ModuleType], None]],
     ) -> None:
-        """See the class."""
+        """See the class; ``guarded`` makes of a call one that cannot fail an import of the program's."""
         self.recorder = recorder
         self.hooks = hooks
         self.options = options
         self.folder = folder
-        self.guarded = guarded
-        self.after_import = after_import
+        self._guarded = guarded
+        self._after_import = after_import
         self._undo: list[Callable[[], Any]] = []
         self._said: set[str] = set()
         self.around = recorder.around if recorder.core == "c" else around_in_python
@@ -64,7 +62,7 @@ class Adapting:
 
     def await_module(self, name: str, call: Callable[[ModuleType], None]) -> None:
         """Call ``call(module)`` after the program has imported it; at once if it has already."""
-        self.after_import.add(name, self.guarded(call))
+        self._after_import.add(name, self._guarded(call))
 
     def wrap(self, owner: Any, name: str, before: Before, after: After) -> bool:
         """Have calls of a Python function seen until the end: `Wrappings.wrap`."""
