@@ -263,13 +263,10 @@ def _arguments(trace: Trace, args_id: int) -> dict[str, object]:
 def _work(parts: OpParts, groups: int | None) -> Sequence[Work]:
     """Work of all parts, or by their ``extra``: 0 … groups − 1."""
     ids = np.zeros(len(parts), "i8") if groups is None else parts.extra
-    n = 1 if groups is None else groups
-    mine = ids >= 0
-    ids = ids[mine]
-    columns = [
-        sums(ids, n, column[mine])
-        for column in (
-            parts.leaves, np.nan_to_num(parts.flops), np.nan_to_num(parts.bytes), parts.uncounted,
-        )
-    ]  # fmt: skip
-    return [Work(*(int(column[i]) for column in columns)) for i in range(n)]
+    totals = [[0, 0, 0, 0] for _ in range(groups or 1)]
+    columns = parts.leaves, np.nan_to_num(parts.flops), np.nan_to_num(parts.bytes), parts.uncounted
+    # Some hundred parts: Python's integers are exact whatever they come to, in whatever order.
+    for group, *figures in zip(ids.tolist(), *(column.tolist() for column in columns), strict=True):
+        if group >= 0:
+            totals[group] = [a + int(b) for a, b in zip(totals[group], figures, strict=True)]
+    return [Work(*total) for total in totals]

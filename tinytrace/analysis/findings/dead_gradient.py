@@ -44,6 +44,7 @@ def find(case: Case) -> Iterator[Finding]:
             f"{counts.backward_calls:,} backward calls came to {listed(reached)}",
         ),
         ceiling_ns=None,
+        won="a gradient",
         confidence="medium",
         why="every node and its backward was recorded; that the layer is to stay as it is cannot be excluded",
         remedy="A tensor that is made anew from another's data knows nothing of what it was made of: let the operation "
