@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from tests.contract.recorded import record
 from tests.cores import CORES
 from tests.frameworks.recording import FRAMEWORKS, anew, framework, spans_of
+from tinytrace.tracer.adapters import framework_calls, frameworks, seen
 from tinytrace.tracer.records import Flag, Kind
 
 pytestmark = pytest.mark.usefixtures("anew")
@@ -64,7 +65,35 @@ def test_a_graph_20000_deep_is_walked_as_without_us(which: str) -> None:
     found = spans_of(which, program)
     assert depths == [1.0]
     assert Counter(found.of(Kind.BACKWARD)) == {"Tensor.backward": 1, "AddBackward": DEEP}
-    assert 2 < len(found.of(Kind.LAYER)) < 100  # the first ones, then none, then two again
+    # The first ones, then none, then two again.
+    most = seen.MAX_NESTED if which == "c" else frameworks.MAX_IN_PYTHON
+    assert len(found.of(Kind.LAYER)) == most + 2
+    assert found.trace.meta["audit"]["dropped"] == 0
+
+
+def test_a_class_is_changed_so_often_only_that_python_still_learns_it(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python gives up on a class that was changed a thousand times: its attributes stay slow."""
+    versions = []
+    for name in ("MAX_WALK", "MAX_IN_PYTHON"):
+        monkeypatch.setattr(frameworks, name, 3)
+
+    def program() -> None:
+        nn = framework("recursive")
+        zero = nn.Tensor(np.zeros(1))
+        y = nn.Tensor(np.ones(1), requires_grad=True)
+        for _ in range(5):
+            y = y + zero
+        for _ in range(seen.MAX_LIFTS + 3):
+            y.backward()
+        versions.append(vars(nn.Tensor)["backward"])
+
+    found = spans_of(which, program)
+    assert isinstance(versions[0], FunctionType)  # what the program put there
+    walks = found.of(Kind.BACKWARD).count("Tensor.backward")
+    assert walks == seen.MAX_LIFTS
+    assert any("Tensor.backward calls itself too deep" in text for text in found.trace.warnings)
 
 
 HOSTILE = """
@@ -204,8 +233,6 @@ def test_everything_is_put_back(which: str) -> None:
 
 
 def test_nodes_that_are_gone_are_forgotten(which: str) -> None:
-    from tinytrace.tracer.adapters import framework_calls, frameworks
-
     sizes = []
 
     def program() -> None:

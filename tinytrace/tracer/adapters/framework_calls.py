@@ -17,6 +17,7 @@ from tinytrace.tracer.wrapping import After, Before
 
 FIRST_SWEEP = 4_096  # nodes that are known before those that are gone are forgotten
 RAISED = int(Flag.RAISED)
+INSIDE = "inside"
 ARROW = "forward to backward"
 
 
@@ -57,8 +58,9 @@ class Calls:
             return self._forward(cls)
         if role in ("backward", "layer backward"):
             return self._backward(cls, is_layer=role == "layer backward")
-        kind = {"walk": Kind.BACKWARD, "step": Kind.OPTIMIZER, "next": Kind.DATA}[role]
-        return self._plain(cls, name, kind)
+        if role == "walk":
+            return self._walk(cls, name)
+        return self._plain(cls, name, {"step": Kind.OPTIMIZER, "next": Kind.DATA}[role])
 
     # ---- forward ----
 
@@ -197,6 +199,24 @@ class Calls:
             token, outer = state
             end(token, RAISED if raised else 0)
             local.node = outer
+
+        return before, after
+
+    def _walk(self, cls: type, name: str) -> tuple[Before, After]:
+        """The backward pass as a whole: where it calls itself for every tensor, the outermost call."""
+        begin, end, local = self._begin, self._end, self._local
+        label = self._recorder.label(f"{name_of(cls)}.{name}", "")
+
+        def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if getattr(local, "walks", False):
+                return INSIDE  # it is counted how deep
+            local.walks = True
+            return begin(Kind.BACKWARD, label)
+
+        def after(token: Any, result: Any, raised: bool) -> None:
+            if token is not INSIDE:
+                local.walks = False
+                end(token, RAISED if raised else 0)
 
         return before, after
 

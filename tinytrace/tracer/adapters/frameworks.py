@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tinytrace.tracer.adapters.classes import is_of, is_tensor, mro, namespace, roles
 from tinytrace.tracer.adapters.framework_calls import Calls
-from tinytrace.tracer.adapters.seen import Seen
+from tinytrace.tracer.adapters.seen import MAX_NESTED, Seen
 from tinytrace.tracer.launcher import PACKAGE_ROOT
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 MAIN = "__main__"
 # Modules in these folders are no program's own: those of libraries are looked at only where a framework is in them.
 LIBRARIES = ("/site-packages/", "/dist-packages/")
+# A backward pass may call itself for every tensor; the outermost call is a span. As deep as Python's own limit.
+MAX_WALK = 1_000
+MAX_IN_PYTHON = (
+    20  # without the compiled core: there every call has a frame of ours, of a program's 1,000
+)
 _STANDARD = tuple({f"{p}/lib/python" for p in (sys.base_prefix, sys.prefix)})
 _OURS = f"{PACKAGE_ROOT}/tinytrace/"
 _subclasses_of = type.__subclasses__
@@ -158,8 +163,10 @@ class Frameworks:
         if role is None:
             return
         around, failed = self._adapting.around, self._adapting.failed
-        # The backward pass calls itself for every tensor: only the outermost call is seen.
-        seen = Seen(cls, name, around, failed, **({"max_nested": 1} if role == "walk" else {}))
+        most = MAX_WALK if role == "walk" else MAX_NESTED
+        if self._adapting.recorder.core != "c":
+            most = MAX_IN_PYTHON
+        seen = Seen(cls, name, around, failed, max_nested=most, say=self._adapting.say)
         if role == "batches":
             placed = seen.place_instead(self._batches(seen.original, cls))
         else:
