@@ -85,3 +85,34 @@ def test_a_forked_child_has_its_own_spans_once(core: str, tmp_path: Path) -> Non
     names = [trace.strings[i] for i in trace.spans.name_id[child]]
     assert {"Model", "first", "layers.0", "layers.1"} <= set(names)
     assert len(trace.flows) == 9 + 9 + 3
+
+
+DEPTHS = """
+import numpy as np
+
+class Deep:
+    def forward(self, n):
+        self.n = n
+        return self.forward(n + 1)
+
+class Tensor:
+    def __init__(self, data):
+        self.data, self.shape, self.n = data, (), 0
+    def backward(self):
+        self.n += 1
+        return self.backward()
+
+for thing, call in ((Deep(), lambda t: t.forward(0)), (Tensor(1), Tensor.backward)):
+    np.negative(thing is None)
+    try:
+        call(thing)
+    except RecursionError:
+        print(thing.n)
+"""
+
+
+@COMPILED
+def test_calls_go_as_deep_as_under_python(compiled: str, tmp_path: Path) -> None:
+    place = Place.make(tmp_path, deep=DEPTHS)
+    place.core = compiled
+    assert place.same("deep.py").status == 0

@@ -17,7 +17,7 @@ from tinytrace.tracer.wrapping import After, Before
 
 FIRST_SWEEP = 4_096  # nodes that are known before those that are gone are forgotten
 RAISED = int(Flag.RAISED)
-INSIDE = "inside"
+INSIDE = "inside"  # a call that is part of the one around it, for the same object: only counted, how deep it is
 ARROW = "forward to backward"
 
 
@@ -82,13 +82,15 @@ class Calls:
             if not running:
                 token = begin(Kind.LAYER, paths.of(layer, layer))
             elif running[-1] is layer:
-                return None
+                return INSIDE
             else:
                 token = begin(Kind.LAYER, paths.of(layer, running[0]))
             running.append(layer)
             return token, running
 
         def after(state: Any, result: Any, raised: bool) -> None:
+            if state is INSIDE:
+                return
             token, running = state
             end(token, RAISED if raised else 0)
             layer = running.pop()
@@ -179,7 +181,7 @@ class Calls:
             node = args[0] if args else None
             outer = getattr(local, "node", None)
             if node is not None and outer is node:
-                return None
+                return INSIDE
             if is_layer:
                 label = self._paths.of(node, node)
             else:
@@ -196,6 +198,8 @@ class Calls:
             return token, outer
 
         def after(state: Any, result: Any, raised: bool) -> None:
+            if state is INSIDE:
+                return
             token, outer = state
             end(token, RAISED if raised else 0)
             local.node = outer
@@ -230,12 +234,14 @@ class Calls:
             thing = args[0] if args else None
             outer = getattr(local, held, None)
             if outer is not None and outer is thing:
-                return None
+                return INSIDE
             setattr(local, held, thing)
             of = type(thing) if cls in mro(type(thing)) else cls
             return begin(kind, label_of(f"{name_of(of)}.{name}", "")), outer
 
         def after(state: Any, result: Any, raised: bool) -> None:
+            if state is INSIDE:
+                return
             token, outer = state
             # A loader that has no more batches says so by an exception.
             end(token, RAISED if raised and kind != Kind.DATA else 0)
