@@ -26,6 +26,7 @@ SCRIPTS = {
     "span_clock": "Whether the clock of operations agrees with the system's",
     "sampling_slowdown": "What sampling costs",
     "training_slowdown": "What a training run costs",
+    "framework_slowdown": "What seeing a framework's layers and nodes costs",
     "phase_shares": "Whether samples say the truth",
     "json_speed": "Writing and reading a trace",
     "export_speed": "Exporting a trace",

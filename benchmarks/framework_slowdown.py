@@ -1,4 +1,4 @@
-"""What seeing a framework costs beyond seeing NumPy: ``samples/train_gpt.py`` with and without the adapter.
+"""What seeing a framework costs beyond seeing NumPy: ``samples/tiny_gpt.py`` with and without the adapter.
 
 Both sides record all operations of the same training steps in one process, in turns; one of them records the layers,
 the nodes with their arrows, the optimizer and the loader as well. CPU time of the thread: what others do on the machine
@@ -21,7 +21,7 @@ from paired import ROOT, Figure, differences, in_turns, parser, percent_more, pu
 sys.path.insert(0, str(ROOT / "samples"))
 
 import numpy as np
-import train_gpt
+import tiny_gpt
 from teaching import Adam, CrossEntropy, DataLoader
 
 from tinytrace.tracer.adapters.frameworks import Frameworks
@@ -37,11 +37,11 @@ class Training:
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
-        characters, text = train_gpt.read_text()
+        characters, text = tiny_gpt.read_text()
         self.count = len(characters)
-        self.model, self.loss_of = train_gpt.GPT(rng, self.count), CrossEntropy()
+        self.model, self.loss_of = tiny_gpt.GPT(rng, self.count), CrossEntropy()
         self.optimizer = Adam(self.model.parameters())
-        self.loader = DataLoader(rng, text, train_gpt.LENGTH, train_gpt.BATCH)
+        self.loader = DataLoader(rng, text, tiny_gpt.LENGTH, tiny_gpt.BATCH)
 
     def steps(self, count: int) -> float:
         """Train; returns the CPU time of this thread, in ns."""
@@ -104,7 +104,7 @@ def main() -> None:
         spent = in_turns(sides, rounds)
     figures = [
         Figure(
-            "train_gpt.py: a step with the adapter, more than with NumPy's hooks alone",
+            "tiny_gpt.py: a step with the adapter, more than with NumPy's hooks alone",
             percent_more(spent["adapter"], spent["hooks"]), "%", GOAL_PERCENT,
         ),
         Figure("  the same, per step", differences(spent["adapter"], spent["hooks"], 1e-6 / count), "ms"),

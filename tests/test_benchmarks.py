@@ -23,6 +23,7 @@ GOALS = {
     "span_clock": ["clock of spans"],
     "sampling_slowdown": ["compiled core"] * 2 + ["pure-Python recorder"] * 2,
     "training_slowdown": ["less start-up", "less start-up, one BLAS thread, heap kept"],
+    "framework_slowdown": ["NumPy's hooks alone"],
     "phase_shares": ["compiled core", "pure-Python recorder"],
     "json_speed": ["written", "read", "with all arguments", "gzipped"] * 2,
     "export_speed": ["exported to .json", "exported to .pftrace"],

@@ -36,7 +36,8 @@ from tinytrace.analysis.self_audit import number
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
 from tinytrace.analysis.step_finding import Steps, find_steps
 from tinytrace.tracer.groups import group_ids, sums
-from tinytrace.tracer.trace import Trace
+from tinytrace.tracer.records import FRAMEWORK_COST, FRAMEWORK_KINDS
+from tinytrace.tracer.trace import Column, Trace
 
 Ints = NDArray[np.int64]
 
@@ -279,9 +280,16 @@ class Accounts:
         return min(1.0, int((ends - starts).sum()) / max(1, life_ns))
 
     def _n_spans(self, thread: int, windows: tuple[Ints, Ints], share: float) -> float:
+        """How many ops' worth of recording there was: calls in a framework cost more."""
         spans, folded = self._trace.spans, self._trace.aggregates
         mine = (spans.thread == thread) & within(spans.start_ns, windows)
-        return float(mine.sum()) + float(folded.count[folded.thread == thread].sum()) * share
+        whole = _cost(spans.kind[mine]).sum()
+        summed = (_cost(folded.kind) * folded.count)[folded.thread == thread].sum()
+        return float(whole) + float(summed) * share
+
+
+def _cost(kind: Column) -> Ints:
+    return np.where(np.isin(kind, FRAMEWORK_KINDS), FRAMEWORK_COST, 1)
 
 
 def _python_lines(host: HostTime, wall_ns: int, n: int) -> tuple[PythonLine, ...]:

@@ -16,6 +16,7 @@ from tinytrace.analysis.counting import TraceCounts, count_trace
 from tinytrace.analysis.op_parts import NOT_KNOWN, OpParts, op_parts
 from tinytrace.analysis.op_words import words_for
 from tinytrace.analysis.places import site
+from tinytrace.analysis.training_counts import passes_of
 from tinytrace.tracer.groups import distinct, first_rows, group_ids, sums
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Column, Trace
@@ -187,7 +188,10 @@ def _kinds(trace: Trace, name_id: Column) -> tuple[list[str], Ints]:
 
 
 def layer_of(trace: Trace) -> Ints:
-    """Return per span the name (in ``Trace.strings``) of the nearest span around it that is no op; −1: none.
+    """Return per span the name (in ``Trace.strings``) of what it belongs to; −1: nothing.
+
+    That is the nearest layer, optimizer, loader or span of the user's around it; of a node's backward the layer that
+    made the node, where an arrow tells; in none of these the nearest span that is no op.
 
     Example:
         >>> layer_of(Trace()).tolist()
@@ -195,7 +199,15 @@ def layer_of(trace: Trace) -> Ints:
     """
     spans = trace.spans
     own = np.where(np.isin(spans.kind, LAYERS), spans.name_id, NOT_KNOWN).astype("i8")
-    return np.asarray(inherited(own, spans.parent), "i8")
+    nearest = inherited(own, spans.parent)
+    is_node = np.isin(spans.kind, (Kind.FORWARD, Kind.BACKWARD))
+    if not is_node.any():
+        return np.asarray(nearest, "i8")
+    around = inherited(np.where(is_node, NOT_KNOWN, own), spans.parent)
+    passes = passes_of(trace)
+    made_in = np.append(around, NOT_KNOWN)[passes.made_in]
+    found = np.where(made_in >= 0, made_in, around)
+    return np.asarray(np.where(found >= 0, found, nearest), "i8")
 
 
 class _Figures:

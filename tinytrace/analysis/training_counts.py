@@ -133,9 +133,8 @@ def passes_of(trace: Trace) -> Passes:
     """
     spans, flows = trace.spans, trace.flows
     row = np.arange(len(spans))
-    walks = np.array([_is_walk(text) for text in trace.strings] + [False], "?")
     is_backward = spans.kind == Kind.BACKWARD.value
-    is_walk = is_backward & walks[spans.args_id]
+    is_walk = is_backward & _walk_names(trace)[spans.name_id]
     source = np.full(len(spans), -1)
     arrows = np.flatnonzero(flows.kind_id == _string(trace, ARROW))
     source[flows.to_span[arrows]] = flows.from_span[arrows]
@@ -147,8 +146,9 @@ def passes_of(trace: Trace) -> Passes:
     )
 
 
-def _is_walk(text: str) -> bool:
-    return text.startswith("{") and '"walk": true' in text
+def _walk_names(trace: Trace) -> NDArray[np.bool_]:
+    """Per string whether it names a backward pass as a whole: ``Tensor.backward``; nodes are called by their class."""
+    return np.array([text.endswith(".backward") for text in trace.strings] + [False], "?")
 
 
 def _string(trace: Trace, text: str) -> int:
@@ -193,10 +193,9 @@ def training_counts(counts: TraceCounts) -> TrainingCounts | None:
 
 
 def _walks(trace: Trace) -> int:
-    walks = np.array([_is_walk(text) for text in trace.strings] + [False], "?")
-    spans, folded = trace.spans, trace.aggregates
-    whole = (spans.kind == Kind.BACKWARD.value) & walks[spans.args_id]
-    summed = (folded.kind == Kind.BACKWARD.value) & walks[folded.args_id]
+    walks, spans, folded = _walk_names(trace), trace.spans, trace.aggregates
+    whole = (spans.kind == Kind.BACKWARD.value) & walks[spans.name_id]
+    summed = (folded.kind == Kind.BACKWARD.value) & walks[folded.name_id]
     return int(whole.sum()) + int(folded.count[summed].sum())
 
 
@@ -264,13 +263,10 @@ def _arguments(trace: Trace, args_id: int) -> dict[str, object]:
 def _work(parts: OpParts, groups: int | None) -> Sequence[Work]:
     """Work of all parts, or by their ``extra``: 0 … groups − 1."""
     ids = np.zeros(len(parts), "i8") if groups is None else parts.extra
-    n = 1 if groups is None else groups
-    mine = ids >= 0
-    ids = ids[mine]
-    columns = [
-        sums(ids, n, column[mine])
-        for column in (
-            parts.leaves, np.nan_to_num(parts.flops), np.nan_to_num(parts.bytes), parts.uncounted,
-        )
-    ]  # fmt: skip
-    return [Work(*(int(column[i]) for column in columns)) for i in range(n)]
+    totals = [[0, 0, 0, 0] for _ in range(groups or 1)]
+    columns = parts.leaves, np.nan_to_num(parts.flops), np.nan_to_num(parts.bytes), parts.uncounted
+    # Some hundred parts: Python's integers are exact whatever they come to, in whatever order.
+    for group, *figures in zip(ids.tolist(), *(column.tolist() for column in columns), strict=True):
+        if group >= 0:
+            totals[group] = [a + int(b) for a, b in zip(totals[group], figures, strict=True)]
+    return [Work(*total) for total in totals]

@@ -40,7 +40,7 @@ def say_findings(found: Sequence[Finding], sheet: Sheet, path: str = "trace.json
     sheet.say(f"Findings ({len(shown)} of {len(found)}, by the most that could be won)", "title")
     for finding in shown:
         sheet.say(headline(finding, sheet), "title")
-        ceiling = "memory, no time" if finding.ceiling_ns is None else _ceiling(finding)
+        ceiling = f"{finding.won}, no time" if finding.ceiling_ns is None else _ceiling(finding)
         sheet.say(
             f"   to win: {ceiling}; confidence {finding.confidence}: "
             f"{sheet.text(finding.why_confidence, LONGEST_TEXT)}"
@@ -50,7 +50,7 @@ def say_findings(found: Sequence[Finding], sheet: Sheet, path: str = "trace.json
         )
         sheet.say(f"   try: {sheet.text(finding.remedy, LONGEST_TEXT)}")
         for line in finding.code.splitlines():
-            sheet.say(f"       {sheet.text(line, LONGEST_TEXT)}", "dim")
+            sheet.say(f"       {sheet.text(line, LONGEST_TEXT)}" if line else "", "dim")
         if finding.rewrites:
             command = sheet.text(verify_command(finding, path), LONGEST_TEXT)
             sheet.say(f"   measure it: {command} ({', '.join(finding.rewrites)})")

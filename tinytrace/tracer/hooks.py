@@ -42,16 +42,12 @@ class AfterImport(importlib.abc.MetaPathFinder):
     """Calls a function once, right after the program has imported a module; imports nothing itself.
 
     It stands first in ``sys.meta_path``, lets the other finders find, and wraps the loader of the
-    awaited modules only, and of those that are watched for.
+    awaited modules only.
     """
 
     def __init__(self) -> None:
         """Await nothing yet."""
         self._awaited: dict[str, list[Callable[[ModuleType], None]]] = {}
-        self._is_watched: Callable[[str, str], bool] | None = None
-        self._on_import: Callable[[list[ModuleType]], None] = _nobody
-        self._depth = 0  # of watched imports that go on
-        self._imported: list[ModuleType] = []
 
     def add(self, module: str, call: Callable[[ModuleType], None]) -> None:
         """Call ``call(module)`` after ``module`` was imported; at once if it has been already."""
@@ -60,22 +56,6 @@ class AfterImport(importlib.abc.MetaPathFinder):
             call(present)
             return
         self._awaited.setdefault(module, []).append(call)
-        self._stand_first()
-
-    def watch(
-        self, is_watched: Callable[[str, str], bool], call: Callable[[list[ModuleType]], None]
-    ) -> None:
-        """Call ``call(modules)`` whenever an import of watched modules is over, with all that came with it.
-
-        Args:
-            is_watched: by the name of a module that is about to be imported, and its file.
-            call: not called while a watched module is still being imported: what a package does to its own
-                classes at the end of its import has been done.
-        """
-        self._is_watched, self._on_import = is_watched, call
-        self._stand_first()
-
-    def _stand_first(self) -> None:
         if self not in sys.meta_path:
             # A forked process has inherited the one of its parent, which would call us, and we it.
             sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, AfterImport)]
@@ -84,18 +64,13 @@ class AfterImport(importlib.abc.MetaPathFinder):
     def remove(self) -> None:
         """Await nothing any more."""
         self._awaited.clear()
-        self._is_watched, self._on_import = None, _nobody
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> Any:
         """Find awaited modules through the other finders, and have their loading reported."""
-        is_awaited = bool(self._awaited.get(fullname))
-        may_be_watched = (
-            self._is_watched is not None
-            and fullname.partition(".")[0] not in sys.stdlib_module_names
-        )
-        if not is_awaited and not may_be_watched:
+        calls = self._awaited.get(fullname)
+        if not calls:
             return None
         for finder in [f for f in sys.meta_path if f is not self]:
             find = getattr(finder, "find_spec", None)
@@ -107,39 +82,15 @@ class AfterImport(importlib.abc.MetaPathFinder):
         loader = spec.loader
         if loader is None or not hasattr(loader, "exec_module"):
             return spec
-        is_watched = may_be_watched and self._watches(fullname, spec.origin)
-        if not is_awaited and not is_watched:
-            return spec
         original = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             loader.__dict__.pop("exec_module", None)
-            self._depth += is_watched
-            try:
-                original(module)
-                if is_watched:
-                    self._imported.append(module)
-            finally:
-                self._depth -= is_watched
-                if is_watched and not self._depth and self._imported:
-                    imported, self._imported = self._imported, []
-                    self._on_import(imported)
+            original(module)
             for call in self._awaited.pop(fullname, []):
                 call(module)
 
         # A failing import is reported without frames of importlib: ours passes for one.
         exec_module.__code__ = exec_module.__code__.replace(co_filename=_IMPORTLIB)
-        try:
-            loader.exec_module = exec_module
-        except (AttributeError, TypeError):  # a loader that is no ordinary object
-            if is_awaited:
-                raise
+        loader.exec_module = exec_module
         return spec
-
-    def _watches(self, name: str, origin: Any) -> bool:
-        is_watched = self._is_watched
-        return is_watched is not None and isinstance(origin, str) and is_watched(name, origin)
-
-
-def _nobody(modules: list[ModuleType]) -> None:
-    """Nobody waits."""

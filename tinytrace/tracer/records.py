@@ -129,6 +129,11 @@ class Kind(IntEnum):
     LABELLED_OP = 9  # an op that the program names itself; in a `Trace` it is an OP with arguments
 
 
+# Spans of frameworks, and what recording one costs in ops: callbacks in Python take 1.2 µs, an op 0.12 µs.
+FRAMEWORK_KINDS = (Kind.LAYER, Kind.FORWARD, Kind.BACKWARD, Kind.OPTIMIZER)
+FRAMEWORK_COST = 10
+
+
 class Flag(IntFlag):
     """Bits of a span record."""
 

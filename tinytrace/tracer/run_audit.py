@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinytrace.tracer.groups import distinct
-from tinytrace.tracer.reading import ProcessRecords
+from tinytrace.tracer.reading import ProcessRecords, whole_number
+from tinytrace.tracer.records import FRAMEWORK_COST, FRAMEWORK_KINDS
 
 
 class ReadProcess(Protocol):
@@ -45,6 +46,7 @@ def audit_of_run(processes: Sequence[ReadProcess], spans: int, samples: int) -> 
         known = [a[key] for a in told if type(a.get(key)) is int]
         if known:
             audit[key] = sum(known)
+    audit |= _with_frameworks(processes)
     folded = {
         "folded_spans": sum(
             int(r["count"].sum()) for p in processes for r in p.records.sums.values()
@@ -60,6 +62,26 @@ def audit_of_run(processes: Sequence[ReadProcess], spans: int, samples: int) -> 
     if not (audit.get("folded_samples") and "achieved_hz" in audit):
         audit |= _sampling(processes)
     return audit
+
+
+def _with_frameworks(processes: Sequence[ReadProcess]) -> dict[str, Any]:
+    """The estimate of what recording cost the first process, in which calls in a framework count as what they cost."""
+    for p in processes:
+        told = p.meta.get("audit")
+        if not isinstance(told, dict):
+            continue
+        percent, each_ns = told.get("own_overhead_percent"), told.get("overhead_ns_per_op")
+        wall_ns = whole_number(p.meta.get("end_ns"), 0) - whole_number(p.meta.get("start_ns"), 0)
+        if not isinstance(percent, (int, float)) or not isinstance(each_ns, int) or wall_ns <= 0:
+            return {}
+        calls = sum(
+            int(np.isin(r["kind"], FRAMEWORK_KINDS).sum()) for r in p.records.spans.values()
+        )
+        for r in p.records.sums.values():
+            calls += int(r["count"][np.isin(r["kind"], FRAMEWORK_KINDS)].sum())
+        more = 100 * calls * (FRAMEWORK_COST - 1) * each_ns / wall_ns
+        return {"own_overhead_percent": round(percent + more, 3)} if calls else {}
+    return {}
 
 
 def _sampling(processes: Sequence[ReadProcess]) -> dict[str, Any]:

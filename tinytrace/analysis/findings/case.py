@@ -372,6 +372,7 @@ class Case:
         remedy: str,
         code: str,
         parts: Ints | None = None,
+        won: str = "time",
     ) -> Finding:
         """Make a finding at a frame; ``parts``: the calls that rewrites of its rule are about."""
         frames, text = self.trace.frames, self.trace.strings
@@ -392,6 +393,7 @@ class Case:
             remedy=remedy,
             code=code,
             calls=() if parts is None else self._calls(parts),
+            won=won,
         )
 
     def _calls(self, parts: Ints) -> tuple[tuple[int, int], ...]:

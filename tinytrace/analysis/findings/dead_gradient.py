@@ -9,73 +9,64 @@ import numpy as np
 from tinytrace.analysis.findings.case import Case, Ints
 from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.findings.wording import listed
-from tinytrace.analysis.training_counts import LayerCounts, passes_of, training_counts
+from tinytrace.analysis.training_counts import passes_of, training_counts
+from tinytrace.tracer.groups import distinct
+from tinytrace.tracer.records import Kind
+from tinytrace.tracer.trees import depth_and_last
 
 NAME = "no gradient arrives"
-MOST = 5  # layers that are named
 
 
 def find(case: Case) -> Iterator[Finding]:
-    """Layers with trainable tensors that ran before backward passes, of which none came to them; no ceiling."""
-    if not len(case.trace.flows):
-        return
-    counts = training_counts(case.parts.counts)
+    """Layers with trainable tensors that ran before a backward pass, of which none came to them; no ceiling."""
+    counts = training_counts(case.parts.counts) if len(case.trace.flows) else None
     if counts is None or not counts.is_complete:
         return
-    rows = _before_passes(case)
-    dead = [
-        (layer, mine)
-        for layer in counts.layers
-        if layer.trainable and not layer.reached and len(mine := _of(case, rows, layer))
-    ]
-    if not dead or not any(layer.reached and layer.trainable for layer in counts.layers):
+    trainable = [layer for layer in counts.layers if layer.trainable]
+    reached = [layer.path for layer in trainable if layer.reached]
+    ran = _ran_before(case)
+    dead = [layer for layer in trainable if not layer.reached and layer.path in ran]
+    if not dead or not reached:
         return
-    layer, mine = dead[0]
-    spans = case.trace.spans
-    reached = [x.path for x in counts.layers if x.trainable and x.reached]
-    frame = _inside(case, mine)
+    layer = dead[0]
+    rows = ran[layer.path]
+    tensors = (
+        "1 trainable tensor" if layer.trainable == 1 else f"{layer.trainable} trainable tensors"
+    )
+    frame = _inside(case, int(rows[0]))
     yield case.finding(
         NAME,
         frame,
-        f"{listed([x.path for x, _ in dead][:MOST])} {'gets' if len(dead) == 1 else 'get'} no gradient",
+        f"{listed(other.path for other in dead)} {'get' if len(dead) > 1 else 'gets'} no gradient",
         evidence=(
-            f"{layer.path} ({layer.cls}) ran {len(mine):,} times before backward passes, has "
-            f"{layer.trainable} trainable tensor{'s' if layer.trainable != 1 else ''}, and none of its nodes was run",
-            f"{counts.backward_calls:,} backward calls came to {listed(reached[:MOST])}",
-            f"first called in span {int(mine[0])}, for {int(spans.dur_ns[mine].sum()) / 1e6:.3g} ms in all",
+            f"{layer.path} ({layer.cls}) has {tensors} and ran {len(rows):,} times before a backward pass, "
+            "which ran no node that was made in it",
+            f"{counts.backward_calls:,} backward calls came to {listed(reached)}",
         ),
         ceiling_ns=None,
+        won="a gradient",
         confidence="medium",
-        why="that it is kept as it is on purpose cannot be excluded",
-        remedy="A tensor that is made anew of another's data knows nothing of what it was made of. Keep the node: let "
-        "the operation that makes the result set its gradient function.",
-        code="result = Tensor(out)\nresult.requires_grad = x.requires_grad\nresult._grad_fn = ConvBackward(x, weight)",
+        why="every node and its backward was recorded; that the layer is to stay as it is cannot be excluded",
+        remedy="A tensor that is made anew from another's data knows nothing of what it was made of: let the operation "
+        "that makes the result also give it the function that made it.",
+        code="result = Tensor(out, requires_grad=x.requires_grad)\nresult._grad_fn = ConvBackward(x, weight)",
     )
 
 
-def _before_passes(case: Case) -> Ints:
-    """Outermost calls of layers after which, and before the next optimizer step, something was run backward."""
-    from tinytrace.tracer.records import Kind
-
-    spans = case.trace.spans
-    passes = passes_of(case.trace)
-    rows = np.flatnonzero(spans.kind == Kind.LAYER.value)
-    walks = np.unique(passes.walk[passes.is_node & (passes.walk >= 0)])
+def _ran_before(case: Case) -> dict[str, Ints]:
+    """Calls of layers that began before the last backward pass, by path."""
+    spans, passes = case.trace.spans, passes_of(case.trace)
+    walks = passes.walk[passes.is_node & (passes.walk >= 0)]
     last_ns = int(spans.start_ns[walks].max(initial=-1))
-    return np.asarray(rows[spans.start_ns[rows] < last_ns], "i8")
+    rows = np.flatnonzero((spans.kind == Kind.LAYER.value) & (spans.start_ns < last_ns))
+    names = spans.name_id[rows]
+    return {case.trace.strings[i]: rows[names == i] for i in distinct(names).tolist()}
 
 
-def _of(case: Case, rows: Ints, layer: LayerCounts) -> Ints:
-    names = case.trace.strings
-    mine = [names[i] == layer.path for i in case.trace.spans.name_id[rows].tolist()]
-    return np.asarray(rows[np.array(mine, "?")], "i8")
-
-
-def _inside(case: Case, mine: Ints) -> int:
-    """A place in the layer: of the last operation that ran in its first call; else where it was called from."""
+def _inside(case: Case, row: int) -> int:
+    """The place of the last operation of a call, in its ``forward`` if there is one; else that of the call."""
     spans = case.trace.spans
-    first = int(mine[0])
-    end_ns = int(spans.start_ns[first] + spans.dur_ns[first])
-    inner = np.arange(first + 1, len(spans))
-    inner = inner[(spans.thread[inner] == spans.thread[first]) & (spans.start_ns[inner] < end_ns)]
-    return int(spans.callsite_id[inner[-1] if len(inner) else first])
+    last = int(depth_and_last(spans.parent)[1][row])
+    frames = spans.callsite_id[row + 1 : last + 1][::-1].tolist()
+    of_forward = (f for f in frames if case.function(f).rpartition(".")[2] == "forward")
+    return int(next(of_forward, frames[0] if frames else spans.callsite_id[row]))

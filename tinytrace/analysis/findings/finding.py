@@ -21,7 +21,7 @@ class Finding:
         function: None: not known.
         evidence: facts of the trace, with numbers and units.
         ceiling_ns: the most that can be won, over the whole run, if the remedy cost nothing beyond the roofs. A
-            bound, no forecast: what is won is less. None: what is won is not time but memory.
+            bound, no forecast: what is won is less. None: what is won is not time but `won`.
         ceiling_share: the same, of the time of the run that was not spent importing modules; 0 to 1.
         confidence: how sure it is that the remedy applies.
         why_confidence: what that rests on.
@@ -31,6 +31,7 @@ class Finding:
             ``Trace.signatures`` and a row of ``Trace.frames``.
         rewrites: the names of the rewrites (`tinytrace.analysis.rewrites`) of these calls that can be timed.
         no_rewrite: why there are none.
+        won: what is won: ``time``, ``memory`` or ``a gradient``.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Finding:
     calls: tuple[tuple[int, int], ...] = ()
     rewrites: tuple[str, ...] = ()
     no_rewrite: str | None = None
+    won: str = "time"
 
     @property
     def place(self) -> str | None:

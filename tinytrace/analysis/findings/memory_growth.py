@@ -35,6 +35,7 @@ def find(case: Case) -> Iterator[Finding]:
             "arrays are kept from step to step, and memory grows",
             evidence=evidence,
             ceiling_ns=None,
+            won="memory",
             confidence="medium",
             why="the growth is measured; who keeps the arrays is concluded from the results of ops",
             remedy="Keep numbers, not arrays or whole graphs: a list of losses that are tensors keeps all that they "

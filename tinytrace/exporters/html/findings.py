@@ -38,7 +38,7 @@ def _card(number: int, finding: Finding) -> Markup:
     )
     share = 100 * finding.ceiling_share
     if finding.ceiling_ns is None:
-        ceiling = join(tag("b", "memory"), tag("span", "no time to win"))
+        ceiling = join(tag("b", finding.won), tag("span", "no time to win"))
     else:
         ceiling = join(
             tag("b", f"≤ {percent(share, 0)}"),

@@ -17,7 +17,7 @@ from tinytrace.tracer.wrapping import After, Before
 
 FIRST_SWEEP = 4_096  # nodes that are known before those that are gone are forgotten
 RAISED = int(Flag.RAISED)
-WALK = '{"walk": true}'  # of a backward pass as a whole; without it, the backward of one node
+INSIDE = "inside"  # a call that is part of the one around it, for the same object: only counted, how deep it is
 ARROW = "forward to backward"
 
 
@@ -58,8 +58,9 @@ class Calls:
             return self._forward(cls)
         if role in ("backward", "layer backward"):
             return self._backward(cls, is_layer=role == "layer backward")
-        kind = {"walk": Kind.BACKWARD, "step": Kind.OPTIMIZER, "next": Kind.DATA}[role]
-        return self._plain(cls, name, kind)
+        if role == "walk":
+            return self._walk(cls, name)
+        return self._plain(cls, name, {"step": Kind.OPTIMIZER, "next": Kind.DATA}[role])
 
     # ---- forward ----
 
@@ -81,13 +82,15 @@ class Calls:
             if not running:
                 token = begin(Kind.LAYER, paths.of(layer, layer))
             elif running[-1] is layer:
-                return None
+                return INSIDE
             else:
                 token = begin(Kind.LAYER, paths.of(layer, running[0]))
             running.append(layer)
             return token, running
 
         def after(state: Any, result: Any, raised: bool) -> None:
+            if state is INSIDE:
+                return
             token, running = state
             end(token, RAISED if raised else 0)
             layer = running.pop()
@@ -178,7 +181,7 @@ class Calls:
             node = args[0] if args else None
             outer = getattr(local, "node", None)
             if node is not None and outer is node:
-                return None
+                return INSIDE
             if is_layer:
                 label = self._paths.of(node, node)
             else:
@@ -195,9 +198,29 @@ class Calls:
             return token, outer
 
         def after(state: Any, result: Any, raised: bool) -> None:
+            if state is INSIDE:
+                return
             token, outer = state
             end(token, RAISED if raised else 0)
             local.node = outer
+
+        return before, after
+
+    def _walk(self, cls: type, name: str) -> tuple[Before, After]:
+        """The backward pass as a whole: where it calls itself for every tensor, the outermost call."""
+        begin, end, local = self._begin, self._end, self._local
+        label = self._recorder.label(f"{name_of(cls)}.{name}", "")
+
+        def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if getattr(local, "walks", False):
+                return INSIDE  # it is counted how deep
+            local.walks = True
+            return begin(Kind.BACKWARD, label)
+
+        def after(token: Any, result: Any, raised: bool) -> None:
+            if token is not INSIDE:
+                local.walks = False
+                end(token, RAISED if raised else 0)
 
         return before, after
 
@@ -206,18 +229,19 @@ class Calls:
     def _plain(self, cls: type, name: str, kind: Kind) -> tuple[Before, After]:
         begin, end, local, label_of = self._begin, self._end, self._local, self._recorder.label
         held = f"inside_{kind.name}"
-        arguments = WALK if kind == Kind.BACKWARD else ""
 
         def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             thing = args[0] if args else None
             outer = getattr(local, held, None)
             if outer is not None and outer is thing:
-                return None
+                return INSIDE
             setattr(local, held, thing)
             of = type(thing) if cls in mro(type(thing)) else cls
-            return begin(kind, label_of(f"{name_of(of)}.{name}", arguments)), outer
+            return begin(kind, label_of(f"{name_of(of)}.{name}", "")), outer
 
         def after(state: Any, result: Any, raised: bool) -> None:
+            if state is INSIDE:
+                return
             token, outer = state
             # A loader that has no more batches says so by an exception.
             end(token, RAISED if raised and kind != Kind.DATA else 0)

@@ -1,8 +1,8 @@
 """TinyTorch and its like: any framework of tensors, functions, layers and optimizers on NumPy, seen by protocol.
 
-Classes of the program are looked at when one of its modules has been imported, and when an operation comes from
-code that was not met before: so in the script itself, too, and after it has put other methods into classes. There
-is no timer, and no patched import, ``exec`` or ``__build_class__``.
+Classes of the program are looked at when an operation comes from code that was not met before: what was imported since,
+the script itself, and what the program has put into classes. No import is hooked, nothing waits, and there is
+no patched ``exec`` or ``__build_class__``.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import itertools
 import sys
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tinytrace.tracer.adapters.classes import is_of, is_tensor, mro, namespace, roles
 from tinytrace.tracer.adapters.framework_calls import Calls
-from tinytrace.tracer.adapters.seen import Seen
+from tinytrace.tracer.adapters.seen import MAX_NESTED, Seen
 from tinytrace.tracer.launcher import PACKAGE_ROOT
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 MAIN = "__main__"
 # Modules in these folders are no program's own: those of libraries are looked at only where a framework is in them.
 LIBRARIES = ("/site-packages/", "/dist-packages/")
+# A backward pass may call itself for every tensor; the outermost call is a span. As deep as Python's own limit.
+MAX_WALK = 1_000
+MAX_IN_PYTHON = (
+    20  # without the compiled core: there every call has a frame of ours, of a program's 1,000
+)
 _STANDARD = tuple({f"{p}/lib/python" for p in (sys.base_prefix, sys.prefix)})
 _OURS = f"{PACKAGE_ROOT}/tinytrace/"
 _subclasses_of = type.__subclasses__
@@ -44,7 +49,8 @@ class Frameworks:
         self._layers: set[type] = set()
         self._tensors: set[type] = set()
         self._calls = Calls(adapting.recorder, self._layers, self._tensors)
-        self._modules: set[str] = {MAIN}
+        self._known: set[str] = set()  # modules that were looked at
+        self._modules: set[str] = {MAIN}  # of these, the program's
         self._packages: set[str] = set()  # of libraries that are frameworks
         self._classes: dict[type, int] = {}  # those that were looked at, and how much was in them
         self._bases: list[
@@ -59,8 +65,7 @@ class Frameworks:
             earlier.end()
         _placed.append(self)
         self._adapting.at_end(self.end)
-        self._adapting.after_import.watch(self._is_programs, self._imported)
-        self._take([m for m in list(sys.modules.values()) if self._is_there(m)])
+        self.look()
         self._adapting.recorder.on_new_place(self.look)
 
     def end(self) -> None:
@@ -74,64 +79,50 @@ class Frameworks:
 
     # ---- which modules ----
 
-    def _is_programs(self, name: str, file: str) -> bool:
-        """Whether a module is the program's own, or of a library that is a framework; or the top of a library."""
-        if file.startswith((*_STANDARD, _OURS)) and not any(part in file for part in LIBRARIES):
+    def _new_modules(self) -> list[ModuleType]:
+        """Return those of the program's that were imported since; with a package, not before it is whole.
+
+        What a package does to its own classes at the end of its import has been done then.
+        """
+        new = sys.modules.keys() - self._known
+        found = []
+        for name in sorted(new):
+            module = sys.modules.get(name)
+            root = name.partition(".")[0]
+            if _is_being_imported(module) or _is_being_imported(sys.modules.get(root)):
+                continue
+            self._known.add(name)
+            if root not in sys.stdlib_module_names and self._is_programs(name, module):
+                found.append(cast("ModuleType", module))
+        return found
+
+    def _is_programs(self, name: str, module: Any) -> bool:
+        """Whether a module is the program's own, or of a library that is a framework."""
+        file = module.__dict__.get("__file__") if type(module) is ModuleType else None
+        if not isinstance(file, str) or file.startswith(_OURS):
             return False
         if any(part in file for part in LIBRARIES):
-            root = name.partition(".")[0]
-            return root == name or root in self._packages
-        return file.endswith(".py")
-
-    def _is_there(self, module: Any) -> bool:
-        file = getattr(module, "__file__", None) if type(module) is ModuleType else None
-        return isinstance(file, str) and self._is_programs(module.__name__, file)
-
-    def _imported(self, modules: list[ModuleType]) -> None:
-        try:
-            self._take(modules)
-        except Exception as problem:
-            self._adapting.failed(problem)
-
-    def _take(self, modules: list[ModuleType]) -> None:
-        for module in modules:
-            name = module.__name__
-            file = getattr(module, "__file__", None) or ""
-            if not any(part in file for part in LIBRARIES):
-                self._modules.add(name)
-            elif self._is_framework(module):
+            if "." not in name and _is_framework(name, module):
                 self._packages.add(name)
-                inside = [m for m in list(sys.modules) if m == name or m.startswith(f"{name}.")]
-                self._modules.update(inside)
-            elif name.partition(".")[0] in self._packages:
-                self._modules.add(name)
-        self.look({m.__name__ for m in modules})
-
-    @staticmethod
-    def _is_framework(module: ModuleType) -> bool:
-        """Whether the top of a library has a class of tensors that is written in Python, and nobody else's."""
-        cls: Any = vars(module).get("Tensor")
-        if not issubclass(type(cls), type):
+            if name.partition(".")[0] not in self._packages:
+                return False
+        elif file.startswith(_STANDARD) or not file.endswith(".py"):
             return False
-        inside = {m for m in list(sys.modules) if m.partition(".")[0] == module.__name__}
-        return is_of(cls, inside) and is_tensor(cls)
+        self._modules.add(name)
+        return True
 
     # ---- which classes ----
 
-    def look(self, modules: set[str] | None = None) -> None:
-        """Look at the classes of the script and of modules, at those derived from known ones, and for what was changed.
-
-        Args:
-            modules: those that have just been imported; None: none.
-        """
+    def look(self) -> None:
+        """Look at the classes of the script and of new modules, at those derived from known ones, and for changes."""
         if self._is_looking:
             return
         self._is_looking = True
         try:
-            for name in {MAIN, *(modules or ())} & self._modules:
-                module = sys.modules.get(name)
+            modules = self._new_modules() if len(sys.modules) != len(self._known) else []
+            for module in (sys.modules.get(MAIN), *modules):
                 if module is not None:
-                    for value in list(vars(module).values()):
+                    for value in list(module.__dict__.values()):
                         if issubclass(type(value), type):
                             self._consider(value)
             derived: type
@@ -172,8 +163,10 @@ class Frameworks:
         if role is None:
             return
         around, failed = self._adapting.around, self._adapting.failed
-        # The backward pass calls itself for every tensor: only the outermost call is seen.
-        seen = Seen(cls, name, around, failed, **({"max_nested": 1} if role == "walk" else {}))
+        most = MAX_WALK if role == "walk" else MAX_NESTED
+        if self._adapting.recorder.core != "c":
+            most = MAX_IN_PYTHON
+        seen = Seen(cls, name, around, failed, max_nested=most, say=self._adapting.say)
         if role == "batches":
             placed = seen.place_instead(self._batches(seen.original, cls))
         else:
@@ -213,3 +206,17 @@ class Frameworks:
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(batches_of, name, getattr(iterates, name))
         return batches_of
+
+
+def _is_being_imported(module: Any) -> bool:
+    spec = module.__dict__.get("__spec__") if type(module) is ModuleType else None
+    return getattr(spec, "_initializing", False) is True
+
+
+def _is_framework(name: str, module: ModuleType) -> bool:
+    """Whether the top of a library has a class of tensors that is written in Python, and nobody else's."""
+    cls: Any = module.__dict__.get("Tensor")
+    if not issubclass(type(cls), type):
+        return False
+    inside = {m for m in list(sys.modules) if m.partition(".")[0] == name}
+    return is_of(cls, inside) and is_tensor(cls)

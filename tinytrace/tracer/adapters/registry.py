@@ -37,8 +37,6 @@ class Adapting:
         hooks: how calls of C and Cython functions become ops.
         options: what the user asked for.
         folder: the store of this process; further files of a recording go here.
-        after_import: what waits for imports.
-        guarded: makes of a call one that cannot fail an import of the program's.
         around: makes of a function one that is seen: `wrapping.around_in_python`, or the compiled core's.
     """
 
@@ -61,9 +59,9 @@ class Adapting:
         self.hooks = hooks
         self.options = options
         self.folder = folder
-        self.guarded = guarded
+        self._guarded = guarded
         self._internal = internal
-        self.after_import = after_import
+        self._after_import = after_import
         self._undo: list[Callable[[], Any]] = []
         self._said: set[str] = set()
         self.around = recorder.around if recorder.core == "c" else around_in_python
@@ -77,7 +75,7 @@ class Adapting:
 
     def await_module(self, name: str, call: Callable[[ModuleType], None]) -> None:
         """Call ``call(module)`` after the program has imported it; at once if it has already."""
-        self.after_import.add(name, self.guarded(call))
+        self._after_import.add(name, self._guarded(call))
 
     def internal(self, module: ModuleType) -> None:
         """Take the files of a package for no call sites: ops in it are those of the line that called it."""

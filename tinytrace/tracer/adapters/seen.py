@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinytrace.tracer.adapters.classes import namespace
+from tinytrace.tracer.adapters.classes import name_of, namespace
 from tinytrace.tracer.wrapping import After, Before, Failed
 
-# Calls of one function inside each other after which it is put back, until the last of these returns: each takes
-# some of the C stack through what sees it, and a program that has raised the recursion limit has no more of that.
-MAX_NESTED = 64
+# Calls of one function inside each other after which it is put back, until that call returns: each takes some of
+# the C stack through what sees it (about 1 KB), and a program that has raised the recursion limit has no more of that.
+# Fewer than the 512 spans that may be open in a thread; programs with Python's limit of 1,000 hardly come to it.
+MAX_NESTED = 400
+# Every time that something is put into a class, Python forgets what it knows of the class, and from some 1,000 times on
+# (MAX_VERSIONS_PER_CLASS) it does not learn it any more: attributes become slow for good. Before that, no call is seen.
+MAX_LIFTS = 200
 
 
 class Seen:
@@ -22,6 +26,7 @@ class Seen:
         around: makes what stands in its place (`wrapping.around_in_python`).
         failed: told of what goes wrong in callbacks of ours.
         max_nested: calls inside each other that are seen.
+        say: told when it is not seen any more.
 
     Attributes:
         on: it is told of calls; False for good when something else was put in its place, which may call it.
@@ -33,15 +38,17 @@ class Seen:
         name: str,
         around: Callable[..., Any],
         failed: Failed,
-        max_nested: int = MAX_NESTED,
+        *,
+        max_nested: int,
+        say: Callable[[str], None],
     ) -> None:
         """Nothing is replaced yet."""
         self.owner, self.name = owner, name
         self.original = namespace(owner)[name]
         self.on = True
         self._around, self._failed = around, failed
-        self._max_nested = max_nested
-        self._nested = 0
+        self._max_nested, self._say = max_nested, say
+        self._nested = self._lifts = 0
         self._is_away = False
         self.placed: Any = None
 
@@ -61,6 +68,7 @@ class Seen:
             if state is not None:
                 self._nested += 1
                 if self._nested >= self._max_nested and not self._is_away:
+                    self._lifts += 1
                     self._is_away = self._set(self.original)
                     return state, True
                 return state, False
@@ -71,8 +79,15 @@ class Seen:
             self._nested -= 1
             if took_away and self._is_away:
                 self._is_away = False
-                if self.on and namespace(self.owner).get(self.name) is self.original:
+                is_there = namespace(self.owner).get(self.name) is self.original
+                if self.on and is_there and self._lifts < MAX_LIFTS:
                     self._set(self.placed)
+                elif is_there:
+                    self.on = False
+                    self._say(
+                        f"{name_of(self.owner)}.{self.name} calls itself too deep to be seen more than "
+                        f"{MAX_LIFTS} times: later calls are not recorded"
+                    )
             after(state, result, raised)
 
         placed = self._around(function, told, ended, self._failed)
@@ -98,7 +113,8 @@ class Seen:
     def is_in_place(self) -> bool:
         """Whether it stands where it was put, or would if it were not away."""
         present = namespace(self.owner).get(self.name)
-        return present is self.placed or (self._is_away and present is self.original)
+        is_away = self._is_away or self._lifts >= MAX_LIFTS
+        return present is self.placed or (is_away and present is self.original)
 
     def retire(self) -> None:
         """Tell of no call any more; put the original back, unless the program has put something else there."""

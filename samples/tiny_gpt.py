@@ -73,7 +73,7 @@ class GPT(Layer):
 def read_text() -> tuple[str, Array]:
     """Return the characters that there are, and the text as their numbers."""
     here = Path(__file__).parent
-    text = "".join((here / name).read_text() for name in ("teaching.py", "train_gpt.py"))
+    text = "".join((here / name).read_text() for name in ("teaching.py", "tiny_gpt.py"))
     characters = "".join(sorted(set(text)))
     return characters, np.array([characters.index(c) for c in text])
 
