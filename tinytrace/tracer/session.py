@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import StoreError, TinytraceError, UsageError
@@ -90,7 +89,6 @@ class Session:
         self._undo: list[Callable[[], None]] = []
         self._adapting: Adapting | None = None
         self.after_import = AfterImport()
-        self._awaits_name = False
         self._sampler: Any = None
         self._asked_hz = 0.0  # of our own thread
         self._tick: Callable[[], None] | None = None
@@ -184,17 +182,11 @@ class Session:
         self._start_sampler()
 
     def name_again(self) -> None:
-        """Write down the name of this process if it has another one than when it started."""
+        """Write down the name of this process if it has another one by now."""
         name = process_name(is_child=self._joined)
         if name != self._name and self.is_alive():
             self._name = name
             self._put_meta(name=name)
-
-    def when_named(self, util: ModuleType) -> None:
-        """Write down the name that `multiprocessing` gives a process, once it has; ``util`` is its module."""
-        if not self._awaits_name:
-            self._awaits_name = True
-            util.register_after_fork(self, Session.name_again)
 
     def _install_hooks(self) -> None:
         hooks = self._backend()
@@ -251,7 +243,14 @@ class Session:
     def _start_counters(self) -> None:
         from tinytrace.tracer.counters import ProcessCounters
 
-        self._tick = ProcessCounters(self._recorder).tick
+        count = ProcessCounters(self._recorder).tick
+
+        def tick() -> None:
+            count()
+            if self._joined:  # a spawned process gets its name when it has begun to run
+                self.name_again()
+
+        self._tick = tick
 
     def _start_sampler(self) -> None:
         if self.options.sampler == "py-spy":

@@ -22,6 +22,7 @@ from tinytrace.tracer.wrapping import After, Before, SeenObjects, Wrappings, aro
 LIBRARIES: dict[str, str] = {
     "autograd.core": "autograd",
     "jax": "jax",
+    "multiprocessing.spawn": "multiprocessing",
     "sklearn.base": "sklearn",
 }
 
