@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "tinytrace.cli.check",
     "diff": "tinytrace.cli.diff",
     "export": "tinytrace.cli.export",
+    "fleet": "tinytrace.cli.fleet",
     "query": "tinytrace.cli.query",
     "recover": "tinytrace.cli.recover",
     "report": "tinytrace.cli.report",
