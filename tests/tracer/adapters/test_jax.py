@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import tinytrace
 from tests.cores import CORES
@@ -16,10 +17,12 @@ from tests.launch.both import Ended, Place
 from tests.recorded import Recorded, Row, read
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.op_groups import group_ops
-from tinytrace.tracer.adapters.jax_ready import Watcher
+from tinytrace.tracer.adapters.jax_ready import MOST_WAIT_S, Watcher
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.session import load_core
 
+# Pure Python says that it cannot: the last but one.
+COMPILED = pytest.mark.parametrize("compiled", [core for core in CORES if core == "c"])
 PROGRAM = """
 import functools, traceback
 import jax, jax.numpy as jnp, numpy as np
@@ -55,10 +58,10 @@ def ops(recorded: Recorded, name: str) -> list[Row]:
     return [row for row in recorded.named(name) if row.kind == Kind.OP]
 
 
-def test_jitted_functions_are_ops_with_the_figures_of_xla(tmp_path: Path) -> None:
+@COMPILED
+def test_jitted_functions_are_ops_with_the_figures_of_xla(tmp_path: Path, compiled: str) -> None:
     place = Place.make(tmp_path, train=PROGRAM)
-    if place.core != "c":  # pure Python says that it cannot: below
-        return
+    place.core = compiled
     printed = place.same("train.py").stdout.splitlines()
     assert printed[0] == b"traced"
     assert printed[1] == b"(64, 16) 32768.0 PjitFunction 32768.0"
@@ -106,10 +109,10 @@ print(r.shape)
 """
 
 
-def test_an_op_lasts_until_its_result_is_ready(tmp_path: Path) -> None:
+@COMPILED
+def test_an_op_lasts_until_its_result_is_ready(tmp_path: Path, compiled: str) -> None:
     place = Place.make(tmp_path, train=LATE)
-    if place.core != "c":
-        return
+    place.core = compiled
     ended = place.record("train.py")
     ready, shape = ended.stdout.split(maxsplit=1)
     assert (ended.status, shape) == (0, b"(900, 900)\n")
@@ -137,12 +140,12 @@ print(x)
 """
 
 
+@COMPILED
 def test_functions_jitted_before_a_recording_are_seen_in_it_and_not_after_it(
-    tmp_path: Path,
+    tmp_path: Path, compiled: str
 ) -> None:
     place = Place.make(tmp_path, train=AGAIN)
-    if place.core != "c":
-        return
+    place.core = compiled
     assert place.plain("train.py") == Ended(0, b"[8. 8. 8.]\n", b"")
     for name in ("a.json", "b.json"):
         recorded = read(tinytrace.load(place.folder / name))
@@ -160,6 +163,32 @@ def test_pure_python_says_that_it_does_not_see_jitted_functions(tmp_path: Path) 
     assert (
         "jitted functions of JAX are recorded by the compiled core only" in place.trace().warnings
     )
+
+
+FORKED = """
+import os, jax, jax.numpy as jnp, numpy as np, warnings
+warnings.simplefilter("ignore")
+f = jax.jit(lambda x: x @ x @ x @ x)
+x = jnp.ones((700, 700))
+f(x).block_until_ready()
+r = f(x)
+np.cbrt(8.0)
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@COMPILED
+def test_a_forked_process_waits_for_nothing(tmp_path: Path, compiled: str) -> None:
+    place = Place.make(tmp_path, train=FORKED)
+    place.core = compiled
+    assert place.record("train.py") == Ended(0, b"0\n", b"")
+    recorded = read(place.trace())
+    processes = recorded.trace.processes
+    [child] = processes.start_ns[processes.parent >= 0].tolist()
+    assert child - recorded.one("cbrt").start_ns < 1e9 * MOST_WAIT_S
 
 
 def test_what_is_not_ready_is_waited_for_beside_the_program(tmp_path: Path) -> None:

@@ -171,12 +171,12 @@ class Jitted:
 def _kind(leaf: Any) -> Any:
     """What of an argument decides how a function is compiled, unless it is static."""
     shape = getattr(leaf, "shape", None)
-    return type(leaf) if shape is None else (shape, leaf.dtype)
+    return type(leaf) if shape is None else (shape, getattr(leaf, "dtype", None))
 
 
 def _shown(leaves: list[Any]) -> str:
     shown = [
-        f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "shape") else type(leaf).__name__
+        f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
         for leaf in leaves[:MAX_SHOWN]
     ]
     more = len(leaves) - len(shown)

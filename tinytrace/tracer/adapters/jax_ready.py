@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -32,6 +33,7 @@ class Watcher:
         self._is_ready = is_ready
         self._queue: SimpleQueue[tuple[int, list[Any]] | None] = SimpleQueue()
         self._done: _thread.LockType | None = None
+        self._process = os.getpid()
 
     def end_when_ready(self, token: int, arrays: list[Any]) -> None:
         """End a span when these arrays are ready: at once if they are.
@@ -49,9 +51,12 @@ class Watcher:
         self._queue.put((token, arrays))
 
     def stop(self) -> None:
-        """End the thread, when what it waits for is ready; what takes too long is left open."""
+        """End the thread, when what it waits for is ready; what takes too long is left open.
+
+        A forked process has no such thread.
+        """
         done, self._done = self._done, None
-        if done is not None:
+        if done is not None and self._process == os.getpid():
             self._queue.put(None)
             done.acquire(timeout=MOST_WAIT_S)
 
