@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +26,7 @@ PHASES = {
     "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
     "/jax/core/compile/backend_compile_duration": "compile",
 }
+UNSEEN_PHASES = "tracing, lowering and compiling are no spans with this version of JAX"
 # What waits for an array, and how the program writes that.
 WAITS = {
     "block_until_ready": "block_until_ready", "__array__": "np.asarray", "__float__": "float", "__int__": "int",
@@ -197,14 +199,24 @@ def _see_phases(adapting: Adapting, jax: ModuleType, local: _Local) -> None:
     def ends(event: str, seconds: float, **about: Any) -> None:
         if local.phases and local.phases[-1][0] == event:
             recorder.end(local.phases.pop()[1], 0)
+        elif event in PHASES:  # of versions that do not tell when a phase begins
+            adapting.say(UNSEEN_PHASES)
 
     try:
-        monitoring.register_scalar_listener(begins)
-        monitoring.register_event_duration_secs_listener(ends)
-        adapting.at_end(lambda: monitoring.unregister_event_duration_listener(ends))
-        adapting.at_end(lambda: monitoring.unregister_scalar_listener(begins))
+        pairs = (
+            (monitoring.register_scalar_listener, monitoring.unregister_scalar_listener, begins),
+            (
+                monitoring.register_event_duration_secs_listener,
+                monitoring.unregister_event_duration_listener,
+                ends,
+            ),
+        )
     except AttributeError:
-        adapting.say("phases of compiling are not seen with this version of JAX")
+        adapting.say(UNSEEN_PHASES)
+        return
+    for register, unregister, listener in pairs:
+        register(listener)
+        adapting.at_end(partial(unregister, listener))
 
 
 def _see_waits(adapting: Adapting, jax: ModuleType, array: type, local: _Local) -> None:
