@@ -89,6 +89,20 @@ def test_jitted_functions_are_ops_with_the_figures_of_xla(tmp_path: Path, compil
     assert waits == {"wait: block_until_ready", "wait: float"}
 
 
+CONFIGURED = """
+import jax
+jax.config.update("jax_num_cpu_devices", 3)  # refused once there is a backend
+print(len(jax.devices()), jax.jit(lambda x: x)(1))
+"""
+
+
+@COMPILED
+def test_the_program_configures_the_backend_after_the_import(tmp_path: Path, compiled: str) -> None:
+    place = Place.make(tmp_path, train=CONFIGURED)
+    place.core = compiled
+    assert place.record("train.py") == Ended(0, b"3 1\n", b"")
+
+
 LATE = """
 import jax, jax.numpy as jnp
 @jax.jit

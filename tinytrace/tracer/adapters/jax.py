@@ -44,10 +44,13 @@ class _Local(threading.local):
 
 
 def install(adapting: Adapting, jax: ModuleType) -> None:
-    """See jitted functions that exist and those that are going to be made, phases of compiling, waits."""
+    """See jitted functions that exist and those that are going to be made, phases of compiling, waits.
+
+    Nothing here may make an array or ask for devices: the program is still to say which backend it wants.
+    """
     adapting.internal(jax)
     local = _Local()
-    array = type(jax.numpy.zeros(0))
+    array = jax._src.array.ArrayImpl
     watcher = Watcher(adapting.recorder, vars(array)["block_until_ready"], vars(array)["is_ready"])
     adapting.at_end(watcher.stop)
     jitted = Jitted(adapting, jax, watcher, array, local)
