@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import os
 import subprocess
 import sys
 import tracemalloc
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,16 +126,14 @@ def test_memory_does_not_grow_with_the_number_of_traces(folder: Path) -> None:
     assert many < 1.2 * few
 
 
-class Broken(ThreadPoolExecutor):
-    def submit(self, *given: Any, **options: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_exception(BrokenProcessPool("x"))
-        return future
-
-
 def test_a_worker_that_died_is_one_line(folder: Path) -> None:
-    with pytest.raises(TinytraceError, match="a worker died while it read a trace"):
-        fleet_of(find_traces([folder]), Broken())
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, context, initializer=os._exit, initargs=(1,)) as executor,
+        pytest.raises(TinytraceError, match="a worker died while it read a trace") as caught,
+    ):
+        fleet_of(find_traces([folder]), executor)
+    assert "\n" not in str(caught.value)
 
 
 DASK = """
