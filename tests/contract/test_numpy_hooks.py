@@ -286,3 +286,19 @@ def test_numpy_may_be_imported_while_recording_and_processes_forked(name: str) -
     else:
         missing = [text for text in found["warnings"] if text.startswith("not recorded")]
         assert [text.split(":")[1] for text in missing] == [" resize"]
+
+
+def test_places_in_a_library_that_is_named_later_are_call_sites_no_longer(name: str) -> None:
+    library: dict[str, Any] = {"np": np, "a": np.ones(2)}
+    exec(compile("def add():\n    return np.add(a, a)\n", "/library/inner.py", "exec"), library)
+
+    def program() -> None:
+        library["add"]()
+        session = Session._current
+        assert session is not None
+        session._internal("/library/")
+        library["add"]()
+
+    recorded = Recorded(record(name, program))
+    sites = [recorded.site(row)[2].rpartition(".")[2] for row in recorded.rows]
+    assert sites == ["add", "program"]

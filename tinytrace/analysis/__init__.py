@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tinytrace.analysis.account import account_of, typical_steps
     from tinytrace.analysis.counting import count_trace
+    from tinytrace.analysis.fleet_map import fleet_of
     from tinytrace.analysis.hot_lines import hot_lines_of
     from tinytrace.analysis.op_groups import group_ops
     from tinytrace.analysis.report import report_of
@@ -29,6 +30,7 @@ del TYPE_CHECKING
 __all__ = [
     "account_of",
     "count_trace",
+    "fleet_of",
     "group_ops",
     "hot_lines_of",
     "judge",
@@ -40,6 +42,7 @@ __all__ = [
 _HOME = {
     "account_of": "account",
     "count_trace": "counting",
+    "fleet_of": "fleet_map",
     "group_ops": "op_groups",
     "hot_lines_of": "hot_lines",
     "judge": "roofline",

@@ -25,6 +25,7 @@ COMMANDS = {
     "diff": "tinytrace.cli.diff",
     "export": "tinytrace.cli.export",
     "merge": "tinytrace.cli.merge",
+    "fleet": "tinytrace.cli.fleet",
     "query": "tinytrace.cli.query",
     "recover": "tinytrace.cli.recover",
     "report": "tinytrace.cli.report",

@@ -15,6 +15,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import UsageError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Given = dict[str, Any]
 _followed: list[Session] = []  # the session whose forks are followed: one at most
 _at_fork: list[bool] = []
+_awaited: list[Session] = []  # the one that ``multiprocessing`` tells of names; forks inherit that
 
 
 def can_follow() -> bool:
@@ -86,14 +88,20 @@ def begin_child(given: Given) -> None:
 
     session = Session.join(run_folder, options_of(given))
     session.start()
-    session.after_import.add("multiprocessing.util", session.when_named)
     at_exit_unobserved(session.stop)
     follow(session, given)
+    session.after_import.add("multiprocessing.util", _await_names)
 
 
 def _after_fork() -> None:
     if _followed:
-        session = _followed[0]
-        session.restart_in_child()
+        _followed[0].restart_in_child()
         if util := sys.modules.get("multiprocessing.util"):
-            session.when_named(util)
+            _await_names(util)
+
+
+def _await_names(util: ModuleType) -> None:
+    """Forked processes write down the names that ``multiprocessing`` gives them, before they work."""
+    if _followed and _awaited != _followed:
+        _awaited[:] = _followed
+        util.register_after_fork(_followed[0], type(_followed[0]).name_again)

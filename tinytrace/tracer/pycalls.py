@@ -52,6 +52,7 @@ class Places:
         """Know none yet."""
         self.known: dict[tuple[int, int], Place] = {}  # by id of the code, and instruction
         self._recorder = recorder
+        recorder.forget_places = self.known.clear
         self._codes: list[CodeType] = []  # keeps the ids in recorder.hidden meaningful
 
     def find(self, frame: FrameType) -> Place:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tinytrace.errors import StoreError, TinytraceError, UsageError
@@ -85,7 +84,6 @@ class Session:
         self._undo: list[Callable[[], None]] = []
         self._adapting: Adapting | None = None
         self.after_import = AfterImport()
-        self._awaits_name = False
         self.sampling: Sampling | None = None
         self._hardware: HardwareCounters | None = None
         if run_folder is None:
@@ -183,17 +181,11 @@ class Session:
         self._start_sampling()
 
     def name_again(self) -> None:
-        """Write down the name of this process if it has another one than when it started."""
+        """Write down the name of this process if it has another one by now."""
         name = process_name(is_child=self._joined)
         if name != self._name and self.is_alive():
             self._name = name
             self._put_meta(name=name)
-
-    def when_named(self, util: ModuleType) -> None:
-        """Write down the name that `multiprocessing` gives a process, once it has; ``util`` is its module."""
-        if not self._awaits_name:
-            self._awaits_name = True
-            util.register_after_fork(self, Session.name_again)
 
     def _install_hooks(self) -> None:
         hooks = self._backend()
@@ -255,9 +247,13 @@ class Session:
         self._undo.append(self._hardware.close)
         self._put_meta(hardware_counters=self._hardware.meta)
         counters = ProcessCounters(self._recorder, hardware=self._hardware.read)
-        self.sampling = Sampling(
-            self._recorder, self.options, self._folder, counters.tick, self._undo
-        )
+
+        def tick() -> None:
+            counters.tick()
+            if self._joined:  # a spawned process gets its name when it has begun to run
+                self.name_again()
+
+        self.sampling = Sampling(self._recorder, self.options, self._folder, tick, self._undo)
         self.sampling.start()
 
     def _put_meta(self, **values: Any) -> None:

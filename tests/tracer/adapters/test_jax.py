@@ -6,20 +6,24 @@ Each program runs in a process of its own: once imported, JAX warns of every for
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
+import pytest
 
-import tinytrace
+import tinytrace as tt
+from tests.contract.recorded import record
 from tests.cores import CORES
 from tests.launch.both import Ended, Place
 from tests.recorded import Recorded, Row, read
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.op_groups import group_ops
-from tinytrace.tracer.adapters.jax_ready import Watcher
+from tinytrace.tracer.adapters.jax_ready import MOST_WAIT_S, THREAD_NAME, Watcher
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.session import load_core
 
+# Pure Python says that it cannot: the last but one.
+COMPILED = pytest.mark.parametrize("compiled", [core for core in CORES if core == "c"])
 PROGRAM = """
 import functools, traceback
 import jax, jax.numpy as jnp, numpy as np
@@ -55,10 +59,10 @@ def ops(recorded: Recorded, name: str) -> list[Row]:
     return [row for row in recorded.named(name) if row.kind == Kind.OP]
 
 
-def test_jitted_functions_are_ops_with_the_figures_of_xla(tmp_path: Path) -> None:
+@COMPILED
+def test_jitted_functions_are_ops_with_the_figures_of_xla(tmp_path: Path, compiled: str) -> None:
     place = Place.make(tmp_path, train=PROGRAM)
-    if place.core != "c":  # pure Python says that it cannot: below
-        return
+    place.core = compiled
     printed = place.same("train.py").stdout.splitlines()
     assert printed[0] == b"traced"
     assert printed[1] == b"(64, 16) 32768.0 PjitFunction 32768.0"
@@ -86,6 +90,20 @@ def test_jitted_functions_are_ops_with_the_figures_of_xla(tmp_path: Path) -> Non
     assert waits == {"wait: block_until_ready", "wait: float"}
 
 
+CONFIGURED = """
+import jax
+jax.config.update("jax_num_cpu_devices", 3)  # refused once there is a backend
+print(len(jax.devices()), jax.jit(lambda x: x)(1))
+"""
+
+
+@COMPILED
+def test_the_program_configures_the_backend_after_the_import(tmp_path: Path, compiled: str) -> None:
+    place = Place.make(tmp_path, train=CONFIGURED)
+    place.core = compiled
+    assert place.record("train.py") == Ended(0, b"3 1\n", b"")
+
+
 LATE = """
 import jax, jax.numpy as jnp
 @jax.jit
@@ -106,21 +124,25 @@ print(r.shape)
 """
 
 
-def test_an_op_lasts_until_its_result_is_ready(tmp_path: Path) -> None:
+@COMPILED
+def test_an_op_lasts_until_its_result_is_ready(tmp_path: Path, compiled: str) -> None:
     place = Place.make(tmp_path, train=LATE)
-    if place.core != "c":
-        return
+    place.core = compiled
     ended = place.record("train.py")
     ready, shape = ended.stdout.split(maxsplit=1)
     assert (ended.status, shape) == (0, b"(900, 900)\n")
     recorded = read(place.trace())
-    call = ops(recorded, "slow")[1]
+    calls = ops(recorded, "slow")
     wait = recorded.named("wait: block_until_ready")[2]
-    assert call.start_ns <= wait.start_ns
+    call = calls[1]
     # Whether it was ready by then is the machine's matter; if not, the op has not ended by then either.
     assert ready == b"True" or call.end_ns > wait.start_ns
-    assert all(not call.flags & Flag.OPEN for call in ops(recorded, "slow"))
-    assert len(ops(recorded, "slow")) == 5
+    assert len(calls) == 5
+    beside = [row for row in recorded.rows if row.thread == THREAD_NAME]
+    assert all(a.end_ns <= b.start_ns for a, b in pairwise(beside)), "they add up"
+    assert not any(row.flags & (Flag.OPEN | Flag.DETACHED) for row in beside)
+    sent = len(recorded.named("slow (dispatch)"))
+    assert sent == sum(row.name == "slow" for row in beside)
 
 
 AGAIN = """
@@ -137,15 +159,15 @@ print(x)
 """
 
 
+@COMPILED
 def test_functions_jitted_before_a_recording_are_seen_in_it_and_not_after_it(
-    tmp_path: Path,
+    tmp_path: Path, compiled: str
 ) -> None:
     place = Place.make(tmp_path, train=AGAIN)
-    if place.core != "c":
-        return
+    place.core = compiled
     assert place.plain("train.py") == Ended(0, b"[8. 8. 8.]\n", b"")
     for name in ("a.json", "b.json"):
-        recorded = read(tinytrace.load(place.folder / name))
+        recorded = read(tt.load(place.folder / name))
         names = [row.name for row in recorded.rows if "lambda" in row.name]
         assert names == ["<lambda> (first call)", "<lambda>"]
 
@@ -162,22 +184,63 @@ def test_pure_python_says_that_it_does_not_see_jitted_functions(tmp_path: Path) 
     )
 
 
-def test_what_is_not_ready_is_waited_for_beside_the_program(tmp_path: Path) -> None:
-    recorder = load_core(CORES[0])
-    recorder.open(str(tmp_path), 10**9)
-    try:
-        locks = [threading.Lock(), threading.Lock()]
+FORKED = """
+import os, jax, jax.numpy as jnp, numpy as np, warnings
+warnings.simplefilter("ignore")
+f = jax.jit(lambda x: x @ x @ x @ x)
+x = jnp.ones((700, 700))
+f(x).block_until_ready()
+r = f(x)
+np.cbrt(8.0)
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@COMPILED
+def test_a_forked_process_waits_for_nothing(tmp_path: Path, compiled: str) -> None:
+    place = Place.make(tmp_path, train=FORKED)
+    place.core = compiled
+    assert place.record("train.py") == Ended(0, b"0\n", b"")
+    recorded = read(place.trace())
+    processes = recorded.trace.processes
+    [child] = processes.start_ns[processes.parent >= 0].tolist()
+    assert child - recorded.one("cbrt").start_ns < 1e9 * MOST_WAIT_S
+
+
+@COMPILED
+def test_what_is_not_ready_is_waited_for_beside_the_program(tmp_path: Path, compiled: str) -> None:
+    def program() -> None:
+        recorder = load_core(compiled)
+        locks = [threading.Lock(), threading.Lock()]  # an array that is not ready is locked
         watcher = Watcher(recorder, lambda lock: lock.acquire(), lambda lock: not lock.locked())
-        label = recorder.label("op", "")
-        watcher.end_when_ready(recorder.begin(Kind.LABELLED_OP, label), locks)
+        op, dispatch = (recorder.label(name, "") for name in ("op", "dispatch"))
+        watcher.returned(recorder.begin(Kind.SPAN, dispatch), dispatch, op, locks)
         assert not locks[0].locked(), "what is ready is not waited for"
         locks[0].acquire()
         threads = threading.active_count()
-        watcher.end_when_ready(recorder.begin(Kind.LABELLED_OP, label), locks[:])
+        watcher.returned(recorder.begin(Kind.SPAN, dispatch), dispatch, op, locks[:])
+        watcher.returned(recorder.begin(Kind.SPAN, dispatch), dispatch, op, [])
+        locks.append(threading.Lock())
+        locks[2].acquire()
+        watcher.returned(recorder.begin(Kind.SPAN, dispatch), dispatch, op, locks[2:])
         assert threading.active_count() == threads, "the program does not find the one that waits"
-        locks[0].release()
+        with tt.span("work"):
+            locks[2].release()
+            locks[0].release()
         watcher.stop()
         watcher.stop()
-    finally:
-        recorder.close()
-    assert np.prod([lock.locked() for lock in locks])
+
+    recorded = read(record(compiled, program))
+    rows = [(row.name, row.thread, row.kind) for row in recorded.rows]
+    beside = ("op", THREAD_NAME, Kind.OP)
+    here, sent = ("op", "MainThread", Kind.OP), ("dispatch", "MainThread", Kind.SPAN)
+    assert rows == [here, sent, here, sent, ("work", "MainThread", Kind.SPAN), beside, beside]
+    first, second = recorded.rows[-2:]
+    dispatched, _ = recorded.named("dispatch")
+    assert first.start_ns == dispatched.start_ns
+    assert first.end_ns <= second.start_ns, "the second one begins when the first is ready"
+    assert first.end_ns >= recorded.one("work").start_ns
+    assert first.function == dispatched.function

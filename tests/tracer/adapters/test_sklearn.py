@@ -70,7 +70,9 @@ def fit_and_predict() -> None:
 
 
 def test_the_work_of_a_pipeline_nests(core: str) -> None:
-    assert tree(record(core, fit_and_predict)) == [
+    lines = tree(record(core, fit_and_predict))
+    # Newer versions have an encoder of labels in there.
+    assert [line for line in lines if "LabelEncoder" not in line] == [
         "Pipeline.fit",
         "  StandardScaler.fit_transform",
         "    StandardScaler.fit",
@@ -80,7 +82,6 @@ def test_the_work_of_a_pipeline_nests(core: str) -> None:
         "    Doubling.fit",
         "    Doubling.transform",
         "  LogisticRegression.fit",
-        "    LabelEncoder.fit",
         "Pipeline.predict",
         "  StandardScaler.transform",
         "  Doubling.transform",

@@ -1,7 +1,7 @@
 """JAX: calls of jitted functions as ops that last until their results are ready, with XLA's own figures.
 
 A jitted function returns before its work is done. The program is not made to wait for it: a thread of ours does,
-and ends the op. Waits of the program itself are spans, and so are tracing, lowering and compiling.
+and has the op on its track. Waits of the program itself are spans, and so are tracing, lowering and compiling.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +26,7 @@ PHASES = {
     "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
     "/jax/core/compile/backend_compile_duration": "compile",
 }
+UNSEEN_PHASES = "tracing, lowering and compiling are no spans with this version of JAX"
 # What waits for an array, and how the program writes that.
 WAITS = {
     "block_until_ready": "block_until_ready", "__array__": "np.asarray", "__float__": "float", "__int__": "int",
@@ -42,10 +44,13 @@ class _Local(threading.local):
 
 
 def install(adapting: Adapting, jax: ModuleType) -> None:
-    """See jitted functions that exist and those that are going to be made, phases of compiling, waits."""
+    """See jitted functions that exist and those that are going to be made, phases of compiling, waits.
+
+    Nothing here may make an array or ask for devices: the program is still to say which backend it wants.
+    """
     adapting.internal(jax)
     local = _Local()
-    array = type(jax.numpy.zeros(0))
+    array = jax._src.array.ArrayImpl
     watcher = Watcher(adapting.recorder, vars(array)["block_until_ready"], vars(array)["is_ready"])
     adapting.at_end(watcher.stop)
     jitted = Jitted(adapting, jax, watcher, array, local)
@@ -94,11 +99,11 @@ class Jitted:
         self._tracer = jax.core.Tracer
         self._array = array
         self._local = local
-        # Per function the labels of its calls, by what decides how they are compiled.
-        self._labels: WeakKeyDictionary[Any, dict[Any, int]] = WeakKeyDictionary()
+        # Per function the labels of its calls (dispatch, op), by what decides how they are compiled.
+        self._labels: WeakKeyDictionary[Any, dict[Any, tuple[int, int]]] = WeakKeyDictionary()
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Begin an op, or, of a call that is going to be compiled, a span; nothing while one is traced."""
+        """Begin a span: of the first call, or what may turn out to be an op; nothing while one is traced."""
         if self._local.calling:
             return None
         function, *values = args
@@ -106,29 +111,27 @@ class Jitted:
         if any(isinstance(leaf, self._tracer) for leaf in leaves):
             return None  # transformed, and not run
         key = (tree, self._static(function, values, kwargs), tuple(map(_kind, leaves)))
-        label = self._labels.setdefault(function, {}).get(key)
-        token = (
-            self._recorder.begin(Kind.LABELLED_OP, label)
-            if label is not None
-            else self._recorder.begin(Kind.SPAN, self._first(function, leaves))
-        )
+        labels = self._labels.setdefault(function, {}).get(key)
+        what = labels[0] if labels else self._first(function, leaves)
+        token = self._recorder.begin(Kind.SPAN, what)
         if not token:
             return None
         self._local.calling = True
-        return token, None if label is not None else (key, args, kwargs, leaves)
+        return token, labels or (key, args, kwargs, leaves)
 
     def after(self, begun: tuple[int, Any], result: Any, raised: bool) -> None:
-        """End it: at once if the results are ready, else when they are."""
+        """End the span; if the results are ready it was the op, else that is waited for elsewhere."""
         self._local.calling = False
-        token, first = begun
-        if raised or first is not None:
+        token, about = begun
+        is_first = len(about) > 2
+        if raised or is_first:
             self._recorder.end(token, Flag.RAISED if raised else 0)
             if not raised:
-                self._describe(*first)
+                self._describe(*about)
             return
-        self._watcher.end_when_ready(
-            token, [x for x in self._leaves(result) if isinstance(x, self._array)]
-        )
+        arrays = [x for x in self._leaves(result) if isinstance(x, self._array)]
+        dispatch, op = about
+        self._watcher.returned(token, dispatch, op, arrays)
 
     def _first(self, function: Any, leaves: list[Any]) -> int:
         return self._marks.label(f"{function.__name__} (first call)", {"arguments": _shown(leaves)})
@@ -162,21 +165,20 @@ class Jitted:
         finally:
             self._local.calling = False
         about = {"figures": "modelled, by XLA's cost analysis"} if figures else {}
-        label = self._marks.label(
-            function.__name__, {**figures, **about, "arguments": _shown(leaves)}
-        )
-        self._labels[function][key] = label
+        op = self._marks.label(function.__name__, {**figures, **about, "arguments": _shown(leaves)})
+        dispatch = self._marks.label(f"{function.__name__} (dispatch)", {})
+        self._labels[function][key] = dispatch, op
 
 
 def _kind(leaf: Any) -> Any:
     """What of an argument decides how a function is compiled, unless it is static."""
     shape = getattr(leaf, "shape", None)
-    return type(leaf) if shape is None else (shape, leaf.dtype)
+    return type(leaf) if shape is None else (shape, getattr(leaf, "dtype", None))
 
 
 def _shown(leaves: list[Any]) -> str:
     shown = [
-        f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "shape") else type(leaf).__name__
+        f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
         for leaf in leaves[:MAX_SHOWN]
     ]
     more = len(leaves) - len(shown)
@@ -197,14 +199,24 @@ def _see_phases(adapting: Adapting, jax: ModuleType, local: _Local) -> None:
     def ends(event: str, seconds: float, **about: Any) -> None:
         if local.phases and local.phases[-1][0] == event:
             recorder.end(local.phases.pop()[1], 0)
+        elif event in PHASES:  # of versions that do not tell when a phase begins
+            adapting.say(UNSEEN_PHASES)
 
     try:
-        monitoring.register_scalar_listener(begins)
-        monitoring.register_event_duration_secs_listener(ends)
-        adapting.at_end(lambda: monitoring.unregister_event_duration_listener(ends))
-        adapting.at_end(lambda: monitoring.unregister_scalar_listener(begins))
+        pairs = (
+            (monitoring.register_scalar_listener, monitoring.unregister_scalar_listener, begins),
+            (
+                monitoring.register_event_duration_secs_listener,
+                monitoring.unregister_event_duration_listener,
+                ends,
+            ),
+        )
     except AttributeError:
-        adapting.say("phases of compiling are not seen with this version of JAX")
+        adapting.say(UNSEEN_PHASES)
+        return
+    for register, unregister, listener in pairs:
+        register(listener)
+        adapting.at_end(partial(unregister, listener))
 
 
 def _see_waits(adapting: Adapting, jax: ModuleType, array: type, local: _Local) -> None:

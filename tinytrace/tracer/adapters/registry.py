@@ -24,6 +24,7 @@ LIBRARIES: dict[str, str] = {
     "autograd.core": "autograd",
     "jax": "jax",
     "mpi4py.MPI": "mpi4py",
+    "multiprocessing.spawn": "multiprocessing",
     "sklearn.base": "sklearn",
     "torch.distributed.distributed_c10d": "torch_distributed",
 }

@@ -132,6 +132,26 @@ static PyObject *record_end(PyObject *module, PyObject *args) {
     if (token && rec.active) span_end_token(token - 1, (int)flags);
     Py_RETURN_NONE;
 }
+/* What an open span is, told when more is known of it; (call site, start). */
+static PyObject *record_become(PyObject *module, PyObject *args) {
+    unsigned long long token;
+    unsigned int kind, what;
+    if (!PyArg_ParseTuple(args, "KII", &token, &kind, &what)) return NULL;
+    span_record *r = token && rec.active ? span_of_token(token - 1) : NULL;
+    if (!r) return Py_BuildValue("IK", 0u, 0ull);
+    r->kind = (uint8_t)kind;
+    r->what = what;
+    return Py_BuildValue("IK", r->site, (unsigned long long)r->start_ns);
+}
+/* Begin a span of this thread, for another place and since an earlier moment, which is after the end of the one before. */
+static PyObject *record_begin_at(PyObject *module, PyObject *args) {
+    unsigned int kind, what, site;
+    unsigned long long start_ns;
+    if (!PyArg_ParseTuple(args, "IIIK", &kind, &what, &site, &start_ns)) return NULL;
+    thread_state *t = rec.active ? thread_current() : NULL;
+    open_span *o = t ? span_begin(t, (int)kind, what, site, start_ns) : NULL;
+    return PyLong_FromUnsignedLongLong(o ? TOKEN(t, o->index) + 1 : 0);
+}
 static PyObject *record_instant(PyObject *module, PyObject *label) {
     unsigned long what = PyLong_AsUnsignedLong(label);
     if (what == (unsigned long)-1 && PyErr_Occurred()) return NULL;
@@ -224,6 +244,8 @@ PyMethodDef tt_record_methods[] = {
     {"series", record_series, METH_VARARGS, "series(name, unit) -> id"},
     {"begin", record_begin, METH_VARARGS, "begin(kind, label) -> token"},
     {"end", record_end, METH_VARARGS, "end(token, flags)"},
+    {"become", record_become, METH_VARARGS, "become(token, kind, label) -> (site, start_ns): what an open span is, after all."},
+    {"begin_at", record_begin_at, METH_VARARGS, "begin_at(kind, label, site, start_ns) -> token: begin a span for another place."},
     {"instant", record_instant, METH_O, "instant(label)"},
     {"counter", record_counter, METH_VARARGS, "counter(series, value, t_ns=0)"},
     {"flow", (PyCFunction)(void (*)(void))record_flow, METH_FASTCALL, "flow(source, target, label): an arrow between two spans, by their tokens."},

@@ -217,3 +217,14 @@ int span_end_token(uint64_t token, int flags) {
     }
     return -1;
 }
+
+/* An open span by its token; NULL: not open any more. */
+span_record *span_of_token(uint64_t token) {
+    uint32_t thread = (uint32_t)(token >> 40);
+    uint64_t index = token & ((1ull << 40) - 1);
+    for (thread_state *t = rec.threads; t; t = t->next)
+        if (t->index == thread)
+            for (int i = (int)t->depth - 1; i >= 0; i--)
+                if (t->stack[i].index == index) return t->stack[i].record;
+    return NULL;
+}

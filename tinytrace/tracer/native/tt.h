@@ -182,6 +182,7 @@ static inline int span_is_top(const thread_state *t, const span_record *record) 
 void span_end(thread_state *t, span_record *record, uint64_t end_ns, int flags);
 void span_discard(thread_state *t, span_record *record);
 int span_end_token(uint64_t token, int flags);
+span_record *span_of_token(uint64_t token);
 #define TOKEN(t, index_) (((uint64_t)(t)->index << 40) | (index_))
 
 /* intern.c: ids for sites, signatures and stacks */
