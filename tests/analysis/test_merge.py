@@ -188,7 +188,7 @@ def test_perfetto_shows_named_ranks_and_arrows_between_their_calls(tmp_path: Pat
 
 
 @given(traces(20), traces(20))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_two_traces_can_be_merged_and_nothing_is_lost(one: Trace, other: Trace) -> None:
     trace = merge_traces([Part("a", one), Part("b", other)])
     for name in ("spans", "samples", "counters", "aggregates", "threads", "processes"):
