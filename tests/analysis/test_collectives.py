@@ -296,6 +296,24 @@ def test_names_of_kernels_and_operators() -> None:
     assert canonical("gloo:barrier") == "barrier"
 
 
+def test_a_message_that_nobody_waited_for_is_a_transfer_all_the_same() -> None:
+    job = Job(2)
+    job.call(0, "send", peer=1, tag=0, requests="0")
+    job.call(0, "barrier")
+    job.call(1, "receive", peer=0, tag=0)
+    found = communication(job.trace())
+    assert found.calls.done_ns.tolist()[0] == -1
+    assert found.is_transfer.tolist() == [True, True, True]
+
+
+def test_what_a_gpu_does_later_is_not_done_when_its_call_returns() -> None:
+    job = Job(1)
+    job.call(0, "all_reduce", queued=True)
+    job.call(0, "all_reduce")
+    calls = communication(job.trace()).calls
+    assert calls.done_ns.tolist() == [-1, START_NS + 15 * US]
+
+
 def test_threads_of_a_library_count_where_no_call_says_when_it_was_done() -> None:
     job = Job(2)
     job.builder.thread(1, 101, "pt_gloo_runloop")

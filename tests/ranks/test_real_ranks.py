@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,12 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
     )  # fmt: skip
 
 
+def free_port() -> str:
+    with socket.socket() as listening:
+        listening.bind(("", 0))
+        return str(listening.getsockname()[1])
+
+
 def mpi_job(folder: Path, core: str) -> list[Trace]:
     """Run the MPI program in two ranks; return the trace of each."""
     (folder / "program.py").write_text(MPI)
@@ -119,9 +126,15 @@ def mpi_job(folder: Path, core: str) -> list[Trace]:
     return [load(folder / f"out/trace-rank{rank}.json") for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("core", CORES)
-def test_every_call_of_mpi_ranks_is_matched(tmp_path: Path, core: str) -> None:
-    trace = merge_traces([Part(f"r{row}", t) for row, t in enumerate(mpi_job(tmp_path, core))])
+@pytest.fixture(scope="module", params=CORES)
+def mpi_traces(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[Trace]:
+    return mpi_job(tmp_path_factory.mktemp("mpi"), request.param)
+
+
+def test_every_call_of_mpi_ranks_is_matched(mpi_traces: list[Trace]) -> None:
+    trace = merge_traces([Part(f"r{row}", t) for row, t in enumerate(mpi_traces)])
     found = communication(trace)
     calls = found.calls
     kinds = [found.ops[i] for i in calls.op_id[calls.rank == 0].tolist()]
@@ -155,9 +168,9 @@ def test_every_call_of_mpi_ranks_is_matched(tmp_path: Path, core: str) -> None:
 
 
 def test_a_planted_skew_of_real_ranks_is_recovered_within_the_error_that_is_told(
-    tmp_path: Path,
+    mpi_traces: list[Trace],
 ) -> None:
-    first, second = mpi_job(tmp_path, CORES[0])
+    first, second = mpi_traces
     true = merge_traces([Part("0", first), Part("1", second)])
     for skew_ns in (MS, -37 * MS, 100 * MS):
         # what a host would have recorded whose clock is behind, and of which nothing is known
@@ -172,8 +185,8 @@ def test_a_planted_skew_of_real_ranks_is_recovered_within_the_error_that_is_told
         assert np.abs(wrong).max() <= found["error_ns"]
 
 
-def test_a_straggler_among_real_ranks_is_the_last_to_come(tmp_path: Path) -> None:
-    trace = merge_traces([Part(f"r{row}", t) for row, t in enumerate(mpi_job(tmp_path, CORES[0]))])
+def test_a_straggler_among_real_ranks_is_the_last_to_come(mpi_traces: list[Trace]) -> None:
+    trace = merge_traces([Part(f"r{row}", t) for row, t in enumerate(mpi_traces)])
     found = communication(trace)
     calls = found.calls
     barriers = found.of_ops(frozenset({"barrier"}))
@@ -191,8 +204,8 @@ def check_clock(trace: Trace, hosts: Hosts, skew_ns: int) -> None:
     assert abs(second["offset_ns"] + skew_ns) <= second["error_ns"]
 
 
-@pytest.mark.parametrize("skew_ns", [MS, 100 * MS])
-def test_mpi_ranks_on_two_hosts_are_put_on_one_clock(tmp_path: Path, skew_ns: int) -> None:
+def test_mpi_ranks_on_two_hosts_are_put_on_one_clock(tmp_path: Path) -> None:
+    skew_ns = 100 * MS
     (tmp_path / "program.py").write_text(MPI)
     hosts = apart(tmp_path, skew_ns)
     record = [sys.executable, "-m", "tinytrace", "-q", "-o", "out/", "program.py"]
@@ -209,13 +222,14 @@ def test_mpi_ranks_on_two_hosts_are_put_on_one_clock(tmp_path: Path, skew_ns: in
 def test_gloo_ranks_on_two_hosts_that_a_cable_joins_are_put_on_one_clock(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(GLOO)
     skew_ns = 20 * MS
+    port = free_port()
     with networked(tmp_path, skew_ns) as hosts:
         ranks = []
         for rank, (prefix, interface) in enumerate(
             zip(hosts.prefixes, hosts.interfaces, strict=True)
         ):
             job = {
-                "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": hosts.address, "MASTER_PORT": "29517",
+                "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": hosts.address, "MASTER_PORT": port,
                 "GLOO_SOCKET_IFNAME": interface, "OMP_NUM_THREADS": "1",
             }  # fmt: skip
             command = [*prefix, sys.executable, "-m", "tinytrace", "-q", "-o", "out/", "program.py"]
