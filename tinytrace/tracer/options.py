@@ -25,6 +25,8 @@ class Options:
         disk_limit_bytes: what the files of a process take at most while recording.
         ops: record NumPy's operations.
         children: record the processes that the program starts.
+        steps: of torch's operations, only those of these steps of the optimizer, the second number not included; None:
+            from the beginning, as many as a bound allows.
     """
 
     output: Path
@@ -35,6 +37,7 @@ class Options:
     disk_limit_bytes: int = 2_000_000_000
     ops: bool = True
     children: bool = True
+    steps: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without doing anything.
@@ -46,6 +49,10 @@ class Options:
             raise UsageError(f"no such sampler: {self.sampler}; there are {', '.join(SAMPLERS)}")
         if not 1 <= self.rate_hz <= MAX_RATE_HZ:
             raise UsageError(f"the rate must be 1 to {MAX_RATE_HZ} Hz, not {self.rate_hz:g}")
+        if self.steps is not None and not 0 <= self.steps[0] < self.steps[1]:
+            raise UsageError(
+                f"steps go from one number to a greater one, not {self.steps[0]}:{self.steps[1]}"
+            )
         if self.disk_limit_bytes < MIN_DISK_LIMIT_BYTES:
             least = f"{MIN_DISK_LIMIT_BYTES:,} bytes"
             raise UsageError(

@@ -86,6 +86,7 @@ class Session:
         self._proof: Path | None = None
         self._active, self._pid = False, 0
         self._undo: list[Callable[[], None]] = []
+        self._adapting: Adapting | None = None
         self._sampler: Any = None
         self._asked_hz = 0.0  # of our own thread
         self._tick: Callable[[], None] | None = None
@@ -167,7 +168,8 @@ class Session:
             clock="CLOCK_MONOTONIC", format_version=FORMAT_VERSION,
             machine=machine(), options={"rate_hz": self.options.rate_hz, "sampler": self.options.sampler},
         )  # fmt: skip
-        self._recorder.internal(("<__array_function__", "<frozen "), self._ours)
+        self._prefixes: tuple[str, ...] = ()
+        self._internal("<__array_function__", "<frozen ")
         annotate.set_recorder(self._recorder)
         self._undo.append(lambda: annotate.set_recorder(None))
         if self.options.ops:
@@ -187,24 +189,19 @@ class Session:
         hooks = self._backend()
         adapter = NumpyAdapter(hooks, self._recorder.op)
         after_import = AfterImport()
-        ours = self._ours
 
         def numpy_is_here(module: Any) -> None:
-            internal = [
-                str(Path(module.__file__).parent) + os.sep,
-                "<__array_function__",
-                "<frozen ",
-            ]
-            scipy = Path(module.__file__).parents[1] / "scipy"
-            self._recorder.internal((*internal, str(scipy) + os.sep), ours)
+            folder = Path(module.__file__).parent
+            self._internal(f"{folder}{os.sep}", f"{folder.parent / 'scipy'}{os.sep}")
             adapter.install(module)
 
         install = dict(targets(adapter)) | {"numpy": numpy_is_here}
         for name, call in install.items():
             after_import.add(name, self._guarded(call))
-        adapting = Adapting(
-            self._recorder, hooks, self.options, self._folder, after_import, self._guarded
-        )
+        self._adapting = adapting = Adapting(
+            self._recorder, hooks, self.options, self._folder, after_import, self._guarded,
+            self._internal,
+        )  # fmt: skip
 
         def off() -> None:
             adapting.end()
@@ -216,6 +213,11 @@ class Session:
 
         self._undo.append(off)
         adapting.begin()
+
+    def _internal(self, *prefixes: str) -> None:
+        """Files that begin like this are no call sites: what the program calls, and not where."""
+        self._prefixes += prefixes
+        self._recorder.internal(self._prefixes, self._ours)
 
     def _backend(self) -> Any:
         if self._recorder.core == "c":
@@ -407,6 +409,9 @@ class Session:
         was_active, self._active = self._active, False
         Session._current = None
         self._undo, self._sampler, self._tick = [], None, None
+        if self._adapting is not None:  # what it knows are numbers of the parent's tables
+            self._adapting.end()
+            self._adapting = None
         self._joined, self._discards = True, False
         if not was_active:
             return

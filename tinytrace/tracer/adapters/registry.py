@@ -6,6 +6,7 @@ A file has ``install(adapting, module)``, called once, right after the program h
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from tinytrace.tracer.records import Entry
 from tinytrace.tracer.wrapping import After, Before, Wrappings, around_in_python
 
 # The module that the program imports, and the file in this folder that knows it.
-LIBRARIES: dict[str, str] = {}
+LIBRARIES: dict[str, str] = {
+    "torch": "torch",
+}
 
 
 class Adapting:
@@ -39,13 +42,19 @@ class Adapting:
         folder: Path,
         after_import: AfterImport,
         guarded: Callable[[Callable[[ModuleType], None]], Callable[[ModuleType], None]],
+        internal: Callable[[str], None],
     ) -> None:
-        """See the class; ``guarded`` makes of a call one that cannot fail an import of the program's."""
+        """See the class.
+
+        ``guarded`` makes of a call one that cannot fail an import of the program's, ``internal`` names files that
+        are no call sites.
+        """
         self.recorder = recorder
         self.hooks = hooks
         self.options = options
         self.folder = folder
         self._guarded = guarded
+        self._internal = internal
         self._after_import = after_import
         self._undo: list[Callable[[], Any]] = []
         self._said: set[str] = set()
@@ -60,6 +69,10 @@ class Adapting:
     def await_module(self, name: str, call: Callable[[ModuleType], None]) -> None:
         """Call ``call(module)`` after the program has imported it; at once if it has already."""
         self._after_import.add(name, self._guarded(call))
+
+    def internal(self, module: ModuleType) -> None:
+        """Take the files of a package for no call sites: ops in it are those of the line that called it."""
+        self._internal(str(Path(str(module.__file__)).parent) + os.sep)
 
     def wrap(self, owner: Any, name: str, before: Before, after: After) -> bool:
         """Have calls of a Python function seen until the end: `Wrappings.wrap`."""
