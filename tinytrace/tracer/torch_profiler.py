@@ -4,8 +4,9 @@ Kineto keeps everything in memory and turns it into a file only after it was sto
 started again every now and then: what a kill loses is the last stretch.
 
 An operation that is going on while Kineto is stopped writes its end into memory that is Kineto's no more, if
-Kineto runs again by then: the program crashes. So it is *started* only where no operation of the thread can be
-going on (`Quiet`); stopping does no harm anywhere in the thread that started it.
+Kineto runs again by then: the program crashes. And in code that an operation calls (backward, say), torch keeps
+which profiler is on, and brings that back afterwards. So all this is done only where no operation of the thread can
+be going on (`Quiet`).
 """
 
 from __future__ import annotations

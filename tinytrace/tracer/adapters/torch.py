@@ -173,25 +173,23 @@ class Recording:
         if kineto is None or self._is_over:
             return
         if kineto.is_running:
-            now_ns = time.monotonic_ns()
             ends = self._last is not None and self._steps >= self._last
             device_came = not kineto.with_device and self._torch.cuda.is_initialized()
-            if not (ends or device_came or now_ns >= kineto.due_ns) or not kineto.is_here():
+            if not (ends or device_came or time.monotonic_ns() >= kineto.due_ns):
                 return
+        elif not self._may_start():
+            return
+        if not kineto.is_here() or not self._quiet.here(sys._getframe(1)):
+            return
+        if kineto.is_running:
             self.stop()
             self._is_over = self._is_over or ends
         if self._may_start():
             self._start()
 
     def _may_start(self) -> bool:
-        kineto = self._kineto
-        return (
-            kineto is not None
-            and not (self._is_over or self._theirs)
-            and self._steps >= max(self._first, self._rests_until)
-            and kineto.is_here()
-            and self._quiet.here(sys._getframe(1))
-        )
+        is_due = self._steps >= max(self._first, self._rests_until)
+        return is_due and not (self._is_over or self._theirs)
 
     def _start(self) -> None:
         try:
@@ -203,10 +201,14 @@ class Recording:
             self._adapting.say(f"{NOT_RECORDED}: its profiler could not be started: {problem!r}")
 
     def stop(self) -> None:
-        """End a chunk, if one is going on here."""
+        """End a chunk, if one is going on here.
+
+        Inside of an operation torch may bring its profiler back afterwards, dead: then no other is started.
+        """
         kineto = self._kineto
         if kineto is None or not kineto.is_running or not kineto.is_here():
             return
+        self._is_over = self._is_over or not self._quiet.here(sys._getframe(1))
         try:
             kineto.stop()
         except Exception as problem:
@@ -217,8 +219,13 @@ class Recording:
         if kineto.written_bytes >= self._limit_bytes and not self._is_over:
             self._is_over = True
             self._adapting.say(self._limit_text(kineto))
-        # A collective that began before may end in the background: by the next step it has.
-        self._rests_until = self._steps + 1 if is_distributed() else 0
+        if is_distributed() and not self._is_over:
+            # A collective that began before may end in the background: by the next step it has.
+            self._rests_until = self._steps + 1
+            self._adapting.say(
+                "operations of torch: those of a step are missing after each chunk of them: "
+                "its profiler is started again only when collectives have ended"
+            )
 
     def _limit_text(self, kineto: Kineto) -> str:
         until = f"until step {self._steps:,}" if self._steps else "at the beginning only"
