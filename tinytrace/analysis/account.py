@@ -19,7 +19,6 @@ from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name, place
 from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verdict
 from tinytrace.analysis.self_audit import number
-from tinytrace.analysis.spans import self_ns
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
 from tinytrace.analysis.step_finding import Steps, find_steps
 from tinytrace.tracer.groups import group_ids, sums
@@ -216,7 +215,7 @@ class Accounts:
             return np.where(mine, parts.self_ns, 0)
         spans = self._trace.spans
         taken = mine[parts.part_of] & within(spans.start_ns[parts.rows], windows)
-        own_ns = self_ns(spans)[parts.rows[taken]]
+        own_ns = parts.counts.own_ns[parts.rows[taken]]
         return sums(parts.part_of[taken], len(parts), own_ns)
 
     def _take_cost(

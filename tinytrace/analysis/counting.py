@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.aten_counting import aten_cost, carried_ns, carrying_ops, is_aten
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
-from tinytrace.analysis.spans import inside, leaf_ops, self_ns
+from tinytrace.analysis.spans import inside, self_ns
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
 from tinytrace.tracer.groups import distinct, numbered, sums
@@ -91,10 +92,14 @@ def count(signature: Signature) -> Counts:
         >>> cost.flops, cost.bytes_read, cost.bytes_written
         (48, 160, 48)
     """
-    row = find(signature.op)
-    if row is None or not _is_well_formed(signature):
+    if not _is_well_formed(signature):
         return Counts(None, 0, None, None)
-    work, traffic = _work(row, signature), _traffic(row, signature)
+    if is_aten(signature.op):
+        work, traffic = aten_cost(signature)
+    elif (row := find(signature.op)) is not None:
+        work, traffic = _work(row, signature), _traffic(row, signature)
+    else:
+        return Counts(None, 0, None, None)
     if work is None:
         return Counts(None, 0, traffic.read, traffic.written)
     return Counts(
@@ -178,6 +183,11 @@ class TraceCounts:
     def bytes(self) -> Figures:
         """Bytes read and written per signature; −1 where either is not known."""
         return _array(counts.bytes for counts in self.signatures)
+
+    @cached_property
+    def own_ns(self) -> Figures:
+        """Time per span in it and in nothing that is counted by itself inside it, in ns."""
+        return carried_ns(self.trace, self_ns(self.trace.spans))
 
     def per_span(self, figure: Figure, rows: Rows = ALL) -> Figures:
         """Return what each span contributes to the sum over the trace; −1 where uncounted.
@@ -366,8 +376,11 @@ _counted = _Counted()
 
 
 def leaf_mask(trace: Trace) -> Mask:
-    """Return per span whether it is an op in which no other op ran, at whatever depth."""
-    return leaf_ops(trace.spans)
+    """Return per span whether it is an op in which no other op ran, at whatever depth.
+
+    Of PyTorch's those that do the work of all that ran inside them: see `carrying_ops`.
+    """
+    return carrying_ops(trace)
 
 
 class Uncounted(NamedTuple):
@@ -396,8 +409,8 @@ class OpTimes:
 
     def __init__(self, counts: TraceCounts, figure: Figure) -> None:
         self.counts = counts
-        spans, folded = counts.trace.spans, counts.trace.aggregates
-        self.own_ns = self_ns(spans)
+        folded = counts.trace.aggregates
+        self.own_ns = counts.own_ns
         self.missing = counts.leaf & (counts.per_span(figure) < 0)
         self.folded = (folded.kind == Kind.OP) & (folded.leaves > 0)
         unknown = np.array([work is None for work in counts.per_aggregate(figure)], "?")

@@ -198,7 +198,9 @@ def _warnings(
     if producer == "torch.profiler":
         if reader.signatures.table:
             texts.append(
-                "torch.profiler records no outputs: FLOPs and bytes of its ops are not known"
+                "torch.profiler records no outputs and not which inputs are the same memory: outputs are worked "
+                "out from the inputs' shapes, each input counts once; where that is not certain, an op is "
+                "uncounted (docs/counting.md)"
             )
         else:
             texts.append(

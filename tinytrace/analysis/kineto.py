@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 import orjson
 
+from tinytrace.analysis.aten_calls import LIST_DTYPE, PLACEHOLDER, kept_attributes
+from tinytrace.analysis.aten_table import schemas_of
 from tinytrace.tracer.records import MAX_NDIM, Kind, Layout
 from tinytrace.tracer.trace import Operand, Signature
 
@@ -33,7 +36,7 @@ _DTYPES = {
     "c10::Float8_e4m3fn": ("float8_e4m3fn", 1), "c10::Float8_e5m2": ("float8_e5m2", 1),
     "c10::Float8_e4m3fnuz": ("float8_e4m3fnuz", 1), "c10::Float8_e5m2fnuz": ("float8_e5m2fnuz", 1),
 }  # fmt: skip
-_NOT_AN_ARRAY = Operand("object", (), Layout.OTHER)
+TENSOR_LIST = "TensorList"
 MAX_DIM = 1 << 48  # beyond any memory
 
 
@@ -72,43 +75,54 @@ class Signatures:
         """Return the signature's row, or −1 when shapes and types were not recorded (or are
         nonsense).
 
-        Outputs are not recorded by torch.profiler: the attributes ``"+"`` say that they are left
-        out.
+        There is an operand per argument (`tinytrace.analysis.aten_calls`). Outputs are not recorded by
+        torch.profiler: the attributes begin with ``"+"``, which says that they are left out.
         """
         dims, types = args.get("Input Dims"), args.get("Input type")
         if not isinstance(dims, list) or not isinstance(types, list) or len(dims) != len(types):
             return -1
-        strides = args.get("Input Strides")
+        strides, values = args.get("Input Strides"), args.get("Concrete Inputs")
         if not isinstance(strides, list) or len(strides) != len(dims):
             strides = [None] * len(dims)
+        if not isinstance(values, list) or len(values) != len(dims):
+            values = [None] * len(dims)
+        texts = [value if isinstance(value, str) else None for value in values]
+        attributes = kept_attributes(schemas_of(name), texts)
         try:
-            text = orjson.dumps([name, dims, types, strides])
+            text = orjson.dumps([name, dims, types, strides, attributes])
         except TypeError:
             return -1
         row = self._by_text.get(text)
         if row is None:
-            row = self._by_text[text] = self._intern(name, dims, types, strides)
+            row = self._by_text[text] = self._intern(name, dims, types, strides, attributes)
         return row
 
-    def _intern(self, name: str, dims: list[Any], types: list[Any], strides: list[Any]) -> int:
+    def _intern(
+        self, name: str, dims: list[Any], types: list[Any], strides: list[Any], attributes: str
+    ) -> int:
         operands = []
         for shape, dtype, steps in zip(dims, types, strides, strict=True):
             operand = _operand(shape, dtype, steps)
             if operand is None:
                 return -1
             operands.append(operand)
-        signature = Signature(name, tuple(operands), len(operands), "+")
+        lists = [shape for shape, dtype in zip(dims, types, strict=True) if dtype == TENSOR_LIST]
+        if lists:
+            attributes = f"{attributes};tensors={len(lists[0])}".lstrip(";")
+        signature = Signature(name, tuple(operands), len(operands), f"+;{attributes}".rstrip(";"))
         return self.table.setdefault(signature, len(self.table))
 
 
 def _operand(shape: Any, dtype: Any, strides: Any) -> Operand | None:
     """Return the operand; None when its type is one whose size is not known here."""
+    if dtype == TENSOR_LIST:
+        return _list_of_tensors(shape)
     if not isinstance(dtype, str):
-        return _NOT_AN_ARRAY  # a list of tensors
+        return PLACEHOLDER  # a list of tensors, of older versions
     if dtype not in _DTYPES:
         # "", Scalar, ScalarList, GenericList… have no shape; anything else with one is unknown to
         # us
-        return None if shape else _NOT_AN_ARRAY
+        return None if shape else PLACEHOLDER
     if not _are_sizes(shape):
         return None
     name, itemsize = _DTYPES[dtype]
@@ -117,6 +131,14 @@ def _operand(shape: Any, dtype: Any, strides: Any) -> Operand | None:
     layout = _layout(dims, steps)
     in_bytes = tuple(s * itemsize for s in steps) if steps and layout is Layout.STRIDED else ()
     return Operand(name, dims, layout, in_bytes, itemsize=itemsize)
+
+
+def _list_of_tensors(shapes: Any) -> Operand | None:
+    """Return all tensors of a list as one operand; of which type they are is not recorded."""
+    if not isinstance(shapes, list) or not all(map(_are_sizes, shapes)):
+        return None
+    n = sum(math.prod(shape) for shape in shapes)
+    return Operand(LIST_DTYPE, (n,), Layout.OTHER, itemsize=0) if n < MAX_DIM else None
 
 
 def _are_sizes(value: Any) -> bool:

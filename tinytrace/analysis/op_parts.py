@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure, TraceCounts, unfinished
-from tinytrace.analysis.spans import inside, self_ns, span_keys
+from tinytrace.analysis.spans import inside, span_keys
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Spans, Trace
@@ -120,7 +120,7 @@ def op_parts(counts: TraceCounts, extra: Column | None = None) -> OpParts:
     part_of, count = _numbered_parts(spans, rows, alike)
     first = rows[first_rows(part_of, count)]
     own_ns, whole_ns = (
-        sums(part_of, count, _of(column, rows)) for column in (self_ns(spans), spans.dur_ns)
+        sums(part_of, count, _of(column, rows)) for column in (counts.own_ns, spans.dur_ns)
     )
     calls = np.bincount(part_of, minlength=count)
     part_state = state[first_rows(part_of, count)].astype("i8")

@@ -82,4 +82,10 @@ def array_of(value: Any) -> NDArray[Any]:
     """
     if isinstance(value, (np.ndarray, list, tuple)):
         return np.asarray(value)
-    return np.asarray(getattr(value, "data", value))
+    data = getattr(value, "data", value)
+    if callable(
+        getattr(data, "cpu", None)
+    ):  # a tensor of PyTorch, perhaps of a type that NumPy has not
+        data = data.cpu()
+        data = data.float() if str(data.dtype) == "torch.bfloat16" else data
+    return np.asarray(data)

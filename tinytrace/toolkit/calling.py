@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -52,14 +53,24 @@ def call_of(model: Any, data: Any) -> tuple[Callable[[], Any], str]:
     function = as_callable(model)
     if data is not None:
         arguments = data if isinstance(data, tuple) else (data,)
-        return (lambda: function(*arguments)), ", ".join(_in_words(a) for a in arguments)
-    if _takes_nothing(function):
-        return function, "nothing"
+        words = ", ".join(_in_words(a) for a in arguments)
+        return _to_its_end(lambda: function(*arguments)), words
+    if _takes_nothing(getattr(model, "forward", function)):
+        return _to_its_end(function), "nothing"
     made_up = _made_up(model, function)
     if made_up is None:
         raise UsageError(f"{name_of(model)} needs an input, and none could be made up: give data=")
-    shape = np.shape(getattr(made_up, "data", made_up))
-    return (lambda: function(made_up)), f"made up: float32 {shape}, standard normal"
+    shape = tuple(np.shape(getattr(made_up, "data", made_up)))
+    return _to_its_end(lambda: function(made_up)), f"made up: float32 {shape}, standard normal"
+
+
+def _to_its_end(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a call that waits for the GPU, where PyTorch uses one."""
+    if "torch" not in sys.modules:
+        return call
+    from tinytrace.toolkit.torch_ops import synchronized
+
+    return synchronized(call)
 
 
 def name_of(model: Any) -> str:
@@ -111,8 +122,7 @@ def _made_up(model: Any, function: Callable[..., Any]) -> Any:
         return None
     for width in matrix.shape:
         values = np.random.default_rng(SEED).standard_normal((1, width)).astype(np.float32)
-        kinds = [] if matrix.holder is None else [type(matrix.holder)]
-        for candidate in (values, *_wrapped(values, kinds)):
+        for candidate in (values, *_wrapped(values, _makers(model, matrix.holder))):
             try:
                 function(candidate)
             except Exception:  # not this one
@@ -121,12 +131,22 @@ def _made_up(model: Any, function: Callable[..., Any]) -> Any:
     return None
 
 
-def _wrapped(values: Any, kinds: list[type]) -> list[Any]:
+def _makers(model: Any, holder: Any) -> list[Callable[[Any], Any]]:
+    """Return what makes an input of an array: the class of what holds the parameters; PyTorch's function."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        from tinytrace.toolkit.torch_ops import input_like
+
+        return [lambda values: input_like(model, values)]
+    return [] if holder is None else [type(holder)]
+
+
+def _wrapped(values: Any, makers: list[Callable[[Any], Any]]) -> list[Any]:
     """Return the values as a tensor of the kind that the parameters are, where its constructor takes them."""
     found = []
-    for kind in kinds:
+    for make in makers:
         try:
-            found.append(kind(values))
+            found.append(make(values))
         except Exception:  # it wants something else
             continue
     return found

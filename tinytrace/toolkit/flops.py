@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.counting import TraceCounts, count_trace
+from tinytrace.analysis.counting import Counts, TraceCounts, count, count_trace
 from tinytrace.analysis.op_groups import layer_of
-from tinytrace.analysis.spans import self_ns
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.calling import as_callable
 from tinytrace.tracer.annotate import span
@@ -22,13 +24,14 @@ from tinytrace.tracer.session import Session
 from tinytrace.tracer.trees import inherited
 
 if TYPE_CHECKING:
-    from tinytrace.tracer.trace import Trace
+    from tinytrace.toolkit.torch_ops import TorchOp
+    from tinytrace.tracer.trace import Signature, Trace
 
 MARK = "tinytrace.count_flops"
 ALL_SPANS = 2**31 - 1  # so many are read whole: nothing is summed up
 NOTHING_SEEN = (
-    "the model ran no operation of NumPy that was recorded: there is nothing to count (models of other libraries "
-    "are not seen by the hooks of NumPy)"
+    "the model ran no operation of NumPy or PyTorch that was recorded: there is nothing to count (models of other "
+    "libraries are not seen)"
 )
 
 
@@ -40,12 +43,14 @@ class FlopCount(int):
 
     Attributes:
         by_op: FLOPs per operation, most first.
-        by_layer: FLOPs per nearest span around (`tinytrace.span`), most first; ``""``: in none.
+        by_layer: FLOPs per nearest span around (`tinytrace.span`) or module of PyTorch (its path, ``blocks.2.attn``),
+            most first; ``""``: in none, in the model itself, or in a backward pass.
         transcendentals: evaluations of exp, log, sqrt…; not contained in the FLOPs.
         bytes: compulsory traffic of the counted operations, in bytes.
         calls: operations that ran.
         uncounted: operations without a formula, with the number of their calls.
-        coverage: share of the time in operations that is of counted ones, 0…1.
+        coverage: share of the time in operations that is of counted ones, 0…1; of those on a GPU, the time that
+            launching them took.
     """
 
     by_op: dict[str, int]
@@ -89,8 +94,9 @@ def _with_prefix(value: int) -> str:
 def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
     """Run a model once and count what it computed.
 
-    Right for whatever runs on NumPy, since nothing is known about layers: the operations that ran are counted, by
-    their shapes. What threads compute that the model starts is counted as well.
+    Right for whatever runs on NumPy or PyTorch, since nothing is known about layers: the operations that ran are
+    counted, by their shapes. What threads compute that the model starts is counted as well (of PyTorch's operations,
+    those of this thread alone). Gradients are on or off as they were: put the call in ``torch.no_grad()`` if so used.
 
     Args:
         model: is called as ``model(*inputs, **keywords)``; where it is no callable, its ``forward`` is.
@@ -111,50 +117,107 @@ def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
     if Session.is_recording():
         current = Session._current
         assert current is not None
-        with span(MARK):
+        with _torch_ops(model) as torch_ops, span(MARK):
             call(*inputs, **keywords)
         with current.muted():
             from tinytrace.tracer.assemble import read_run
 
-            return _counted(read_run(current.run_folder, ALL_SPANS))
+            return _counted(read_run(current.run_folder, ALL_SPANS), torch_ops)
     with tempfile.TemporaryDirectory(prefix="tinytrace-") as folder:
         options = Options(Path(folder) / "trace.json", sampler="none", children=False)
         session = Session(options, list(sys.argv))
         session.start()
         try:
-            with span(MARK):
+            with _torch_ops(model) as torch_ops, span(MARK):
                 call(*inputs, **keywords)
         finally:
             session.stop()
             session.release()
-        return _counted(session.trace())
+        return _counted(session.trace(), torch_ops)
 
 
-def _counted(trace: Trace) -> FlopCount:
-    """Count what ran inside the last mark: below it, and in threads that began meanwhile."""
-    counts = count_trace(trace)
-    rows = np.flatnonzero(_inside(trace) & (trace.spans.kind == Kind.OP))
-    if not len(rows):
+def _torch_ops(model: Any) -> AbstractContextManager[list[TorchOp]]:
+    """Note PyTorch's operations, where it was imported: nothing can run on it before."""
+    if "torch" not in sys.modules:
+        return nullcontext([])
+    from tinytrace.toolkit.torch_ops import dispatched_ops
+
+    return dispatched_ops(model)
+
+
+@dataclass
+class _Sum:
+    """Costs of calls, added up."""
+
+    flops: int = 0
+    transcendentals: int = 0
+    bytes: int = 0
+    calls: int = 0
+    ns: int = 0
+    counted_ns: int = 0
+    by_op: Counter[str] = field(default_factory=Counter)
+    by_layer: Counter[str] = field(default_factory=Counter)
+    uncounted: Counter[str] = field(default_factory=Counter)
+
+    def result(self) -> FlopCount:
+        """What users get."""
+        result = FlopCount(self.flops)
+        result.by_op, result.by_layer = (dict(c.most_common()) for c in (self.by_op, self.by_layer))
+        result.transcendentals, result.bytes = self.transcendentals, self.bytes
+        result.calls, result.uncounted = self.calls, dict(self.uncounted)
+        result.coverage = self.counted_ns / self.ns if self.ns else 1.0
+        return result
+
+
+def _counted(trace: Trace, torch_ops: list[TorchOp]) -> FlopCount:
+    """Count what ran inside the last mark: below it, and in threads that began meanwhile; and PyTorch's operations."""
+    total = _Sum()
+    _add_recorded(trace, total)
+    _add_dispatched(torch_ops, total)
+    if not total.calls:
         raise UsageError(NOTHING_SEEN)
-    flops = counts.per_span("flops", rows)
-    result = FlopCount(_sum(flops))
+    return total.result()
+
+
+def _add_recorded(trace: Trace, total: _Sum) -> None:
+    counts = count_trace(trace)
     spans = trace.spans
+    rows = np.flatnonzero(_inside(trace) & (spans.kind == Kind.OP))
+    flops = counts.per_span("flops", rows)
     names = spans.name_id[rows]
-    result.by_op = _by(trace, names, flops)
-    result.by_layer = _by(trace, _layers(trace)[rows], flops)
-    transcendentals = _transcendentals(counts, rows)
-    result.transcendentals = _sum(transcendentals)
-    result.bytes = _sum(counts.per_span("bytes", rows))
-    result.calls = len(rows)
-    uncounted = names[flops < 0]
-    ids, calls = np.unique(uncounted, return_counts=True)
-    result.uncounted = {
-        trace.strings[i]: n for i, n in zip(ids.tolist(), calls.tolist(), strict=True)
-    }
-    own_ns = self_ns(spans)[rows]
-    total_ns = int(own_ns.sum())
-    result.coverage = float(own_ns[flops >= 0].sum() / total_ns) if total_ns else 1.0
-    return result
+    total.flops += _sum(flops)
+    total.by_op.update(_by(trace, names, flops))
+    total.by_layer.update(_by(trace, _layers(trace)[rows], flops))
+    total.transcendentals += _sum(_transcendentals(counts, rows))
+    total.bytes += _sum(counts.per_span("bytes", rows))
+    total.calls += len(rows)
+    ids, calls = np.unique(names[flops < 0], return_counts=True)
+    for i, n in zip(ids.tolist(), calls.tolist(), strict=True):
+        total.uncounted[trace.strings[i]] += n
+    own_ns = counts.own_ns[rows]
+    total.ns += int(own_ns.sum())
+    total.counted_ns += int(own_ns[flops >= 0].sum())
+
+
+def _add_dispatched(ops: list[TorchOp], total: _Sum) -> None:
+    """Add PyTorch's operations: none of them lies in another one."""
+    costs: dict[Signature, Counts] = {}
+    for signature, layer, dur_ns in ops:
+        cost = costs.get(signature)
+        if cost is None:
+            cost = costs[signature] = count(signature)
+        total.calls += 1
+        total.ns += dur_ns
+        total.bytes += cost.bytes or 0
+        if cost.flops is None:
+            total.uncounted[signature.op] += 1
+            continue
+        total.counted_ns += dur_ns
+        total.transcendentals += cost.transcendentals
+        total.flops += cost.flops
+        if cost.flops:
+            total.by_op[signature.op] += cost.flops
+            total.by_layer[layer] += cost.flops
 
 
 def _inside(trace: Trace) -> NDArray[np.bool_]:
@@ -195,4 +258,4 @@ def _by(trace: Trace, ids: NDArray[np.int64], flops: NDArray[np.int64]) -> dict[
         total = _sum(flops[ids == i])
         if total:
             sums[trace.strings[i] if i >= 0 else ""] = total
-    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+    return sums

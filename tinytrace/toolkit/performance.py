@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +34,8 @@ class Performance:
         time: median time of one call, ms.
         time_interval: of the centre of the times of the rounds, 95 %, ms.
         times_ms: of one call, per round; every one that was measured.
-        memory: MB (10⁶ bytes): parameters, and the highest rise of array memory during one call.
+        memory: MB (10⁶ bytes): parameters, and the highest rise of the memory of arrays (and PyTorch's tensors) during
+            one call.
         parameter_mb: the parameters alone.
         peaks_mb: the highest rise, of three calls.
         parameters: how many numbers.
@@ -150,8 +152,8 @@ def performance_of(
     peaks_mb = []
     for _ in range(PEAKS):
         with MemoryTracker() as tracker:
-            call()
-        peaks_mb.append(tracker.peak_usage)
+            tensors_mb = _tensor_rise_mb(call)
+        peaks_mb.append(tracker.peak_usage + tensors_mb)
     try:
         flops = count_flops(call)
     except UsageError:  # nothing that can be counted ran
@@ -174,3 +176,13 @@ def performance_of(
         model=model,
         data=data,
     )
+
+
+def _tensor_rise_mb(call: Callable[[], Any]) -> float:
+    """Call once; return the highest rise of the memory of PyTorch's tensors; 0 where it was not imported."""
+    if "torch" not in sys.modules:
+        call()
+        return 0.0
+    from tinytrace.toolkit.torch_memory import tensor_rise_bytes
+
+    return tensor_rise_bytes(call) / BYTES_PER_MB
