@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.analysis.test_diff_any_traces import assert_adds_up
-from tests.analysis.test_foreign import document
 from tests.builders import START_NS, TraceBuilder, signature_of, trace_of
+from tests.kineto_files import document
 from tinytrace.analysis import diff_calls, diff_intervals, diff_match, diff_timeline, operands
 from tinytrace.analysis.diff import diff
 from tinytrace.analysis.diff_values import Diff, OpChange, Ratio, Verdict

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.kineto_files import SMALL, document
 from tests.perfetto_engine import check_trace_file
 from tinytrace.analysis.foreign import load_foreign
 from tinytrace.analysis.reader import load
@@ -25,9 +24,6 @@ from tinytrace.exporters import export
 from tinytrace.tracer.records import Flag, Kind, Layout
 from tinytrace.tracer.trace import Operand, Trace
 
-ROOT = Path(__file__).parents[2]
-SMALL = ROOT / "tests" / "data"
-LARGE = ROOT.parent / "shared" / "data" / "kineto"
 SMALL_FILES = sorted(path.name for path in SMALL.glob("*.json.gz"))
 LARGE_FILES = [
     "hta_diff_test.json.gz",
@@ -37,18 +33,6 @@ LARGE_FILES = [
     "tracelens_h100_qwen.json.gz",
     "tracelens_mi300_bert_small.json.gz",
 ]
-
-
-def document(name: str) -> dict[str, Any]:
-    """A real trace, parsed."""
-    path = SMALL / name if (SMALL / name).exists() else LARGE / name
-    if not path.exists():
-        text = f"{path} is missing: it belongs beside the checkout (tests/data/README.md)"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
-    parsed: dict[str, Any] = orjson.loads(gzip.decompress(path.read_bytes()))
-    return parsed
 
 
 def check(trace: Trace) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.between_ops import WHOLE, between_ops_ns, data_wait_ns, within
 from tinytrace.analysis.counting import count_trace
-from tinytrace.analysis.op_parts import DETACHED, IN_DATA, OpParts, op_parts
+from tinytrace.analysis.host_time import HostTime, host_time
+from tinytrace.analysis.op_parts import DETACHED, DISPATCHING, IN_DATA, OpParts, op_parts
 from tinytrace.analysis.peaks import Peaks
 from tinytrace.analysis.places import function_name, place
 from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verdict
@@ -37,9 +38,11 @@ class Where(Enum):
     LATENCY = "ops far from their roofs"
     UNCOUNTED = "uncounted ops"
     NOT_JUDGED = "ops without a verdict"
+    DISPATCH = "dispatching work to devices"
     PYTHON = "Python between ops"
     IMPORTS = "importing modules"
     DATA_WAIT = "waiting for data"
+    DEVICE_WAIT = "waiting for a device"
     BLOCKED = "blocked or idle"
     NOT_KNOWN_RUNNING = "between ops, running or waiting not known"
     PROFILER = "recording (estimated)"
@@ -85,7 +88,8 @@ class Account:
         wall_ns: of the run; for steps, the mean of those that were taken together.
         n_windows: how many stretches were taken together: 1 for a run, else steps.
         entries: a line per `Where`, those of no time too; their ``spent_ns`` add up to ``wall_ns`` exactly.
-        python: the lines of code with most of the Python between ops.
+        python: the lines of code with most of the Python between ops; of torch.profiler's traces where the functions
+            begin.
         profiler_known: whether what recording cost is known; otherwise it is in the other lines.
         scaled: spans or samples told of more time than there was, and were scaled down: the trace has folded
             spans, whose times are not known, or spans that overlap.
@@ -170,6 +174,7 @@ class Accounts:
         self.parts = parts
         self._trace = parts.trace
         self._where = _where(judged)
+        self._where[parts.state & DISPATCHING != 0] = WHERE.index(Where.DISPATCH)
 
     def of(self, windows: tuple[Ints, Ints] | None, top: int) -> Account | None:
         """See `account_of`."""
@@ -185,6 +190,13 @@ class Accounts:
         of_ops = sums(self._where, len(WHERE), self.op_ns(thread, windows))
         found |= dict(zip(WHERE, of_ops.tolist(), strict=True))
         found[Where.DATA_WAIT] = data_wait_ns(trace, thread, windows or WHOLE)
+        host = None
+        if not (trace.samples.thread == thread).any():
+            host = host_time(trace, thread, (starts, ends), top)
+        if host is not None:
+            found[Where.DEVICE_WAIT] = host.wait_ns
+            found[Where.DISPATCH] += host.call_ns
+            found[Where.PYTHON] = host.python_ns
         scaled = _scale(found, wall_ns)
         gap = _Gap(trace, thread, (starts, ends))
         room_ns = wall_ns - sum(found.values())
@@ -202,7 +214,9 @@ class Accounts:
             wall_ns=wall_ns // n,
             n_windows=n,
             entries=_entries(found, wall_ns, n),
-            python=tuple(gap.lines(top, share, wall_ns, n)),
+            python=tuple(gap.lines(top, share, wall_ns, n))
+            if host is None
+            else _python_lines(host, wall_ns, n),
             profiler_known=known,
             scaled=scaled,
         )
@@ -248,6 +262,14 @@ class Accounts:
         spans, folded = self._trace.spans, self._trace.aggregates
         mine = (spans.thread == thread) & within(spans.start_ns, windows)
         return float(mine.sum()) + float(folded.count[folded.thread == thread].sum()) * share
+
+
+def _python_lines(host: HostTime, wall_ns: int, n: int) -> tuple[PythonLine, ...]:
+    return tuple(
+        PythonLine(one.place, one.function, one.spent_ns // n, 100 * one.spent_ns / wall_ns)
+        for one in host.functions
+        if one.spent_ns
+    )
 
 
 def _where(judged: Judged) -> Ints:

@@ -164,3 +164,18 @@ def carried_ns(trace: Trace, self_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     own_ns[rows] = 0
     np.add.at(own_ns, carrier[rows], self_ns[rows])
     return own_ns
+
+
+def carriers_of(trace: Trace) -> NDArray[np.int64]:
+    """Return per span the op whose figures stand for its own: a primitive around it, else the span itself.
+
+    Example:
+        >>> carriers_of(Trace()).tolist()
+        []
+    """
+    own = np.arange(len(trace.spans))
+    carriers = _carriers(trace)
+    if carriers is None:
+        return own
+    carrier = outermost(carriers.whole, trace.spans.parent)
+    return np.where(carrier >= 0, carrier, own)

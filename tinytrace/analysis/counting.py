@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.aten_counting import aten_cost, carried_ns, carrying_ops, is_aten
+from tinytrace.analysis.device_work import device_work, on_device
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
@@ -376,11 +377,13 @@ _counted = _Counted()
 
 
 def leaf_mask(trace: Trace) -> Mask:
-    """Return per span whether it is an op in which no other op ran, at whatever depth.
+    """Return per span whether it is an op of the host in which no other op ran, at whatever depth.
 
-    Of PyTorch's those that do the work of all that ran inside them: see `carrying_ops`.
+    Of PyTorch's those that do the work of all that ran inside them: see `carrying_ops`. Kernels and copies of a
+    device are none: what they do is told by the op that launched them.
     """
-    return carrying_ops(trace)
+    carrying = carrying_ops(trace)
+    return carrying if device_work(trace) is None else carrying & ~on_device(trace)
 
 
 class Uncounted(NamedTuple):

@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.foreign_events import EventReader, Rows
+from tinytrace.analysis.foreign_events import EventReader, FlowPoint, Rows
 from tinytrace.analysis.kineto import CATEGORIES, LAUNCH_FLOWS
+from tinytrace.analysis.kineto_links import Links, call_sites, link, steps_of_work
 from tinytrace.analysis.nesting import Nesting, innermost_at, nest
 from tinytrace.errors import TraceFormatError
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Counters, Flows, Spans, Trace
+
+Int64 = NDArray[np.int64]
 
 
 def load_foreign(
@@ -73,7 +76,7 @@ def producer_of(header: dict[str, Any], categories: Iterable[str]) -> str:
     return "viztracer" if "FEE" in categories else "unknown"
 
 
-def _to_ns(times_us: Iterable[float]) -> NDArray[np.int64]:
+def _to_ns(times_us: Iterable[float]) -> Int64:
     """Round to whole ns; the whole µs apart from the rest, so that no digit of the file is lost."""
     us = np.fromiter(times_us, np.float64)
     whole = np.floor(us)
@@ -89,21 +92,32 @@ def _assemble(reader: EventReader, header: dict[str, Any]) -> Trace:
     tolerance_ns = 1000 if reader.whole_us else 1 + int(np.ceil(np.spacing(largest_us) * 1000))
     nesting = nest(track, start, end, (flags & Flag.DETACHED) != 0, tolerance_ns)
     order = nesting.order
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
     kind = np.array(rows.kind, np.int64)[order]
+    name_id = np.array(rows.name, np.int64)[order]
+    links = link(reader.ends, place, start[order], track[order])
+    is_python = np.zeros(len(order), "?")
+    is_python[place[rows.python]] = True
+    sites, frames = call_sites(
+        reader.strings, name_id=name_id, is_python=is_python, kind=kind, parent=nesting.parent, links=links,
+    )  # fmt: skip
+    step = _steps(rows, order, start[order], nesting.end_ns)
+    steps_of_work(step, place[[row for row, _ in reader.ends.device]], links)
     spans = Spans(
         start_ns=start[order],
         dur_ns=nesting.end_ns - start[order],
-        name_id=np.array(rows.name, np.int64)[order],
+        name_id=name_id,
         kind=kind,
         flags=flags[order] | np.where(nesting.detached, int(Flag.DETACHED), 0),
         thread=track[order],
         parent=nesting.parent,
         signature_id=np.array(rows.signature, np.int64)[order],
-        callsite_id=np.full(len(order), -1),
-        step=_steps(rows, order, start[order], nesting.end_ns),
+        callsite_id=sites,
+        step=step,
         args_id=np.array(rows.args, np.int64)[order],
     )
-    flows, one_ended = _flows(reader, nesting, spans)
+    flows, one_ended = _flows(reader, nesting, spans, place, links)
     counters = _counters(reader)
     producer = producer_of(header, reader.categories)
     warnings = _warnings(reader, producer, nesting, tolerance_ns, one_ended)
@@ -113,21 +127,19 @@ def _assemble(reader: EventReader, header: dict[str, Any]) -> Trace:
     return Trace(
         strings=reader.strings.all(),
         signatures=tuple(reader.signatures.table),
-        spans=spans, counters=counters, series=series, flows=flows, processes=processes,
+        spans=spans, frames=frames, counters=counters, series=series, flows=flows, processes=processes,
         threads=threads, meta={"foreign": {"producer": producer, "header": header}},
         warnings=warnings,
     )  # fmt: skip
 
 
-def _times(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _times(rows: Rows) -> tuple[Int64, Int64]:
     """Return start and end in ns. Start and duration are rounded, as both stand in the file."""
     start = _to_ns(rows.start)
     return start, start + _to_ns(rows.dur)
 
 
-def _steps(
-    rows: Rows, order: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _steps(rows: Rows, order: Int64, start: Int64, end: Int64) -> Int64:
     """Return per span the number of the step that it began in (the latest, if several), or −1."""
     result = np.full(len(order), -1, np.int64)
     place = {int(row): at for at, row in enumerate(order.tolist()) if row in rows.step}
@@ -146,29 +158,37 @@ def _counters(reader: EventReader) -> Counters:
     return Counters(t_ns[order], series[order], value[order])
 
 
-def _rows_of_points(reader: EventReader, nesting: Nesting, spans: Spans) -> list[int]:
+def _rows_of_points(
+    reader: EventReader, points: list[FlowPoint], nesting: Nesting, spans: Spans, place: Int64
+) -> list[int]:
     """Return the span of each end of an arrow: the one it names, else the innermost one there."""
-    points = reader.points
-    place = np.empty(len(nesting.order), np.int64)
-    place[nesting.order] = np.arange(len(nesting.order))
     tracks = [reader.tracks.either(p.pid, p.tid) if p.row < 0 else -1 for p in points]
     solid = spans.kind != Kind.INSTANT
     at, of = _to_ns(p.ts for p in points), np.array(tracks, np.int64)
+    found: list[int]
     found = innermost_at(nesting, solid, spans.thread, spans.start_ns, at=at, of=of).tolist()
-    for k, (point, track) in enumerate(zip(points, tracks, strict=True)):
-        named = point.row
-        if named < 0 and point.key[0] in LAUNCH_FLOWS:
-            named = reader.correlated.get((track, point.key[1]), -1)
-        if named >= 0:
-            found[k] = int(place[named])
-    rows: list[int] = found
-    return rows
+    for k, point in enumerate(points):
+        if point.row >= 0:
+            found[k] = int(place[point.row])
+    return found
 
 
-def _flows(reader: EventReader, nesting: Nesting, spans: Spans) -> tuple[Flows, int]:
-    """Join the ends of each arrow in order of time; also return how many ends have no other one."""
+def _flows(
+    reader: EventReader, nesting: Nesting, spans: Spans, place: Int64, links: Links
+) -> tuple[Flows, int]:
+    """Join the ends of each arrow in order of time; also return how many ends have no other one.
+
+    Launches are known by their numbers, whether the file has arrows for them or not.
+    """
+    points = [
+        p
+        for p in reader.points
+        if p.key[0] not in LAUNCH_FLOWS or p.key[1] not in reader.ends.launch
+    ]
     chains: dict[tuple[str, str], list[tuple[float, str, int]]] = {}
-    for point, row in zip(reader.points, _rows_of_points(reader, nesting, spans), strict=True):
+    for point, row in zip(
+        points, _rows_of_points(reader, points, nesting, spans, place), strict=True
+    ):
         if row >= 0:
             chains.setdefault(point.key, []).append((point.ts, point.phase, row))
     arrows: list[tuple[int, int, int]] = []
@@ -183,8 +203,14 @@ def _flows(reader: EventReader, nesting: Nesting, spans: Spans) -> tuple[Flows, 
                 arrows.append((source, row, kind))
                 joined += 1
             source = source if phase == "f" else row
-        one_ended += not joined
-    table = np.array(arrows, np.int64).reshape(-1, 3)
+        one_ended += not joined and category not in LAUNCH_FLOWS
+    tables = [np.array(arrows, np.int64).reshape(-1, 3)]
+    drawn = {kind for _, _, kind in arrows}
+    for name, pairs in (("ac2g", links.launches), ("fwdbwd", links.backward)):
+        if len(pairs) and reader.strings.of(name) not in drawn:
+            kinds = np.full((len(pairs), 1), reader.strings.of(name))
+            tables.append(np.concatenate([pairs, kinds], axis=1))
+    table = np.concatenate(tables)
     return Flows(table[:, 0], table[:, 1], table[:, 2]), one_ended
 
 
@@ -225,6 +251,12 @@ def _warnings(
     if detached:
         texts.append(
             f"{detached} spans overlap others of their thread: their parents are not known"
+        )
+    lost = sum(key not in reader.ends.launch for _, key in reader.ends.device)
+    if lost:
+        texts.append(
+            f"what started {lost} kernels and copies is not in the trace: it happened before the "
+            "profiler began, or was not recorded"
         )
     if one_ended:
         texts.append(f"{one_ended} arrows have only one end in the file")

@@ -11,7 +11,14 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tinytrace.analysis.foreign_tables import Strings, Tracks, arguments_json, text_of
-from tinytrace.analysis.kineto import DEVICE_CATEGORIES, STEP_NAME, Signatures, kind_of
+from tinytrace.analysis.kineto import (
+    DEVICE_CATEGORIES,
+    STEP_NAME,
+    Signatures,
+    kind_of,
+    memory_readings,
+)
+from tinytrace.analysis.kineto_links import Ends
 from tinytrace.tracer.records import Flag, Kind
 
 # In µs. Beyond it (285 years) doubles no longer tell one microsecond from the next.
@@ -30,6 +37,7 @@ class Rows:
     flags: list[int] = field(default_factory=list)
     signature: list[int] = field(default_factory=list)
     args: list[int] = field(default_factory=list)
+    python: list[int] = field(default_factory=list)  # rows that are Python functions
     step: dict[int, int] = field(default_factory=dict)  # row of a step → its number
 
     def __len__(self) -> int:
@@ -59,7 +67,7 @@ class EventReader:
         self.counters: list[tuple[float, int, float]] = []
         self.points: list[FlowPoint] = []
         self.skipped: Counter[str] = Counter()
-        self.correlated: dict[tuple[int, str], int] = {}  # (track, launch number) → row
+        self.ends = Ends()
         self.open: dict[int, list[int]] = {}  # track → rows of B without their E
         self.open_async: dict[Hashable, list[int]] = {}
         self.categories: set[str] = set()
@@ -124,8 +132,10 @@ class EventReader:
             else -1
         )
         rows.args.append(self._args(args, category))
-        if isinstance(args, dict) and "correlation" in args:
-            self.correlated.setdefault((rows.track[row], text_of(args["correlation"])), row)
+        if category == "python_function":
+            rows.python.append(row)
+        elif isinstance(args, dict):
+            self.ends.take(row, category, args)
         if kind is Kind.STEP:
             number = STEP_NAME.fullmatch(name)
             rows.step[row] = int(number[1][:9]) if number else len(rows.step)
@@ -188,6 +198,14 @@ class EventReader:
 
     def _instant(self, event: dict[str, Any], ts: float) -> None:
         self._row(event, ts, 0, Kind.INSTANT)
+        args = event.get("args")
+        if event.get("name") == "[memory]" and isinstance(args, dict):
+            device, readings = memory_readings(args)
+            if readings:
+                pid = event.get("pid") if device is None else device
+                process = self.tracks.process(pid, device is not None)
+                for name, mb in readings:
+                    self.counters.append((ts, self.tracks.series(process, name, "MB"), mb))
 
     def _counter(self, event: dict[str, Any], ts: float) -> None:
         args = event.get("args")

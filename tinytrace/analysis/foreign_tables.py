@@ -45,7 +45,7 @@ class Tracks:
         self._strings = strings
         self._processes: dict[tuple[Key, bool], int] = {}
         self._threads: dict[tuple[Key, Key, bool], int] = {}
-        self._series: dict[tuple[int, str], int] = {}
+        self._series: dict[tuple[int, str, str], int] = {}
         self._process_names: dict[Key, str] = {}
         self._process_labels: dict[Key, str] = {}
         self._thread_names: dict[tuple[Key, Key], str] = {}
@@ -78,9 +78,9 @@ class Tracks:
         row = self._threads.get((pid, tid, True))
         return self._threads.get((pid, tid, False), -1) if row is None else row
 
-    def series(self, process: int, name: str) -> int:
+    def series(self, process: int, name: str, unit: str = "") -> int:
         """Return the row of a counter series."""
-        return self._series.setdefault((process, name), len(self._series))
+        return self._series.setdefault((process, name, unit), len(self._series))
 
     def tables(self, start_ns: int, end_ns: int) -> tuple[Processes, Threads, Series]:
         """Return the tables; all processes get the times of the whole trace."""
@@ -106,9 +106,9 @@ class Tracks:
                 tids[row] = tid
         names = [text(self._thread_name(*key)) for key in threads]
         series = Series(
-            np.array([text(name) for _, name in self._series]),
-            np.full(len(self._series), text("") if self._series else 0),
-            np.array([process for process, _ in self._series]),
+            np.array([text(name) for _, name, _ in self._series]),
+            np.array([text(unit) for _, _, unit in self._series]),
+            np.array([process for process, _, _ in self._series]),
         )
         return processes, Threads(np.array(of_process), np.array(tids), np.array(names)), series
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -16,13 +16,19 @@ from tinytrace.tracer.trace import Operand, Signature
 DEVICE_CATEGORIES = frozenset(
     {"kernel", "gpu_memcpy", "gpu_memset", "gpu_user_annotation", "cuda_sync"}
 )
-OP_CATEGORIES = frozenset({"cpu_op", "kernel", "gpu_memcpy", "gpu_memset"})
+DEVICE_WORK = frozenset({"kernel", "gpu_memcpy", "gpu_memset"})
+OP_CATEGORIES = DEVICE_WORK | {"cpu_op"}
+# Calls of the driver's and the runtime's interface: they start what runs on a device.
+RUNTIME_CATEGORIES = frozenset({
+    "cuda_runtime", "cuda_driver", "xpu_runtime", "xpu_driver", "mtia_runtime", "privateuse1_runtime",
+    "privateuse1_driver",
+})  # fmt: skip
 # Arrows from a launch to what it started; their id is the "correlation" of both.
 LAUNCH_FLOWS = frozenset({"ac2g", "async_cpu_to_gpu"})
-CATEGORIES = DEVICE_CATEGORIES | {
-    "cpu_op", "cuda_runtime", "cuda_driver", "python_function", "user_annotation",
-    "cpu_instant_event", "privateuse1_runtime", "privateuse1_driver",
+CATEGORIES = DEVICE_CATEGORIES | RUNTIME_CATEGORIES | {
+    "cpu_op", "python_function", "user_annotation", "cpu_instant_event",
 }  # fmt: skip
+MODULE = "nn.Module: "
 STEP_NAME = re.compile(r"ProfilerStep#(\d+)")
 
 # C++ type name → NumPy's (or, where NumPy has none, the usual) name, bytes per element.
@@ -46,6 +52,8 @@ def kind_of(category: str, name: str) -> Kind:
         return Kind.OP
     if category == "user_annotation":
         return _kind_of_annotation(name)
+    if category == "python_function" and name.startswith(MODULE):
+        return Kind.LAYER
     return _OWN_KINDS.get(category, Kind.SPAN)
 
 
@@ -162,3 +170,35 @@ def _contiguous(dims: tuple[int, ...], strides: tuple[int, ...]) -> bool:
             return False
         expected *= d
     return True
+
+
+# `c10::DeviceType`: what the allocators of torch write into their events.
+_CPU, _DEVICES = 0, {1, 6, 12, 20}  # CUDA; HIP, XPU, PrivateUse1
+BYTES_PER_MB = 1e6
+
+
+def memory_readings(args: dict[str, Any]) -> tuple[int | None, list[tuple[str, float]]]:
+    """Return what a ``[memory]`` event tells: the device (None: the host), and series with their values in MB.
+
+    The bytes are those after the allocation (or release) that the event stands for.
+
+    Example:
+        >>> memory_readings({"Device Type": 1, "Device Id": 0, "Total Allocated": 5e6, "Total Reserved": 8e6})
+        (0, [('device_allocated_mb', 5.0), ('device_reserved_mb', 8.0)])
+    """
+    sort, device = args.get("Device Type"), args.get("Device Id")
+    allocated, reserved = args.get("Total Allocated"), args.get("Total Reserved")
+    if type(sort) is not int or not _is_size(allocated):
+        return None, []
+    if sort == _CPU:
+        return None, [("torch_allocated_mb", allocated / BYTES_PER_MB)]
+    if sort not in _DEVICES or type(device) is not int:
+        return None, []
+    found = [("device_allocated_mb", allocated / BYTES_PER_MB)]
+    if _is_size(reserved):
+        found.append(("device_reserved_mb", reserved / BYTES_PER_MB))
+    return device, found
+
+
+def _is_size(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and 0 <= value < MAX_DIM

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure, TraceCounts, unfinished
+from tinytrace.analysis.device_work import launching, on_device
 from tinytrace.analysis.spans import inside, span_keys
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.trace import Column, Spans, Trace
+from tinytrace.tracer.trees import around
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -25,11 +27,15 @@ NOT_KNOWN = -1
 
 # What tells calls of the same op at the same place apart; together, a part's ``state``.
 LEAF, UNFINISHED, DETACHED, IN_DATA, IN_DECLARED = 1, 2, 4, 8, 16
+DISPATCHING = 64  # it launched work of a device, or ran what did
 
 
 @dataclass(frozen=True, eq=False)
 class OpParts:
     """Parts: calls of one op with one signature, from one place, in one thread, that are counted alike.
+
+    What ran on devices (GPUs) is in none: `tinytrace.analysis.device_ops`. An op that launched it has its work done
+    there: here it is what surrounds that.
 
     Spans that were folded have parts of their own, one per row of ``Trace.aggregates``, at the end. All columns
     have one entry per part.
@@ -37,7 +43,7 @@ class OpParts:
     Attributes:
         trace: what the parts are of.
         counts: of the trace.
-        rows: the spans that are ops.
+        rows: the spans that are ops of the host.
         part_of: per such span its part.
         name_id, signature_id, callsite_id, thread: as in `Spans`.
         extra: the value of a further column that was asked for; −1: none, and for folded ones.
@@ -113,7 +119,7 @@ def op_parts(counts: TraceCounts, extra: Column | None = None) -> OpParts:
     """
     trace = counts.trace
     spans = trace.spans
-    rows = np.flatnonzero(spans.kind == Kind.OP.value)
+    rows = np.flatnonzero((spans.kind == Kind.OP.value) & ~on_device(trace))
     state = _state(counts, rows)
     alike = [_of(span_keys(spans).of, rows), state]
     alike += [] if extra is None else [_of(extra, rows)]
@@ -183,10 +189,13 @@ def _of(column: Column, rows: Ints) -> Column:
 
 def _state(counts: TraceCounts, rows: Ints) -> NDArray[np.uint8]:
     spans = counts.trace.spans
-    state = np.where(counts.leaf, np.uint8(LEAF), np.uint8(0))
+    state = np.where(counts.leaf & ~launching(counts.trace), np.uint8(LEAF), np.uint8(0))
     state[unfinished(spans.flags)] |= np.uint8(UNFINISHED)
     state[spans.flags & Flag.DETACHED.value != 0] |= np.uint8(DETACHED)
     state[waiting_for_data(spans)] |= np.uint8(IN_DATA)
+    launched = launching(counts.trace)
+    if launched.any():
+        state[launched | around(launched, spans.parent)] |= np.uint8(DISPATCHING)
     for number, figure in enumerate(FIGURES):
         mask = counts.inside_declared(figure)
         if mask is not None:
@@ -203,7 +212,7 @@ def waiting_for_data(spans: Spans) -> Mask:
 def _figure(counts: TraceCounts, figure: Figure, first: Ints, calls: Ints) -> Floats:
     """Work of parts, told from the first call of each."""
     each = counts.per_span(figure, first).astype("f8")
-    each[(each < 0) | counts.elsewhere(figure, first)] = np.nan
+    each[(each < 0) | counts.elsewhere(figure, first) | launching(counts.trace)[first]] = np.nan
     return each * calls
 
 

@@ -91,7 +91,7 @@ def _load(file: BinaryIO, where: str) -> Trace:
 
 def _load_whole(text: bytes, where: str) -> Trace:
     """Chrome JSON in any layout: another tool's, or ours after another program wrote it anew."""
-    events, repaired = _events(text, where)
+    document, events, repaired = _document(text, where)
     if any(is_ours(event) for event in events):
         reader = ChromeReader(where)
         for event in events:
@@ -99,11 +99,11 @@ def _load_whole(text: bytes, where: str) -> Trace:
         return reader.trace(cut_off=repaired)
     from tinytrace.analysis.foreign import load_foreign
 
-    return load_foreign(events, where)
+    return load_foreign({**document, "traceEvents": events}, where)
 
 
-def _events(text: bytes, where: str) -> tuple[list[dict[str, Any]], bool]:
-    """The events of the text; and whether its end was missing."""
+def _document(text: bytes, where: str) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
+    """The other fields of the text, its events, and whether its end was missing."""
     repaired = False
     try:
         document = orjson.loads(text)
@@ -112,14 +112,16 @@ def _events(text: bytes, where: str) -> tuple[list[dict[str, Any]], bool]:
         repaired = True
         if document is None:
             raise TraceFormatError(f"{where}: not a trace: not JSON: {e}") from e
+    header: dict[str, Any] = {}
     if isinstance(document, dict):
-        document = document.get("traceEvents")
+        header = document
+        document = header.pop("traceEvents", None)
     if not isinstance(document, list):
         raise TraceFormatError(f"{where}: not a trace: JSON without trace events")
     events = [event for event in document if isinstance(event, dict)]
     if document and not events:
         raise TraceFormatError(f"{where}: not a trace: a JSON list, but not of events")
-    return events, repaired
+    return header, events, repaired
 
 
 def _without_end(text: bytes) -> Any:

@@ -22,6 +22,7 @@ from tinytrace.analysis.account import (
     typical_steps,
 )
 from tinytrace.analysis.counting import OpTimes, count_trace
+from tinytrace.analysis.device_report import DeviceReport, device_report
 from tinytrace.analysis.findings import Finding, findings
 from tinytrace.analysis.hot_lines import HotLines, hot_lines
 from tinytrace.analysis.memory_report import MemoryReport, memory_report
@@ -94,6 +95,7 @@ class Report:
         ops: the top ops.
         n_ops: how many groups there are.
         hot: hot lines and functions.
+        devices: what ran on devices (GPUs); None: nothing did.
         findings: what is slow, why, and what to try; (): nothing that a rule knows.
         steps: marked or found; their spread, and what was different in the slowest.
         memory: peaks and growth as measured; what may be behind them, as modelled.
@@ -115,6 +117,7 @@ class Report:
     ops: tuple[ReportOp, ...]
     n_ops: int
     hot: HotLines
+    devices: DeviceReport | None
     findings: tuple[Finding, ...]
     steps: StepReport
     memory: MemoryReport
@@ -172,6 +175,7 @@ def report_of(trace: Trace, *, by: By = "op", sort: Sort = "self", top: int = 10
         ops=_ops(grouping, groups, chosen, peaks),
         n_ops=grouping.count,
         hot=hot_lines(parts, top),
+        devices=device_report(counts, all_steps, by=by, top=top),
         findings=findings(trace, parts=parts, roofs=roofs.roofs, memory=memory),
         steps=step_report(trace, all_steps, top),
         memory=memory,

@@ -177,59 +177,54 @@ def judge(counts: TraceCounts, by: By = "op") -> tuple[Grouping, Judged]:
     return grouping, PartRoofs(grouping.parts, peaks).judged(grouping.ids, grouping.count)
 
 
-class PartRoofs:
-    """Least times of parts, and what they are worth; `judged` adds them up.
+class LeastTimes:
+    """Times of parts, and the least that they could take by some roofs; `judged` adds them up.
 
-    A part whose op ran others inside is no work: its own time is Python and dispatch, overhead. So is that of one
-    which neither computes nor moves anything (an array of no elements; a part that is assigned to itself).
+    All columns have one entry per part.
 
     Args:
-        parts: of a trace.
-        peaks: None: not known.
-        roofs: of its signatures, if they are there already.
-
-    Attributes:
-        roofs: per signature.
+        time_ns: what was measured.
+        compute_ns: FLOPs ÷ roof; NaN: not counted, or no roof.
+        evaluate_ns: evaluations of exp, log… ÷ roof; NaN likewise.
+        memory_ns: bytes ÷ roof; NaN likewise.
+        memory_most_ns: what memory takes at most; infinite: not known.
+        floor_ns: what calls on tiny operands take.
+        counted: whether the work is known.
+        outer: whether it is no work, but what surrounds that of others.
+        level: index into `LEVEL_NAMES`; −1: not known.
+        has_roofs: whether any roof is known.
     """
 
     def __init__(
-        self, parts: OpParts, peaks: Peaks | None, roofs: SignatureRoofs | None = None
+        self,
+        *,
+        time_ns: Ints,
+        compute_ns: Floats,
+        evaluate_ns: Floats,
+        memory_ns: Floats,
+        memory_most_ns: Floats,
+        floor_ns: Floats,
+        counted: Mask,
+        outer: Mask,
+        level: Ints,
+        has_roofs: bool,
     ) -> None:
-        self._parts = parts
-        self._has_peaks = peaks is not None
-        trace, counts = parts.trace, parts.counts
-        if roofs is None:
-            roofs = signature_roofs(trace.signatures, counts.signatures, peaks)
-        self.roofs: SignatureRoofs = roofs
-        signature, n = parts.signature_id, parts.leaves
-        self._time_ns = parts.self_ns
-        self._outer = parts.outer
-        self._compute_ns = self.roofs.compute_ns[signature] * n
-        self._evaluate_ns = self.roofs.evaluate_ns[signature] * n
-        self._memory_ns = self.roofs.memory_ns[signature] * n
-        most_ns = self.roofs.memory_most_ns[signature] * np.maximum(n, 1)
-        no_work = self._compute_ns + self._evaluate_ns + self._memory_ns == 0
-        floor_ns = np.where(
-            no_work & (n > 0), self._time_ns, self.roofs.floor_ns[signature] * parts.calls
-        )
-        self._floor_ns = np.where(self._outer, 0.0, floor_ns)
-        self._level = self.roofs.level[signature]
-        declared = (signature < 0) & ~np.isnan(
-            parts.flops
-        )  # by the user, who did not say the dtype
-        counted = (self.roofs.counted[signature] | declared) & (n > 0)
-        worst = np.fmax(np.fmax(self._compute_ns, self._evaluate_ns), self._memory_ns)
-        inner = ~self._outer
-        self._violation: Mask = inner & (100 * worst > IMPOSSIBLE * self._time_ns)
+        self._has_peaks = has_roofs
+        self._time_ns, self._outer, self._level = time_ns, outer, level
+        self._compute_ns, self._evaluate_ns, self._memory_ns = compute_ns, evaluate_ns, memory_ns
+        self._floor_ns = np.where(outer, 0.0, floor_ns)
+        worst = np.fmax(np.fmax(compute_ns, evaluate_ns), memory_ns)
+        inner = ~outer
+        self._violation: Mask = inner & (100 * worst > IMPOSSIBLE * time_ns)
         self._uncounted: Mask = inner & ~counted & ~self._violation
         # With one roof missing, what is known may still decide.
-        compute_known = ~np.isnan(self._compute_ns + self._evaluate_ns)
-        arithmetic = 100 * np.fmax(np.fmax(self._compute_ns, self._evaluate_ns), 0)
-        memory = 100 * np.fmax(self._memory_ns, 0)
-        enough = INEFFICIENT * self._time_ns
+        compute_known = ~np.isnan(compute_ns + evaluate_ns)
+        arithmetic = 100 * np.fmax(np.fmax(compute_ns, evaluate_ns), 0)
+        memory = 100 * np.fmax(memory_ns, 0)
+        enough = INEFFICIENT * time_ns
         decided = np.where(
             compute_known,
-            ~np.isnan(self._memory_ns) | (arithmetic >= enough) | (100 * most_ns < enough),
+            ~np.isnan(memory_ns) | (arithmetic >= enough) | (100 * memory_most_ns < enough),
             memory >= enough,
         )
         self._no_roof: Mask = inner & ~self._violation & ~self._uncounted & ~decided
@@ -317,6 +312,51 @@ class PartRoofs:
         spent_ns = np.bincount(places, self._time_ns[known] + 1, count * n).reshape(count, n)
         found = spent_ns.argmax(axis=1) if count else np.zeros(0, "i8")
         return np.where(spent_ns.max(axis=1, initial=0) > 0, found, NO_LEVEL).astype("i8")
+
+
+class PartRoofs(LeastTimes):
+    """Least times of parts, by the roofs that were measured on their machine.
+
+    A part whose op ran others inside is no work: its own time is Python and dispatch, overhead. So is that of one
+    which neither computes nor moves anything (an array of no elements; a part that is assigned to itself).
+
+    Args:
+        parts: of a trace.
+        peaks: None: not known.
+        roofs: of its signatures, if they are there already.
+
+    Attributes:
+        roofs: per signature.
+    """
+
+    def __init__(
+        self, parts: OpParts, peaks: Peaks | None, roofs: SignatureRoofs | None = None
+    ) -> None:
+        trace, counts = parts.trace, parts.counts
+        if roofs is None:
+            roofs = signature_roofs(trace.signatures, counts.signatures, peaks)
+        self.roofs: SignatureRoofs = roofs
+        signature, n = parts.signature_id, parts.leaves
+        compute_ns = roofs.compute_ns[signature] * n
+        evaluate_ns = roofs.evaluate_ns[signature] * n
+        memory_ns = roofs.memory_ns[signature] * n
+        no_work = compute_ns + evaluate_ns + memory_ns == 0
+        floor_ns = roofs.floor_ns[signature] * parts.calls
+        declared = (signature < 0) & ~np.isnan(
+            parts.flops
+        )  # by the user, who did not say the dtype
+        super().__init__(
+            time_ns=parts.self_ns,
+            compute_ns=compute_ns,
+            evaluate_ns=evaluate_ns,
+            memory_ns=memory_ns,
+            memory_most_ns=roofs.memory_most_ns[signature] * np.maximum(n, 1),
+            floor_ns=np.where(no_work & (n > 0), parts.self_ns, floor_ns),
+            counted=(roofs.counted[signature] | declared) & (n > 0),
+            outer=parts.outer,
+            level=roofs.level[signature],
+            has_roofs=peaks is not None,
+        )
 
 
 def _percent(part_ns: Floats, whole_ns: Floats) -> Floats:

@@ -16,6 +16,7 @@ from tinytrace.analysis.roofline import Verdict
 from tinytrace.analysis.roofline_points import Roofline
 from tinytrace.analysis.what_if import WhatIf
 from tinytrace.cli.audit_text import audit_text
+from tinytrace.cli.device_text import say_device_headlines, say_devices
 from tinytrace.cli.findings_text import say_findings
 from tinytrace.cli.roofline_chart import FEW_ROWS, chart, letters
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
@@ -45,6 +46,8 @@ def print_report(
     """
     sheet = Sheet(file)
     for section in sections(path):
+        if section is _devices and report.devices is None:
+            continue
         section(report, sheet)
         sheet.say()
         if section is _ops and roofline is not None:
@@ -58,11 +61,13 @@ def _head(report: Report, sheet: Sheet) -> None:
     text += f", {report.processes} processes" if report.processes > 1 else ""
     text += f", {report.threads} threads" if report.threads > 1 else ""
     sheet.say(text, "title")
+    say_device_headlines(report.devices, sheet)
     for warning in report.warnings:
         sheet.say(f"Warning: {sheet.text(warning, LONGEST_TEXT)}", "warning")
     peaks = report.peaks
     if peaks is None:
-        sheet.say(NO_PEAKS)
+        if report.devices is None:
+            sheet.say(NO_PEAKS)
         return
     quick = ", quickly: they may be a little low" if peaks.quick else ""
     threads = f"{peaks.threads} BLAS thread{'s' if peaks.threads > 1 else ''}"
@@ -98,7 +103,12 @@ def _account(report: Report, sheet: Sheet) -> None:
             "dim",
         )
     if not report.audit.samples and account.spent_ns(Where.UNATTRIBUTED):
-        sheet.say("Without samples, what ran between ops cannot be told.", "dim")
+        without = (
+            "samples"
+            if report.devices is None or account.python
+            else "samples or stacks (with_stack=True)"
+        )
+        sheet.say(f"Without {without}, what ran between ops cannot be told.", "dim")
     if not account.profiler_known:
         sheet.say("What recording cost is not known: it is in the other lines.", "dim")
 
@@ -309,6 +319,10 @@ def _findings(report: Report, sheet: Sheet, path: str) -> None:
     say_findings(report.findings, sheet, path)
 
 
+def _devices(report: Report, sheet: Sheet) -> None:
+    say_devices(report.devices, report.by, sheet)
+
+
 def _steps(report: Report, sheet: Sheet) -> None:
     say_steps(report.steps, sheet)
 
@@ -352,4 +366,4 @@ def _size(size_bytes: float | None) -> str:
 def sections(path: str) -> tuple[Callable[[Report, Sheet], None], ...]:
     """Return what prints each section, in the order in which they are printed."""
     findings = partial(_findings, path=path)
-    return (_head, _account, findings, _ops, _hot, _steps, _memory, _what_if)
+    return (_head, _devices, _account, findings, _ops, _hot, _steps, _memory, _what_if)

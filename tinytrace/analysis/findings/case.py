@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from tinytrace.analysis.account import main_thread
 from tinytrace.analysis.between_ops import between_ops_ns
 from tinytrace.analysis.counting import count, count_trace
+from tinytrace.analysis.device_work import device_work
+from tinytrace.analysis.findings.device_case import DeviceCase
 from tinytrace.analysis.findings.finding import Confidence, Finding
 from tinytrace.analysis.memory_report import MemoryReport, memory_report
 from tinytrace.analysis.op_parts import LEAF, UNFINISHED, OpParts, op_parts
@@ -99,6 +101,12 @@ class Case:
         if self._memory is None:
             return memory_report(self.trace, counts=self.parts.counts)
         return self._memory
+
+    @cached_property
+    def devices(self) -> DeviceCase | None:
+        """What ran on devices; None: nothing did."""
+        work = device_work(self.trace)
+        return None if work is None else DeviceCase(self.parts.counts, work)
 
     @cached_property
     def thread(self) -> int | None:

@@ -12,8 +12,11 @@ from tinytrace.analysis.findings import (
     constants,
     copies,
     data_wait,
+    device_stalls,
+    exposed_communication,
     float64_leak,
     fresh_memory,
+    launch_bound,
     memory_growth,
     optimizers,
     oversubscribed,
@@ -24,6 +27,7 @@ from tinytrace.analysis.findings import (
     sample_loader,
     saving,
     scatter,
+    slow_products,
     strided,
     taking_turns,
     temporaries,
@@ -34,6 +38,7 @@ from tinytrace.analysis.findings.finding import Finding
 from tinytrace.analysis.rewrites import REWRITES, can_be_rewritten
 from tinytrace.tracer.trace import Signature
 
+ON_A_DEVICE = "it is about a device, which is not timed here"
 OF_RULE: dict[str, tuple[str, ...]] = {
     float64_leak.NAME: ("float32",),
     fresh_memory.NAME: ("out",),
@@ -47,6 +52,10 @@ NONE: dict[str, str] = {
     constants.NAME: "once it is made once, nothing is left to time: all but one call is won",
     copies.NAME: "without the copy nothing is left to time: all of it is won",
     data_wait.NAME: "waiting is no operation",
+    device_stalls.PAGEABLE: ON_A_DEVICE,
+    device_stalls.SYNCHRONISING: ON_A_DEVICE,
+    exposed_communication.NAME: ON_A_DEVICE,
+    launch_bound.NAME: ON_A_DEVICE,
     memory_growth.NAME: "what is won is memory, no time",
     oversubscribed.NAME: "BLAS takes its threads when it is loaded: run the program with fewer, and compare the "
     "traces (python -m tinytrace diff)",
@@ -55,6 +64,8 @@ NONE: dict[str, str] = {
     revisited_graph.NAME: "the nodes of the graph are not recorded",
     sample_loader.NAME: "the array of all samples is not recorded",
     saving.NAME: "saving is no operation on arrays",
+    slow_products.ODD_SIZES: ON_A_DEVICE,
+    slow_products.ORDINARY_UNITS: ON_A_DEVICE,
     scatter.NAME: "how often an index occurs is not recorded, and the gain depends on it",
     taking_turns.NAME: "threads are no operation",
     tiny_ops.NAME: "which calls can be made one is not recorded",

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from tinytrace.analysis.device_work import device_work
 from tinytrace.analysis.findings import (
     constants,
     copies,
     data_wait,
+    device_stalls,
+    exposed_communication,
     float64_leak,
     fresh_memory,
+    launch_bound,
     memory_growth,
     optimizers,
     oversubscribed,
@@ -21,6 +25,7 @@ from tinytrace.analysis.findings import (
     sample_loader,
     saving,
     scatter,
+    slow_products,
     strided,
     taking_turns,
     temporaries,
@@ -44,8 +49,12 @@ RULES: dict[str, Rule] = {
     constants.NAME: constants.find,
     copies.NAME: copies.find,
     data_wait.NAME: data_wait.find,
+    device_stalls.PAGEABLE: device_stalls.find_pageable,
+    device_stalls.SYNCHRONISING: device_stalls.find_synchronising,
+    exposed_communication.NAME: exposed_communication.find,
     float64_leak.NAME: float64_leak.find,
     fresh_memory.NAME: fresh_memory.find,
+    launch_bound.NAME: launch_bound.find,
     memory_growth.NAME: memory_growth.find,
     optimizers.NAME: optimizers.find,
     oversubscribed.NAME: oversubscribed.find,
@@ -57,12 +66,19 @@ RULES: dict[str, Rule] = {
     sample_loader.NAME: sample_loader.find,
     saving.NAME: saving.find,
     scatter.NAME: scatter.find,
+    slow_products.ODD_SIZES: slow_products.find_odd,
+    slow_products.ORDINARY_UNITS: slow_products.find_ordinary,
     strided.NAME: strided.find,
     taking_turns.NAME: taking_turns.find,
     temporaries.NAME: temporaries.find,
     tiny_ops.NAME: tiny_ops.find,
     waiting.NAME: waiting.find,
 }
+# Those that are about devices, and need no place in the program.
+OF_DEVICES = (
+    device_stalls.PAGEABLE, device_stalls.SYNCHRONISING, exposed_communication.NAME, launch_bound.NAME,
+    slow_products.ODD_SIZES, slow_products.ORDINARY_UNITS,
+)  # fmt: skip
 
 
 def findings(
@@ -91,12 +107,15 @@ def findings(
         >>> findings(Trace())
         ()
     """
+    rules = RULES
     if not len(trace.frames):
-        return ()
+        if device_work(trace) is None:
+            return ()
+        rules = {name: RULES[name] for name in OF_DEVICES}
     case = Case(trace, parts, roofs, memory)
     found = [
         finding
-        for rule in RULES.values()
+        for rule in rules.values()
         for finding in rule(case)
         if finding.ceiling_ns is None or finding.ceiling_share >= min_share
     ]
