@@ -242,7 +242,14 @@ class Session:
     def _start_counters(self) -> None:
         from tinytrace.tracer.counters import ProcessCounters
 
-        self._tick = ProcessCounters(self._recorder).tick
+        counters, adapting = ProcessCounters(self._recorder), self._adapting
+
+        def tick() -> None:
+            counters.tick()
+            if adapting is not None:
+                adapting.tick()
+
+        self._tick = tick
 
     def _start_sampler(self) -> None:
         if self.options.sampler == "py-spy":

@@ -26,19 +26,33 @@ SILENT = "99"  # beyond all levels: torch 2.13 reports each start and stop on st
 CHUNK_BYTES = (
     10_000_000  # of a file: some 25,000 events, which are 90 MB of memory while it is written
 )
-FIRST_CHUNK_NS = 200_000_000
+FIRST_CHUNK_NS = 30_000_000  # the smallest operations come at 1,000,000 events a second
 GROWTH = (
     4  # a chunk is at most so much longer than the one before: what begins slowly may become fast
 )
 LONGEST_CHUNK_NS = 10_000_000_000
+# A chunk that nothing ends (no step, no module) is ended by force after twice its time, so that it stays small.
+OVERDUE_NS = 30_000_000
+# Where it cannot be ended either, and the process has grown by as much: then it is ended where it is, and is the last.
+GIVE_UP_BYTES = 1_000_000_000
 PART_SUFFIX = ".part"
 # Python code that torch's C++ calls while an operation is going on lies in, or is called from, these.
 CALLED_BY_OPERATIONS = tuple(
     os.path.join("torch", *path)  # noqa: PTH118 - pathlib has no part of a path
     for path in (("autograd", "function.py"), ("_ops.py",), ("utils", "checkpoint.py"),
-                 ("utils", "_python_dispatch.py"), ("_functorch", ""), ("_library", ""))
+                 ("utils", "_python_dispatch.py"), ("_functorch", ""), ("_library", ""),
+                 ("_dynamo", ""), ("_inductor", ""), ("_subclasses", ""))
 )  # fmt: skip
 DISPATCH = "__torch_dispatch__"
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process; 0: not known."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def clocks() -> tuple[int, int]:
@@ -67,6 +81,7 @@ class Kineto:
     Attributes:
         is_running: between `start` and `stop`.
         due_ns: when the present chunk should end.
+        late_ns: how long after that it is to be ended by force.
         written_bytes: of all chunks.
         busy_ns: what starting, stopping and writing took.
     """
@@ -80,16 +95,21 @@ class Kineto:
         self._number = 0
         self._chunk_ns = FIRST_CHUNK_NS
         self._began_ns = 0
+        self._began_bytes = 0
         self._ahead_ns, self._ahead_error_ns = 0, 0
         self.is_running = False
         self.with_device = False
-        self.due_ns = 0
+        self.due_ns = self.late_ns = 0
         self.written_bytes = 0
         self.busy_ns = 0
 
     def is_here(self) -> bool:
         """Whether this is the process and the thread that it runs in."""
         return threading.get_ident() == self._thread and os.getpid() == self._pid
+
+    def is_too_large(self) -> bool:
+        """Whether the process has grown so much since the chunk began that it may be the cause."""
+        return resident_bytes() - self._began_bytes > GIVE_UP_BYTES
 
     def start(self) -> None:
         """Begin a chunk."""
@@ -109,8 +129,10 @@ class Kineto:
             for name in quiet:
                 os.environ.pop(name, None)
         self.is_running = True
+        self._began_bytes = resident_bytes()
         self._began_ns = time.monotonic_ns()
         self.due_ns = self._began_ns + self._chunk_ns
+        self.late_ns = max(self._chunk_ns, OVERDUE_NS)
         self.busy_ns += self._began_ns - begun_ns
 
     def stop(self) -> None:

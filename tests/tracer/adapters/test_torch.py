@@ -90,6 +90,15 @@ def test_arrows_go_from_forward_to_backward(training: Recorded) -> None:
     )
 
 
+def test_operations_of_the_backward_pass_are_those_of_their_layer(training: Recorded) -> None:
+    nodes = [r for r in training.named("blocks.0.mlp.2 backward") if r.kind is Kind.BACKWARD]
+    assert {r.args["node"] for r in nodes} >= {"AddmmBackward0", "TBackward0", "ViewBackward0"}
+    assert {r.function for r in nodes} == {"Block.forward"}
+    rows = [r for r in training.named("aten::mm") if r.parent == "AddmmBackward0"]
+    assert len(rows) == 3 * (2 * 10 - 1)  # two products a layer, but none for the pictures
+    assert {r.function for r in rows} == {"Attention.forward", "Block.forward", "Model.forward"}
+
+
 def test_numpy_inside_a_data_set_keeps_its_place(training: Recorded) -> None:
     loads = training.named("aten::stack")
     assert {row.parent for row in loads} >= {
@@ -202,6 +211,24 @@ def test_only_the_steps_that_are_asked_for_are_recorded() -> None:
     steps = found.named("Optimizer.step#SGD.step")
     loss = found.named("aten::cross_entropy_loss")
     assert steps[1].end_ns < loss[0].start_ns < loss[1].start_ns < steps[3].start_ns
+
+
+@pytest.mark.usefixtures("many_chunks")
+def test_chunks_end_where_no_step_and_no_module_ends_them() -> None:
+    x = torch.ones(8)
+
+    def program() -> None:
+        while len(list(folder.glob("torch-*.clock.json"))) < 3:
+            for _ in range(100):
+                x.neg()
+
+    with tt.trace(sampler="none") as recording:
+        assert recording._session is not None
+        [folder] = [p for p in recording._session.run_folder.iterdir() if p.is_dir()]
+        program()
+    assert recording.result is not None
+    ends = recording.result.meta["torch"]["windows_ns"]
+    assert len(ends) >= 3
 
 
 def test_steps_that_never_came_are_said() -> None:

@@ -16,21 +16,22 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from tinytrace.tracer.adapters.registry import Adapting
+from tinytrace.tracer.main_thread import MainThreadCall
 from tinytrace.tracer.records import Entry, Flag, Kind
 from tinytrace.tracer.torch_compiler import keep_out
 from tinytrace.tracer.torch_layers import Layers
 from tinytrace.tracer.torch_profiler import Kineto, Quiet, is_distributed
 
 NOT_RECORDED = "the operations of torch are not recorded"
-# What torch's profiler may have written when nothing was asked for: some 250,000 events of 400 bytes, a minute or two
-# of a training on a CPU. Reading them takes a few seconds.
-DEFAULT_BYTES = 100_000_000
+# What torch's profiler may have written when nothing was asked for: some 140,000 events of 430 bytes, 50 to 100
+# steps of a training. To stop the profiler and to write takes 10 to 20 us per event, to read them as much again.
+DEFAULT_BYTES = 60_000_000
 OPTIMIZER, LOADER, PROFILER_STEP = "Optimizer.step#", "enumerate(DataLoader)#", "ProfilerStep#"
 OPTIMIZER_FILE = os.path.join("optim", "optimizer.py")  # noqa: PTH118 - of a text
 ANNOTATION = json.dumps({"cat": "user_annotation"})
 # Modules of ours whose code the program calls without knowing.
 CALLED = (
-    __name__, "tinytrace.tracer.adapters.registry", "tinytrace.tracer.torch_layers",
+    __name__, "tinytrace.tracer.adapters.registry", "tinytrace.tracer.main_thread", "tinytrace.tracer.torch_layers",
     "tinytrace.tracer.torch_profiler", "tinytrace.tracer.wrapping",
 )  # fmt: skip
 # torch's profiler does not outlive a fork whole: a child has none. The process in which one was started.
@@ -78,6 +79,8 @@ class Recording:
         self._optimizer = 0
         self._rests_until = 0  # number of a step
         self._is_over = False
+        self._is_asked = False
+        self._late = MainThreadCall(self._end_late)
 
     def begin(self) -> None:
         """See calls, and start torch's profiler."""
@@ -103,6 +106,7 @@ class Recording:
             self._is_over = True
             return
         self._kineto = Kineto(torch, adapting.folder)
+        adapting.on_tick(self._watch)
         _recordings[:] = [self]
         if not _at_fork:
             os.register_at_fork(before=_before_fork)
@@ -167,25 +171,50 @@ class Recording:
 
     # ---- torch's profiler ----
 
-    def _pause(self) -> None:
-        """Where nothing is going on: end a chunk that is due, begin what is to begin."""
+    def _pause(self) -> bool:
+        """Where nothing is going on: end a chunk that is due, begin what is to begin; whether one was ended."""
         kineto = self._kineto
         if kineto is None or self._is_over:
-            return
+            return False
         if kineto.is_running:
             ends = self._last is not None and self._steps >= self._last
             device_came = not kineto.with_device and self._torch.cuda.is_initialized()
             if not (ends or device_came or time.monotonic_ns() >= kineto.due_ns):
-                return
+                return False
         elif not self._may_start():
-            return
+            return False
         if not kineto.is_here() or not self._quiet.here(sys._getframe(1)):
-            return
-        if kineto.is_running:
+            return False
+        was_running = kineto.is_running
+        if was_running:
             self.stop()
             self._is_over = self._is_over or ends
         if self._may_start():
             self._start()
+        return was_running
+
+    def _watch(self) -> None:
+        """In a thread of ours: see to it that no chunk becomes very long."""
+        kineto = self._kineto
+        if kineto is None or self._is_asked or not kineto.is_running:
+            return
+        if time.monotonic_ns() > kineto.due_ns + kineto.late_ns:
+            self._is_asked = self._late.ask()
+
+    def _end_late(self) -> None:
+        """In the main thread, wherever it is: end a chunk that nothing has ended."""
+        self._is_asked = False
+        kineto = self._kineto
+        if kineto is None or not kineto.is_running or not kineto.is_here() or self._marks.open:
+            return
+        try:
+            was_ended = not self._layers.depth and self._pause()
+            if kineto.is_running and not was_ended and kineto.is_too_large():
+                self._is_over = True
+                self.stop()
+                self._adapting.say(self._limit_text(kineto))
+        except Exception as problem:
+            self._adapting.say(f"{NOT_RECORDED} any more: {problem!r}")
 
     def _may_start(self) -> bool:
         is_due = self._steps >= max(self._first, self._rests_until)
@@ -229,10 +258,9 @@ class Recording:
 
     def _limit_text(self, kineto: Kineto) -> str:
         until = f"until step {self._steps:,}" if self._steps else "at the beginning only"
-        return (
-            f"operations of torch are recorded {until}: {kineto.written_bytes / 1e6:,.0f} MB of them; "
-            f"--steps {self._steps}:{self._steps + 20} records others"
-        )
+        others = f"; --steps {self._steps}:{self._steps + 20} records others" if self._steps else ""
+        size = f"{kineto.written_bytes / 1e6:,.1f} MB of them"
+        return f"operations of torch are recorded {until}: {size}{others}"
 
     def _make_way(self, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
         """The program is about to use a profiler of torch: it gets it."""
