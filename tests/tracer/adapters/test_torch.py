@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -240,7 +241,7 @@ def test_steps_that_never_came_are_said() -> None:
 def test_a_long_run_is_recorded_up_to_a_bound_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tinytrace.tracer.adapters.torch.DEFAULT_BYTES", 300_000)
+    monkeypatch.setattr("tinytrace.tracer.adapters.torch.DEFAULT_BYTES", 1_000_000)
     found = recorded(lambda: train(steps=12))
     assert 0 < len(found.named("aten::cross_entropy_loss")) < 12
     assert [
@@ -304,6 +305,47 @@ def test_a_program_that_marks_for_other_tools_is_as_without_us() -> None:
             torch.ones(3) + 1
 
     assert recorded(program).named("aten::add")
+
+
+# ---- where it cannot be recorded ----
+
+
+def test_a_profiler_that_cannot_be_started_is_said_and_the_program_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no profiler today")
+
+    monkeypatch.setattr(torch.autograd, "_prepare_profiler", fails)
+    found = recorded(lambda: train(steps=1))
+    assert [w for w in found.trace.warnings if "no profiler today" in w]
+    assert found.named("Model")
+
+
+def test_without_the_compiled_core_it_is_said_that_torch_is_not_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TINYTRACE_CORE", "python")
+    found = recorded(lambda: train(steps=1))
+    assert (
+        "the operations of torch are not recorded: that needs the compiled core"
+        in found.trace.warnings
+    )
+    assert not found.named("aten::addmm")
+
+
+def test_modules_of_other_threads_are_there_and_their_operations_are_not() -> None:
+    model = nn.Linear(2, 2)
+
+    def program() -> None:
+        thread = threading.Thread(target=model, args=(torch.ones(1, 2),))
+        thread.start()
+        thread.join()
+
+    found = recorded(program)
+    assert found.one("Linear").thread.startswith("Thread-")
+    assert not found.named("aten::addmm")
+    assert [w for w in found.trace.warnings if "in other threads are not recorded" in w]
 
 
 # ---- compiled ----

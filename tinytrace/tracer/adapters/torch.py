@@ -16,6 +16,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from tinytrace.tracer.adapters.registry import Adapting
+from tinytrace.tracer.gpu_counters import GpuCounters, counters_for
 from tinytrace.tracer.main_thread import MainThreadCall
 from tinytrace.tracer.records import Entry, Flag, Kind
 from tinytrace.tracer.torch_compiler import keep_out
@@ -80,6 +81,7 @@ class Recording:
         self._rests_until = 0  # number of a step
         self._is_over = False
         self._is_asked = False
+        self._gpus: tuple[GpuCounters, ...] | None = None  # not looked for yet
         self._late = MainThreadCall(self._end_late)
 
     def begin(self) -> None:
@@ -107,6 +109,7 @@ class Recording:
             return
         self._kineto = Kineto(torch, adapting.folder)
         adapting.on_tick(self._watch)
+        adapting.on_tick(self._watch_gpus)
         _recordings[:] = [self]
         if not _at_fork:
             os.register_at_fork(before=_before_fork)
@@ -119,6 +122,9 @@ class Recording:
     def _call_module(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         if not self._layers.depth and not self._marks.open:
             self._pause()
+            kineto = self._kineto
+            if kineto is not None and kineto.is_running and not kineto.is_here():
+                self._adapting.say("operations of torch in other threads are not recorded")
         return self._layers.before(args, kwargs)
 
     def _see(self, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:
@@ -200,6 +206,16 @@ class Recording:
             return
         if time.monotonic_ns() > kineto.due_ns + kineto.late_ns:
             self._is_asked = self._late.ask()
+
+    def _watch_gpus(self) -> None:
+        """In a thread of ours: read the counters of GPUs, once the program uses one."""
+        if self._gpus is None and self._torch.cuda.is_initialized():
+            found = counters_for(self._recorder, self._torch)
+            self._gpus = () if isinstance(found, str) else (found,)
+            if isinstance(found, str):
+                self._adapting.say(found)
+        for gpus in self._gpus or ():
+            gpus.tick()
 
     def _end_late(self) -> None:
         """In the main thread, wherever it is: end a chunk that nothing has ended."""
