@@ -28,6 +28,13 @@ def recorded(program: Callable[[], Any], **options: Any) -> Recorded:
     return read(recording.result)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> None:
+    """What torch itself leaves in the environment when it is first used is there before the first test."""
+    train(steps=1)
+    recorded(lambda: None)
+
+
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return recorded(lambda: train(steps=3))
