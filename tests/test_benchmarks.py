@@ -23,6 +23,7 @@ GOALS = {
     "span_clock": ["clock of spans"],
     "sampling_slowdown": ["compiled core"] * 2 + ["pure-Python recorder"] * 2,
     "training_slowdown": ["less start-up", "less start-up, one BLAS thread, heap kept"],
+    "torch_overhead": ["than torch.profiler with record_shapes"],
     "phase_shares": ["compiled core", "pure-Python recorder"],
     "json_speed": ["written", "read", "with all arguments", "gzipped"] * 2,
     "export_speed": ["exported to .json", "exported to .pftrace"],
@@ -33,7 +34,14 @@ GOALS = {
     "peers": [],
 }
 # Measure both recorders, or the compiled one itself: where it is not built they cannot.
-OF_BOTH = {"op_cost", "span_clock", "sampling_slowdown", "phase_shares", "start_stop"}
+OF_BOTH = {
+    "op_cost",
+    "span_clock",
+    "sampling_slowdown",
+    "phase_shares",
+    "start_stop",
+    "torch_overhead",
+}
 HERE = [name for name in GOALS if "c" in CORES or name not in OF_BOTH]
 
 

@@ -118,9 +118,10 @@ class Kineto:
         self._ahead_ns, self._ahead_error_ns = clocks()
         self.with_device = self._torch.cuda.is_initialized()
         activities = {activity.CPU} | ({activity.CUDA} if self.with_device else set())
-        if self._config is None:
+        quiet: dict[str, str] = {}
+        if self._config is None:  # Kineto reads what it is to say once
             self._config = _config(self._torch)
-        quiet = {} if LOG_LEVEL in os.environ else {LOG_LEVEL: SILENT}
+            quiet = {} if LOG_LEVEL in os.environ else {LOG_LEVEL: SILENT}
         os.environ.update(quiet)
         try:
             autograd._prepare_profiler(self._config, activities)
