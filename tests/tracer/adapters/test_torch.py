@@ -287,6 +287,32 @@ def test_the_program_may_use_the_profiler_itself() -> None:
     assert len(found.named("Model")) == 5
 
 
+def test_a_recording_inside_of_a_profiled_block_leaves_that_alone() -> None:
+    alone, found = profiled(), []
+
+    def program() -> dict[str, int]:
+        with torch.profiler.profile(record_shapes=True) as profiler:
+            found.append(recorded(lambda: train(steps=2)))
+        return events_of(profiler)
+
+    assert program() == alone
+    assert [w for w in found[0].trace.warnings if "while the program uses torch's profiler" in w]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_older_profiler_of_torch_may_be_used_too() -> None:
+    from torch.autograd import profiler_legacy
+
+    legacy: Any = profiler_legacy
+
+    def program() -> None:
+        with legacy.profile() as profiler:
+            torch.ones(3) + 1
+        assert "aten::add" in {e.name for e in profiler.function_events}
+
+    recorded(program)
+
+
 def test_a_schedule_of_the_program_is_followed() -> None:
     def scheduled() -> list[dict[str, int]]:
         ready: list[dict[str, int]] = []

@@ -24,6 +24,9 @@ from tinytrace.tracer.torch_layers import Layers
 from tinytrace.tracer.torch_profiler import Kineto, Quiet, is_distributed
 
 NOT_RECORDED = "the operations of torch are not recorded"
+NOT_WHILE_THEIRS = (
+    "operations of torch are not recorded while the program uses torch's profiler itself"
+)
 # What torch's profiler may have written when nothing was asked for: some 140,000 events of 430 bytes, 50 to 100
 # steps of a training. To stop the profiler and to write takes 10 to 20 us per event, to read them as much again.
 DEFAULT_BYTES = 60_000_000
@@ -95,9 +98,9 @@ class Recording:
         adapting.wrap(profile, "_prepare_trace", self._make_way, _nothing)
         adapting.wrap(profile, "__exit__", self._see, self._theirs_ended)
         for name in ("emit_itt", "emit_nvtx"):
-            tracer = getattr(torch.autograd.profiler, name)
-            adapting.wrap(tracer, "__enter__", self._make_way, _nothing)
-            adapting.wrap(tracer, "__exit__", self._see, self._theirs_ended)
+            self._make_way_for(getattr(torch.autograd.profiler, name))
+        legacy = "torch.autograd.profiler_legacy"
+        adapting.await_module(legacy, lambda module: self._make_way_for(module.profile))
         adapting.at_end(self._end)
         if os.getpid() not in _started_in and _started_in:
             adapting.say(f"{NOT_RECORDED} in processes that were forked: its profiler is not there")
@@ -116,6 +119,11 @@ class Recording:
             _at_fork.append(True)
         if self._first == 0:
             self._start()
+
+    def _make_way_for(self, tracer: type) -> None:
+        """End ours when a tracer of torch's is used, which is a context."""
+        self._adapting.wrap(tracer, "__enter__", self._make_way, _nothing)
+        self._adapting.wrap(tracer, "__exit__", self._see, self._theirs_ended)
 
     # ---- what the program calls ----
 
@@ -238,7 +246,9 @@ class Recording:
 
     def _start(self) -> None:
         try:
-            if self._kineto is not None:
+            if self._torch.autograd._profiler_enabled():  # the program's, from before we came
+                self._adapting.say(NOT_WHILE_THEIRS)
+            elif self._kineto is not None:
                 _started_in[:] = [os.getpid()]
                 self._kineto.start()
         except Exception as problem:
@@ -285,9 +295,7 @@ class Recording:
         self._theirs.add(id(args[0]))
         if self._kineto is not None and self._kineto.is_running:
             self.stop()
-            self._adapting.say(
-                "operations of torch are not recorded while the program uses torch's profiler itself"
-            )
+            self._adapting.say(NOT_WHILE_THEIRS)
 
     def _theirs_ended(self, profiler: Any, _result: Any, _raised: bool) -> None:
         self._theirs.discard(id(profiler))
