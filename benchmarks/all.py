@@ -27,6 +27,7 @@ SCRIPTS = {
     "sampling_slowdown": "What sampling costs",
     "training_slowdown": "What a training run costs",
     "framework_slowdown": "What seeing a framework's layers and nodes costs",
+    "torch_overhead": "What a training step of PyTorch costs",
     "phase_shares": "Whether samples say the truth",
     "json_speed": "Writing and reading a trace",
     "export_speed": "Exporting a trace",
@@ -44,7 +45,7 @@ FOLDER = Path(__file__).parent
 def conditions() -> str:
     """Return what the figures hold for: the machine, the versions, and whether it was busy."""
     here = machine()
-    packages = ("numpy", "orjson", "py-spy", "viztracer")
+    packages = ("numpy", "orjson", "py-spy", "viztracer", "torch")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     load = os.getloadavg()[0]
     return (

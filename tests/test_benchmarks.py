@@ -24,6 +24,7 @@ GOALS = {
     "sampling_slowdown": ["compiled core"] * 2 + ["pure-Python recorder"] * 2,
     "training_slowdown": ["less start-up", "less start-up, one BLAS thread, heap kept"],
     "framework_slowdown": ["NumPy's hooks alone"],
+    "torch_overhead": ["than torch.profiler with record_shapes"],
     "phase_shares": ["compiled core", "pure-Python recorder"],
     "json_speed": ["written", "read", "with all arguments", "gzipped"] * 2,
     "export_speed": ["exported to .json", "exported to .pftrace"],
@@ -36,7 +37,14 @@ GOALS = {
     "peers": [],
 }
 # Measure both recorders, or the compiled one itself: where it is not built they cannot.
-OF_BOTH = {"op_cost", "span_clock", "sampling_slowdown", "phase_shares", "start_stop"}
+OF_BOTH = {
+    "op_cost",
+    "span_clock",
+    "sampling_slowdown",
+    "phase_shares",
+    "start_stop",
+    "torch_overhead",
+}
 HERE = [name for name in GOALS if "c" in CORES or name not in OF_BOTH]
 
 

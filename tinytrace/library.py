@@ -147,8 +147,9 @@ class trace:
     def _save(self, session: Session) -> Trace:
         from tinytrace.analysis.counting import with_convention
         from tinytrace.analysis.peaks_attach import with_peaks
+        from tinytrace.analysis.torch_merge import with_torch
 
-        recorded = with_peaks(with_convention(session.trace()))
+        recorded = with_peaks(with_convention(with_torch(session.trace(), session.run_folder)))
         if self._output is None:
             return recorded
         from tinytrace.analysis.budget import fit

@@ -20,6 +20,11 @@ BAD = {
     "folder without __main__.py": (("empty",), 3, b"empty: is a folder without a __main__.py"),
     "rate zero": (("--rate", "0", "train.py"), 2, b"--rate: '0': must be a rate in Hz, 1 to 10000"),
     "rate not a number": (("--rate", "nan", "train.py"), 2, b"--rate: 'nan': must be"),
+    "steps that are none": (
+        ("--steps", "20:10", "train.py"),
+        2,
+        b"--steps: '20:10': must be steps such as 10:20",
+    ),
     "rate missing": (("--rate",), 2, b"--rate"),
     "budget": (("--budget", "lots", "train.py"), 2, b"--budget: 'lots': must be a size"),
     "disk limit": (("--disk-limit", "-1", "train.py"), 2, b"--disk-limit"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from digits import load_digits, minibatches
 from training import Adam, Model, accuracy, softmax_cross_entropy, train
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-SCRIPTS = sorted(p.name for p in SAMPLES.glob("train_*.py"))
+SCRIPTS = sorted(p.name for p in SAMPLES.glob("train_*.py") if p.name != "train_torch.py")
 # model, learning rate, epochs that must be enough, accuracy that must be reached
 COURSES = {
     "mlp": (train_mlp.MODEL, 1e-3, 2, 0.92),
@@ -73,6 +75,14 @@ def test_everything_is_float32_before_and_after_a_step(model: Model) -> None:
     scores = model.predict(parameters, digits.train_images[:8])
     arrays = [scores, *parameters.values(), *gradients.values()]
     assert {a.dtype for a in arrays} == {np.dtype(np.float32)}
+
+
+def test_the_transformer_of_pytorch_trains() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SAMPLES / "train_torch.py"), "--epochs", "1", "--width", "16"],
+        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert re.fullmatch(r"epoch 1: loss 2\.\d{4}, test accuracy [\d.]+%\n", done.stdout)
 
 
 def test_loss_of_equal_scores_is_the_logarithm_of_the_number_of_classes() -> None:
@@ -133,4 +143,5 @@ def test_samples_are_plain_programs_that_know_nothing_of_the_profiler(path: Path
         elif isinstance(node, ast.ImportFrom) and node.module:
             roots.add(node.module.split(".")[0])
     ours = {p.stem for p in SAMPLES.glob("*.py")}
-    assert roots - ours - set(sys.stdlib_module_names) <= {"numpy"}
+    allowed = {"numpy", "torch"} if path.name == "train_torch.py" else {"numpy"}
+    assert roots - ours - set(sys.stdlib_module_names) <= allowed

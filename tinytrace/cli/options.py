@@ -68,6 +68,24 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def step_range(text: str) -> tuple[int, int]:
+    """Return the numbers of steps: ``"10:20"`` is 10 to 19, ``"5"`` is the fifth after the first alone.
+
+    Raises:
+        argparse.ArgumentTypeError: not that.
+
+    Example:
+        >>> step_range("10:20"), step_range("5")
+        ((10, 20), (5, 6))
+    """
+    match = re.fullmatch(r"(\d{1,9})(?::(\d{1,9}))?", text, re.ASCII)
+    first = int(match[1]) if match else 0
+    last = int(match[2]) if match and match[2] else first + 1
+    if not match or last <= first:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be steps such as 10:20")
+    return first, last
+
+
 def size_bytes(text: str) -> int:
     """Return a size in bytes: ``"200MB"`` (10^6), ``"1.5GiB"`` (2^30), ``"4096"``; at least 1.
 

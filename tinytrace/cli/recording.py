@@ -102,13 +102,15 @@ class Ending:
                 say(f"the trace could not be written: {_reason(error)}; {self._kept()}")
 
     def _write(self) -> None:
+        from tinytrace.analysis.torch_merge import with_torch
         from tinytrace.cli import saving
 
         options = self._session.options
         measuring = self._elsewhere if self._calibrate and self._ended else None
         trace = saving.save_run(
-            self._session.trace(), options.output, options.budget_bytes, measuring, self._quiet
-        )
+            with_torch(self._session.trace(), self._session.run_folder),
+            options.output, options.budget_bytes, measuring, self._quiet,
+        )  # fmt: skip
         self._session.discard()
         if not self._quiet:
             saving.summarise(trace, options.output)

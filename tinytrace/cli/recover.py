@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
                         help="do not measure the roofs of this machine where none are kept")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print no summary")
     arguments = parser.parse_args(argv)
+    from tinytrace.analysis.torch_merge import with_torch
     from tinytrace.cli.elsewhere import Elsewhere
     from tinytrace.cli.saving import mention_unfinished, save_run, summarise
     from tinytrace.tracer.assemble import read_run, span_limit_for
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
     check_writable(output)
     claim = claim_run(run)
     elsewhere = Elsewhere(sys.executable, dict(os.environ)) if arguments.calibrate else None
-    found = read_run(run, span_limit_for(arguments.budget))
+    found = with_torch(read_run(run, span_limit_for(arguments.budget)), run)
     trace = save_run(found, output, arguments.budget, elsewhere, arguments.quiet)
     if claim >= 0:  # else it may be a folder of somebody's, with something of ours in it
         remove_run(run)

@@ -14,6 +14,7 @@ from tinytrace.cli.options import (
     disk_limit_bytes,
     rate_hz,
     size_bytes,
+    step_range,
     version,
 )
 from tinytrace.errors import ScriptError, UsageError
@@ -40,6 +41,7 @@ TAKES_VALUE = {
     "--budget",
     "--disk-limit",
     "--hardware-counters",
+    "--steps",
 }
 
 
@@ -74,6 +76,7 @@ def main(argv: list[str]) -> int:
         "ops": arguments.ops,
         "children": arguments.children,
         "hardware_counters": arguments.hardware_counters,
+        "steps": arguments.steps,
     }
     given = {
         "options": options,
@@ -170,6 +173,8 @@ def _parser() -> argparse.ArgumentParser:
         help="largest trace file; beyond it, repetitions are summed up (default: 200MB)")  # fmt: skip
     add("--disk-limit", type=disk_limit_bytes, default=2_000_000_000, metavar="SIZE",
         help="most disk space of a process while recording; beyond it, likewise (default: 2GB)")  # fmt: skip
+    add("--steps", type=step_range, metavar="A:B",
+        help="PyTorch's operations in these steps of the optimizer only: 10:20 is 10 to 19")  # fmt: skip
     add("--no-ops", dest="ops", action="store_false", help="do not record NumPy's operations")
     add("--no-children", dest="children", action="store_false",
         help="do not record the processes that the program starts")  # fmt: skip

@@ -27,6 +27,8 @@ class Options:
         ops: record NumPy's operations.
         children: record the processes that the program starts.
         hardware_counters: read those of the CPU: ``auto`` (where it is safe and cheap), ``on``, ``off``.
+        steps: of torch's operations, only those of these steps of the optimizer, the second number not included; None:
+            from the beginning, as many as a bound allows.
     """
 
     output: Path
@@ -38,6 +40,7 @@ class Options:
     ops: bool = True
     children: bool = True
     hardware_counters: str = "auto"
+    steps: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without doing anything.
@@ -53,6 +56,10 @@ class Options:
             )
         if not 1 <= self.rate_hz <= MAX_RATE_HZ:
             raise UsageError(f"the rate must be 1 to {MAX_RATE_HZ} Hz, not {self.rate_hz:g}")
+        if self.steps is not None and not 0 <= self.steps[0] < self.steps[1]:
+            raise UsageError(
+                f"steps go from one number to a greater one, not {self.steps[0]}:{self.steps[1]}"
+            )
         if self.disk_limit_bytes < MIN_DISK_LIMIT_BYTES:
             least = f"{MIN_DISK_LIMIT_BYTES:,} bytes"
             raise UsageError(

@@ -247,9 +247,12 @@ class Session:
         self._undo.append(self._hardware.close)
         self._put_meta(hardware_counters=self._hardware.meta)
         counters = ProcessCounters(self._recorder, hardware=self._hardware.read)
+        adapting = self._adapting
 
         def tick() -> None:
             counters.tick()
+            if adapting is not None:
+                adapting.tick()
             if self._joined:  # a spawned process gets its name when it has begun to run
                 self.name_again()
 

@@ -27,6 +27,7 @@ LIBRARIES: dict[str, str] = {
     "multiprocessing.spawn": "multiprocessing",
     "sklearn.base": "sklearn",
     "torch.distributed.distributed_c10d": "torch_distributed",
+    "torch": "torch",
 }
 
 
@@ -64,6 +65,7 @@ class Adapting:
         self._internal = internal
         self._after_import = after_import
         self._undo: list[Callable[[], Any]] = []
+        self._ticks: list[Callable[[], Any]] = []
         self._said: set[str] = set()
         self.around = recorder.around if recorder.core == "c" else around_in_python
         self._wrappings = Wrappings(self.around, self.failed)
@@ -103,6 +105,19 @@ class Adapting:
         """Call ``undo()`` when recording stops; the last one given is called first."""
         self._undo.append(undo)
 
+    def on_tick(self, call: Callable[[], Any]) -> None:
+        """Call ``call()`` some twenty times a second, in a thread of ours, until recording stops."""
+        self._ticks.append(call)
+
+    def tick(self) -> None:
+        """Make the calls of `on_tick`; one that fails is said, and not made again."""
+        for call in list(self._ticks):
+            try:
+                call()
+            except Exception as problem:
+                self._ticks.remove(call)
+                self.say(f"not watched any more: {problem!r}")
+
     def say(self, text: str) -> None:
         """Write down a warning of the trace, once."""
         if text not in self._said:
@@ -111,6 +126,7 @@ class Adapting:
 
     def end(self) -> None:
         """Undo everything, last in first out; what fails is said."""
+        self._ticks.clear()
         while self._undo:
             try:
                 self._undo.pop()()
