@@ -22,6 +22,7 @@ from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verd
 from tinytrace.analysis.self_audit import number
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
 from tinytrace.analysis.step_finding import Steps, find_steps
+from tinytrace.analysis.torch_seen import torch_unseen
 from tinytrace.tracer.groups import group_ids, sums
 from tinytrace.tracer.trace import Trace
 
@@ -40,6 +41,7 @@ class Where(Enum):
     NOT_JUDGED = "ops without a verdict"
     DISPATCH = "dispatching work to devices"
     PYTHON = "Python between ops"
+    TORCH_UNSEEN = "torch, or Python: not recorded"
     IMPORTS = "importing modules"
     DATA_WAIT = "waiting for data"
     DEVICE_WAIT = "waiting for a device"
@@ -326,6 +328,7 @@ class _Gap:
             (Where.IMPORTS, imports),
             (Where.BLOCKED, blocked),
             (Where.NOT_KNOWN_RUNNING, ~known),
+            (Where.TORCH_UNSEEN, torch_unseen(trace)),
             (Where.PYTHON, known),
         )
         self.spent_ns: dict[Where, int] = {}

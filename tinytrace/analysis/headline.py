@@ -16,6 +16,7 @@ SPENT = {
     Where.NOT_JUDGED: "in ops that cannot be judged",
     Where.DISPATCH: "dispatching work to devices",
     Where.PYTHON: "in Python between ops",
+    Where.TORCH_UNSEEN: "where operations of torch were not recorded",
     Where.IMPORTS: "importing modules",
     Where.DATA_WAIT: "waiting for data",
     Where.DEVICE_WAIT: "waiting for a device",
