@@ -5,8 +5,7 @@ steps under ``torch.profiler.profile(record_shapes=True)``, and steps recorded b
 profiler, samples stacks 1,000 times a second and sees NumPy, modules, optimizer and data loader meanwhile.
 
 * a step: the median of the steps of a turn, in wall time, and in CPU time of its thread. Ours stops its profiler every
-  25,000 events: steps are
-  between that;
+  25,000 events: steps are between that;
 * all of it: the steps of a turn, and all that it takes until everything is in files; of torch's profiler that is
   ``export_chrome_trace``.
 """

@@ -96,6 +96,7 @@ for _ in range(10):
     hooked(x).sum().backward()
 train(4)
 print(sum(float(p.detach().sum()) for p in (*linear.parameters(), *hooked.parameters())))
+Model()(torch.ones(2, 6, 3))  # fails in a layer
 """
 )
 LOADER = (
@@ -149,7 +150,8 @@ def test_chunks_end_and_begin_where_no_operation_is_going_on(tmp_path: Path) -> 
     place = Place.make(tmp_path, train=IN_FLIGHT)
     place.environment = {"MALLOC_PERTURB_": "77", "MALLOC_CHECK_": "3", "OMP_NUM_THREADS": "1"}
     ended = place.same("train.py")
-    assert ended.status == 0
+    assert ended.status == 1
+    assert ended.stderr.startswith(b"Traceback") and b"mat1 and mat2" in ended.stderr
     trace = place.trace()
     assert len(trace.meta["torch"]["windows_ns"]) > 12
     assert Counter(ops(trace))["aten::cross_entropy_loss"] == 4

@@ -35,6 +35,7 @@ from tinytrace.analysis.roofline import BOUND, VERDICTS, Judged, PartRoofs, Verd
 from tinytrace.analysis.self_audit import number
 from tinytrace.analysis.stack_times import Whose, calling_frames, whose_stacks
 from tinytrace.analysis.step_finding import Steps, find_steps
+from tinytrace.analysis.torch_seen import torch_unseen
 from tinytrace.tracer.groups import group_ids, sums
 from tinytrace.tracer.records import FRAMEWORK_COST, FRAMEWORK_KINDS
 from tinytrace.tracer.trace import Column, Trace
@@ -54,6 +55,7 @@ class Where(Enum):
     NOT_JUDGED = "ops without a verdict"
     DISPATCH = "dispatching work to devices"
     PYTHON = "Python between ops"
+    TORCH_UNSEEN = "torch, or Python: not recorded"
     IMPORTS = "importing modules"
     DATA_WAIT = "waiting for data"
     COMMUNICATION = "communication"
@@ -340,6 +342,7 @@ _OF_SAMPLES = (
     Where.IMPORTS,
     Where.BLOCKED,
     Where.NOT_KNOWN_RUNNING,
+    Where.TORCH_UNSEEN,
     Where.PYTHON,
 )
 
@@ -360,6 +363,7 @@ def sample_lines(trace: Trace) -> Ints:
         whose == Whose.IMPORT,
         known & ~samples.on_cpu,
         ~known,
+        torch_unseen(trace),
     )
     lines = [WHERE.index(where) for where in _OF_SAMPLES]
     return np.asarray(np.select(rules, lines[:-1], lines[-1]), "i8")

@@ -17,6 +17,7 @@ SPENT = {
     Where.NOT_JUDGED: "in ops that cannot be judged",
     Where.DISPATCH: "dispatching work to devices",
     Where.PYTHON: "in Python between ops",
+    Where.TORCH_UNSEEN: "where operations of torch were not recorded",
     Where.IMPORTS: "importing modules",
     Where.DATA_WAIT: "waiting for data",
     Where.COMMUNICATION: "communication with other ranks",

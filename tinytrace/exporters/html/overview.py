@@ -34,6 +34,7 @@ EXPLAINED = {
     Where.NOT_JUDGED: "no roof was measured, or the model does not fit",
     Where.DISPATCH: "ops of torch that launch work, and the launches",
     Where.PYTHON: "no op ran, and the thread was on the CPU (samples, or torch.profiler’s stacks)",
+    Where.TORCH_UNSEEN: "likewise, while torch’s profiler was not on (samples)",
     Where.IMPORTS: "likewise, while a library was imported",
     Where.DATA_WAIT: "in a data loader, with all that runs inside",
     Where.COMMUNICATION: "in calls that communicate with other ranks, waiting for them included",
