@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,8 +76,9 @@ def measured(models: Mapping[str, object], **options: object) -> Suite:
 
 
 def test_each_model_has_a_process_of_its_own_in_every_round_and_the_first_one_two(
-    log: Path, tmp_path: Path
+    log: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    method = multiprocessing.get_start_method(allow_none=True)
     path = tmp_path / "suite.json"
     models = {"one": "tinytrace_test_models:Says", "two": "tinytrace_test_models:made"}
     found = measured(models, save=path)
@@ -84,6 +87,11 @@ def test_each_model_has_a_process_of_its_own_in_every_round_and_the_first_one_tw
     assert len(set(lines)) == len(lines) == (ROUNDS * 3) + 2  # and one of each to look at it first
     assert sum(line.startswith("made") for line in lines) == ROUNDS + 1
     assert str(os.getpid()) not in log.read_text()
+    assert (
+        multiprocessing.get_start_method(allow_none=True) == method
+    )  # which is the program's to choose
+    assert capfd.readouterr() == ("", "")
+    assert not re.search("not measured|not a number", str(found))
     document = json.loads(path.read_text())
     assert document["fresh_process"] is True
     more = measured(models, save=path, rounds=ROUNDS + 1)
@@ -203,15 +211,16 @@ print(found.fresh_process, found.why_here)
 
 
 INTERRUPTED = """
-import os, signal, sys, numpy as np, tinytrace as tt
+import os, signal, sys, time, numpy as np, tinytrace as tt
 class Mine:
     left = int(sys.argv[1])
     def __call__(self, x):
         Mine.left -= 1
         if not Mine.left:
             os.kill(os.getpid(), signal.SIGINT)
-        return x.sum(axis=0) + np.linalg.norm(x)
-x = np.ones((1000, 1000))
+        time.sleep(0.002)  # a block is one call, which the numbers of calls in the test rely on
+        return x + 1
+x = np.ones(1000)
 print(tt.benchmark_suite({"a": Mine(), "b": Mine()}, x, rounds=40, save="suite.json", progress=False))
 """
 

@@ -41,7 +41,7 @@ def test_a_block_is_recorded_and_told_in_human_words() -> None:
     profiler.print_top_operations(n=1, file=text)
     share, words = text.getvalue().splitlines()[0].split(" - ")
     assert words == "Matrix multiplication"
-    assert 0 < int(share.removesuffix("%")) <= 100
+    assert share == "<1%" or 0 < int(share.removesuffix("%")) <= 100
     assert "Profiler" not in names(profiler.trace)
     assert profiler.top_operations(by="op")[0].calls == 20
     assert profiler.top_operations(by="callsite")[0].label.startswith("test_profiler.py")  # type: ignore[union-attr]

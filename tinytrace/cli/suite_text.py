@@ -90,7 +90,7 @@ def _cells(row: SuiteRow) -> tuple[str, ...]:
     p = row.performance
     if p is None:
         return (clean(row.name), *(NONE,) * 5, clean(row.error or "not measured"), "")
-    accuracy = NONE if p.judged == NOT_MEASURED else str(p.judged)
+    accuracy = NONE if p.judged.note == NOT_MEASURED.note else str(p.judged)
     speed, verdict = "1 (baseline)", ""
     if row.speedup is not None:
         ratio = row.speedup.ratio

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tinytrace.analysis.in_turns import ALIKE, compared
 from tinytrace.toolkit.accuracy import array_of
 
-LARGEST_BYTES = 64_000_000  # of an output that is kept to be compared
+LARGEST_BYTES = 16_000_000  # of an output that is kept to be compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Output:
 
     Attributes:
         shape: its dimensions; None: it is no array of numbers.
-        values: the numbers; None: there are none, or more than 64 MB of them.
+        values: the numbers; None: there are none, or more than 16 MB of them.
     """
 
     shape: tuple[int, ...] | None = None
