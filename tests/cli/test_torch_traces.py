@@ -51,6 +51,7 @@ def test_the_report_of_a_real_trace_begins_with_its_devices(name: str) -> None:
     assert "nan" not in text
     page = html_page(content_of(loaded(name), name)).decode()
     assert "Where the time of the GPUs went" in page
+    assert "Times and roofs are measured" not in page
 
 
 @pytest.mark.parametrize("name", ALL)
