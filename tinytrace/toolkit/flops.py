@@ -45,8 +45,8 @@ class FlopCount(int):
 
     Attributes:
         by_op: FLOPs per operation, most first.
-        by_layer: FLOPs per nearest span around (`tinytrace.span`) or module of PyTorch (its path, ``blocks.2.attn``),
-            most first; ``""``: in none, in the model itself, or in a backward pass.
+        by_layer: FLOPs, most first: of NumPy's operations per nearest span around (`tinytrace.span`), of PyTorch's
+            per module (its path, ``blocks.2.attn``); ``""``: in none, in the model itself, or in a backward pass.
         transcendentals: evaluations of exp, log, sqrt…; not contained in the FLOPs.
         bytes: compulsory traffic of the counted operations, in bytes.
         calls: operations that ran.
