@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  (as all of PyTorch's own examples)
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.torch_profiles import counted, profiled, seeded, total
+from tinytrace.analysis.aten_calls import LIST_DTYPE, PLACEHOLDER
 from tinytrace.analysis.aten_table import ROWS as TABLE_ROWS
-from tinytrace.analysis.counting import Counts, count_trace, coverage
+from tinytrace.analysis.aten_table import SCHEMAS
+from tinytrace.analysis.counting import Counts, count, count_trace, coverage
+from tinytrace.analysis.operands import operands_text
 from tinytrace.analysis.reader import load
+from tinytrace.exporters.registry import export
+from tinytrace.tracer.records import Layout
+from tinytrace.tracer.trace import Operand, Signature
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "counting-pytorch.md").read_text("utf-8")
 DATA = Path(__file__).parents[1] / "data"
@@ -187,6 +195,72 @@ def test_addmm_is_what_the_counter_of_torch_says_and_the_bias() -> None:
     assert total(run) == theirs.get_total_flops() + 8 * 4
 
 
+def as_profiled(op: str, shapes: list[tuple[int, ...] | None], attributes: str) -> Counts:
+    """Count an op that only a GPU has, as torch.profiler records it: None holds the place of a value."""
+    operands = [
+        PLACEHOLDER if shape is None else Operand("float16", shape, itemsize=2) for shape in shapes
+    ]
+    return count(Signature(f"aten::{op}", tuple(operands), len(operands), f"+;{attributes}"))
+
+
+HEADS, LONG, SHORT_HEADS = (2, 3, 8, 4), (2, 3, 6, 4), (2, 8, 3, 4)
+PIXELS, FILTERS = (2, 4, 8, 8), (6, 2, 3, 3)
+SCORES = 6 * 8 * 6
+FORWARD = 2 * SCORES * 8 + 4 * SCORES - 2 * 6 * 8
+ON_GPUS: list[tuple[str, list[tuple[int, ...] | None], str, int, int]] = [
+    ("_scaled_dot_product_flash_attention", [HEADS, LONG, LONG, *[None] * 4], "is_causal=False",
+     FORWARD, SCORES),
+    ("_scaled_dot_product_efficient_attention", [HEADS, LONG, LONG, *[None] * 5],
+     "is_causal=False", FORWARD, SCORES),
+    ("_scaled_dot_product_cudnn_attention", [HEADS, LONG, LONG, *[None] * 6], "is_causal=True",
+     FORWARD, SCORES),
+    ("_flash_attention_forward", [SHORT_HEADS, (2, 6, 3, 4), (2, 6, 3, 4), *[None] * 10],
+     "is_causal=False", FORWARD, SCORES),
+    ("_scaled_dot_product_flash_attention_backward",
+     [HEADS, HEADS, LONG, LONG, HEADS, (2, 3, 8), *[None] * 9], "is_causal=False",
+     5 * SCORES * 8, SCORES),
+    ("_scaled_dot_product_efficient_attention_backward",
+     [HEADS, HEADS, LONG, LONG, None, HEADS, (2, 3, 8), *[None] * 6], "is_causal=False",
+     5 * SCORES * 8, SCORES),
+    ("_scaled_dot_product_cudnn_attention_backward",
+     [HEADS, HEADS, LONG, LONG, HEADS, (2, 3, 8), *[None] * 10], "is_causal=False",
+     5 * SCORES * 8, SCORES),
+    ("cudnn_convolution", [PIXELS, FILTERS, *[None] * 7],
+     "padding=[1, 1];stride=[1, 1];dilation=[1, 1];groups=2", 2 * 2 * 64 * 9 * 6 * 2, 0),
+    ("cudnn_convolution_transpose", [PIXELS, (4, 3, 3, 3), *[None] * 8],
+     "padding=[0, 0];output_padding=[0, 0];stride=[2, 2];dilation=[1, 1];groups=2",
+     2 * 2 * 64 * 9 * 4 * 3, 0),
+    ("cudnn_batch_norm", [PIXELS, (4,), (4,), (4,), (4,), *[None] * 3], "training=True", 5 * 512, 0),
+    ("cudnn_batch_norm_backward", [PIXELS, PIXELS, *[(4,)] * 5, None, (100,)], "", 10 * 512, 0),
+    ("native_dropout", [PIXELS, None, None], "train=True", 2 * 512, 0),
+    ("_fused_adamw_", [(1000,)] * 4 + [(0,), (3,)] + [None] * 9, "tensors=3", 13 * 1000, 1000),
+    ("_foreach_addcdiv_", [(1000,)] * 3 + [None], "tensors=3", 3000, 0),
+    ("_foreach_norm", [(1000,), None, None], "ord=2;tensors=3", 2000 - 3, 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "attributes", "flops", "transcendentals"),
+    ON_GPUS,
+    ids=[case[0] for case in ON_GPUS],
+)
+def test_ops_that_only_gpus_have_are_counted_by_their_arguments(
+    op: str,
+    shapes: list[tuple[int, ...] | None],
+    attributes: str,
+    flops: int,
+    transcendentals: int,
+) -> None:
+    found = as_profiled(op, shapes, attributes)
+    assert (found.flops, found.transcendentals) == (flops, transcendentals)
+
+
+def test_packed_sequences_are_uncounted_since_their_lengths_are_values() -> None:
+    packed = [(16, 3, 4)] * 3
+    found = as_profiled("_flash_attention_forward", [*packed, *[None] * 10], "is_causal=False")
+    assert found.flops is None
+
+
 def test_what_runs_inside_a_primitive_is_counted_once() -> None:
     trace = profiled(lambda: F.linear(A, W, FOUR))
     counts = count_trace(trace)
@@ -233,6 +307,21 @@ def test_every_op_of_a_real_trace_of_another_machine_is_counted() -> None:
     assert sum(products) < counts.total("flops") < 1.1 * sum(products)
 
 
+def test_a_trace_of_torch_saved_and_read_again_costs_the_same(tmp_path: Path) -> None:
+    trace = load(DATA / "tracelens_h100_bert_small.json.gz")
+    export(trace, tmp_path / "trace.json")
+    again = load(tmp_path / "trace.json")
+    assert set(again.signatures) == set(trace.signatures)
+    for figure in ("flops", "bytes"):
+        assert count_trace(again).total(figure) == count_trace(trace).total(figure)
+
+
+def test_people_read_tensors_and_the_values_that_matter() -> None:
+    trace = profiled(lambda: IMAGE.sum((1, 2), keepdim=True))
+    (text,) = {operands_text(sig) for sig in trace.signatures if sig.op == "aten::sum"}
+    assert text == "float32[2,4,8,8] dim=[1, 2];keepdim=True"
+
+
 def test_the_document_prints_the_table_of_the_code() -> None:
     lines = [
         f"| {' '.join(f'`{op}`' for op in row.ops.split())} | {row.formula} | {row.traffic.__name__} "
@@ -245,3 +334,44 @@ def test_the_document_prints_the_table_of_the_code() -> None:
 def test_the_document_explains_every_byte_rule() -> None:
     rules = {row.traffic.__name__ for row in TABLE_ROWS}
     assert [rule for rule in sorted(rules) if f"| **{rule}** |" not in DOCUMENT] == []
+
+
+SIZES = st.lists(st.integers(0, 4), max_size=5).map(tuple)
+OPERANDS = st.one_of(
+    st.just(PLACEHOLDER),
+    st.builds(
+        Operand,
+        dtype=st.sampled_from(
+            ["float32", "bfloat16", "int64", "bool", "complex64", LIST_DTYPE, "?"]
+        ),
+        shape=SIZES,
+        layout=st.sampled_from([Layout.C, Layout.OTHER]),
+        itemsize=st.integers(0, 16),
+    ),
+)
+VALUES = st.sampled_from(
+    ["", "0", "1", "-1", "2", "[0]", "[1, -1]", "[]", "[-7]", "True", "False", "[True, False, True]",
+     "inf", "nan", "1e400", "9" * 30, "x", "[1", "2.5"]
+)  # fmt: skip
+
+
+@given(st.data())
+def test_no_call_makes_counting_raise_or_cost_less_than_nothing(data: st.DataObject) -> None:
+    op = data.draw(st.sampled_from(sorted(SCHEMAS)))
+    schema = data.draw(st.sampled_from(SCHEMAS[op]))
+    n = data.draw(st.sampled_from([len(schema), len(schema) + 1, 0, 2]))
+    operands = data.draw(st.lists(OPERANDS, min_size=n, max_size=n + 1))
+    valued = [name for name in schema if name.endswith("=")]
+    attributes = ";".join(f"{name}{data.draw(VALUES)}" for name in [*valued, "tensors="])
+    ending = data.draw(st.sampled_from(["", "_"]))
+    found = count(Signature(f"aten::{op}{ending}", tuple(operands), n, attributes))
+    figures = (found.flops, found.transcendentals, found.bytes_read, found.bytes_written)
+    assert all(figure is None or figure >= 0 for figure in figures)
+
+
+@given(st.sampled_from(sorted(SCHEMAS)), st.lists(OPERANDS, max_size=4))
+def test_an_op_recorded_without_values_is_counted_or_not_but_never_raises(
+    op: str, operands: list[Operand]
+) -> None:
+    found = count(Signature(f"aten::{op}", tuple(operands), len(operands), "+"))
+    assert found.flops is None or found.flops >= 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  (as all of PyTorch's own examples)
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import tinytrace as tt
@@ -87,6 +91,40 @@ def test_an_op_without_a_formula_is_named_and_not_counted_as_nothing() -> None:
     assert "at least" in str(found)
 
 
+def test_products_of_sparse_and_nested_tensors_are_not_taken_for_dense_ones() -> None:
+    x, w = seeded(4, 4), seeded(4, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls them a prototype
+        sparse = x.to_sparse_csr()
+        nested = torch.nested.nested_tensor([x, x])
+    found = tt.count_flops(lambda: sparse @ w)
+    assert (found, found.uncounted) == (0, {"aten::mm": 1})
+    found = tt.count_flops(nn.Linear(4, 4), nested)
+    assert found == 0
+    assert "aten::linear" in found.uncounted
+
+
+@pytest.mark.parametrize("way", ["inference", "autocast", "vmap", "meta", "checkpoint"])
+def test_a_layer_is_counted_however_it_is_run(way: str) -> None:
+    layer, x = nn.Linear(8, 4), seeded(3, 8)
+    run: dict[str, Callable[[], object]] = {
+        "inference": lambda: torch.inference_mode()(layer)(x),
+        "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16)(layer)(x),
+        "vmap": lambda: torch.vmap(layer)(x),
+        "meta": lambda: nn.Linear(8, 4, device="meta")(x.to("meta")),
+        "checkpoint": lambda: checkpoint(layer, x, use_reentrant=False),
+    }
+    assert tt.count_flops(run[way]) == 2 * 3 * 8 * 4 + 12
+
+
+def test_counting_draws_no_random_numbers_of_the_program() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    tt.count_flops(torch.relu, BATCH)
+    assert torch.equal(torch.rand(2), expected)
+
+
 def test_count_flops_inside_a_recording_counts_torch_as_well() -> None:
     layer = nn.Linear(8, 4)
     with tt.Profiler():
@@ -162,7 +200,9 @@ def test_a_model_is_measured_and_compared() -> None:
     model = nn.Linear(64, 10)
     data, labels = seeded(8, 64), torch.zeros(8, dtype=torch.int64)
     measured = tt.measure_performance(model, data, accuracy=(data, labels), rounds=6)
+    assert measured.flops is not None
     assert measured.flops == 2 * 8 * 64 * 10 + 80
+    assert measured.flops.by_layer == {"": measured.flops}
     assert measured.parameters == 650
     assert measured.memory == pytest.approx((650 * 4 + 320) / 1e6)
     assert 0 <= measured.accuracy <= 1

@@ -75,6 +75,8 @@ MOVING = (
             "self | self generator | self p generator | self low high generator", out.same, None,
             bytes_of.fill,
             "uncounted: what a number costs depends on generator, distribution and luck"),
+    AtenRow("randn rand randint randn_like rand_like randint_like", "size", shaped.not_told, None,
+            bytes_of.fill, "uncounted: as normal", COMPOSITE),
     # Many tensors at once
     AtenRow("_foreach_add _foreach_sub", "self other | self other alpha=", shaped.lists,
             work.listed_add, bytes_of.listed, "N; 2N where alpha is not 1", COMPOSITE),

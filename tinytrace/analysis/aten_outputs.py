@@ -83,7 +83,10 @@ def outputs_of(call: AtenCall, rule: OutputRule) -> tuple[Operand, ...]:
     if call.in_place:
         first = next(iter(call.arguments.values()))
         return (Operand(first.dtype, first.shape, first.layout, first.strides, 0, first.itemsize),)
-    return _own(call, rule(call))
+    found = _own(call, rule(call))
+    if any(size < 0 for operand in found for size in operand.shape):
+        raise ValueError("arguments that no such call has")
+    return found
 
 
 def converted(call: AtenCall) -> tuple[Operand, ...]:

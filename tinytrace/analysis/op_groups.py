@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.aten_counting import footprint_of
 from tinytrace.analysis.counting import TraceCounts, count_trace
 from tinytrace.analysis.op_parts import NOT_KNOWN, OpParts, op_parts
 from tinytrace.analysis.op_words import words_for
 from tinytrace.analysis.places import site
-from tinytrace.analysis.traffic import footprint_bytes
 from tinytrace.tracer.groups import distinct, first_rows, group_ids, sums
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Column, Trace
@@ -287,7 +287,7 @@ class _Figures:
 
     def _footprint(self, mine: Ints) -> int | None:
         signature, _ = self._leading(mine, self._parts.signature_id)
-        return None if signature < 0 else footprint_bytes(self._trace.signatures[signature])
+        return None if signature < 0 else footprint_of(self._trace.signatures[signature])
 
 
 def _known(value: float) -> float | None:

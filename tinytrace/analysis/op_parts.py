@@ -125,7 +125,7 @@ def op_parts(counts: TraceCounts, extra: Column | None = None) -> OpParts:
     state = _state(counts, rows)
     alike = [_of(span_keys(spans).of, rows), state]
     alike += [] if extra is None else [_of(extra, rows)]
-    part_of, count = _numbered_parts(spans, rows, alike)
+    part_of, count = _numbered_parts(counts, rows, alike)
     first = rows[first_rows(part_of, count)]
     own_ns, whole_ns = (
         sums(part_of, count, _of(column, rows)) for column in (counts.own_ns, spans.dur_ns)
@@ -172,13 +172,20 @@ def op_parts(counts: TraceCounts, extra: Column | None = None) -> OpParts:
     )
 
 
-def _numbered_parts(spans: Spans, rows: Ints, alike: list[Column]) -> tuple[Ints, int]:
-    """Number the parts in order of what they are: name, signature… of ops that agree in some columns."""
+def _numbered_parts(counts: TraceCounts, rows: Ints, alike: list[Column]) -> tuple[Ints, int]:
+    """Number the parts in order of what they are: name, signature… of ops that agree in some columns.
+
+    Arguments tell calls apart where they have figures that the user declared. Others do not: those of other
+    tools are different in every call.
+    """
+    spans = counts.trace.spans
     finer, count = group_ids(alike)  # keys tell flags apart, too
     some = first_rows(finer, count)
-    names = ("name_id", "signature_id", "callsite_id", "thread", "args_id")
+    picked = rows[some]
+    arguments = np.where(counts.declared(picked), spans.args_id[picked], NOT_KNOWN)
+    names = ("name_id", "signature_id", "callsite_id", "thread")
     coarse, n_parts = group_ids(
-        [getattr(spans, name)[rows[some]] for name in names]
+        [*(getattr(spans, name)[picked] for name in names), arguments]
         + [column[some] for column in alike[1:]]
     )
     return coarse[finer], n_parts

@@ -108,6 +108,9 @@ def operands_text(signature: Signature) -> str:
 
 
 def _side_text(operands: Sequence[Operand]) -> str:
+    operands = [
+        one for one in operands if one.dtype
+    ]  # without those that hold the place of an argument
     texts = [_operand_text(one) for one in operands[:MOST_OPERANDS]]
     more = len(operands) - MOST_OPERANDS
     return " ".join([*texts, f"(+{more})"] if more > 0 else texts)

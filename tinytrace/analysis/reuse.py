@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tinytrace.analysis.aten_counting import footprint_of
 from tinytrace.analysis.op_parts import OpParts
 from tinytrace.analysis.peaks import LevelName, Peaks
-from tinytrace.analysis.traffic import footprint_bytes
 
 Ints = NDArray[np.int64]
 
@@ -72,7 +72,7 @@ class Reuses:
         signature = int(self._parts.signature_id[part])
         footprint = None
         if signature >= 0:
-            footprint = footprint_bytes(self._parts.trace.signatures[signature])
+            footprint = footprint_of(self._parts.trace.signatures[signature])
         distance = self._distance(part)
         together = None if footprint is None or distance is None else footprint + distance
         return Reuse(footprint, distance, self._level(footprint), self._level(together))

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.aten_calls import PREFIX, base_name
-from tinytrace.analysis.aten_counting import aten_footprint
+from tinytrace.analysis.aten_counting import footprint_of
 from tinytrace.analysis.aten_table import TABLE as ATEN
 from tinytrace.analysis.aten_table import find as find_aten
 from tinytrace.analysis.aten_work import moves
 from tinytrace.analysis.counting import Counts
 from tinytrace.analysis.operands import layout_of
 from tinytrace.analysis.peaks import LEVEL_NAMES, Peak, Peaks
-from tinytrace.analysis.traffic import footprint_bytes
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Operand, Signature
 
@@ -208,7 +207,7 @@ def _compute_roof(sig: Signature, cost: Counts, dtype: str, peaks: Peaks) -> Pea
 
 def _memory(sig: Signature, moved_bytes: int | None, peaks: Peaks) -> tuple[float, float, int]:
     """Time at the roof, time at most, level."""
-    footprint = aten_footprint(sig) if sig.op.startswith(PREFIX) else footprint_bytes(sig)
+    footprint = footprint_of(sig)
     if moved_bytes == 0:
         return 0.0, 0.0, NO_LEVEL
     level = None

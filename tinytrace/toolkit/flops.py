@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +45,8 @@ class FlopCount(int):
 
     Attributes:
         by_op: FLOPs per operation, most first.
-        by_layer: FLOPs per nearest span around (`tinytrace.span`) or module of PyTorch (its path, ``blocks.2.attn``),
-            most first; ``""``: in none, in the model itself, or in a backward pass.
+        by_layer: FLOPs, most first: of NumPy's operations per nearest span around (`tinytrace.span`), of PyTorch's
+            per module (its path, ``blocks.2.attn``); ``""``: in none, in the model itself, or in a backward pass.
         transcendentals: evaluations of exp, log, sqrt…; not contained in the FLOPs.
         bytes: compulsory traffic of the counted operations, in bytes.
         calls: operations that ran.
@@ -113,12 +115,25 @@ def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
         >>> flops == 2 * 2 * 3 * 4, flops.by_op
         (True, {'matmul': 48})
     """
-    call = as_callable(model)
+    return flops_of_call(model, functools.partial(as_callable(model), *inputs, **keywords))
+
+
+def flops_of_call(model: Any, call: Callable[[], Any]) -> FlopCount:
+    """Count what one call computes, as `count_flops` does.
+
+    Args:
+        model: whose layers are told apart.
+        call: runs it.
+
+    Raises:
+        UsageError: it ran no operation that was seen.
+        Exception: whatever the call raises.
+    """
     if Session.is_recording():
         current = Session._current
         assert current is not None
         with _torch_ops(model) as torch_ops, span(MARK):
-            call(*inputs, **keywords)
+            call()
         with current.muted():
             from tinytrace.tracer.assemble import read_run
 
@@ -129,7 +144,7 @@ def count_flops(model: Any, *inputs: Any, **keywords: Any) -> FlopCount:
         session.start()
         try:
             with _torch_ops(model) as torch_ops, span(MARK):
-                call(*inputs, **keywords)
+                call()
         finally:
             session.stop()
             session.release()

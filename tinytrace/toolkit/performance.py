@@ -16,7 +16,7 @@ from tinytrace.analysis.paired import Interval, signed_rank_interval
 from tinytrace.errors import UsageError
 from tinytrace.toolkit.accuracy import Accuracy, accuracy_of
 from tinytrace.toolkit.calling import batch_of, call_of, name_of
-from tinytrace.toolkit.flops import FlopCount, count_flops
+from tinytrace.toolkit.flops import FlopCount, flops_of_call
 from tinytrace.toolkit.memory import MemoryTracker
 from tinytrace.toolkit.parameters import parameters_of
 from tinytrace.toolkit.rounds import ROUNDS, Clock, check_rounds, in_turns
@@ -155,7 +155,7 @@ def performance_of(
             tensors_mb = _tensor_rise_mb(call)
         peaks_mb.append(tracker.peak_usage + tensors_mb)
     try:
-        flops = count_flops(call)
+        flops = flops_of_call(model, call)
     except UsageError:  # nothing that can be counted ran
         flops = None
     parameters = parameters_of(model)

@@ -71,7 +71,7 @@ def _storages(values: Sequence[Any]) -> Iterator[torch.UntypedStorage]:
         if isinstance(value, torch.Tensor):
             try:
                 yield value.untyped_storage()
-            except (RuntimeError, NotImplementedError):  # sparse, or wrapped: has none of its own
+            except Exception:  # sparse, nested, wrapped by functorch: has none of its own
                 continue
         elif isinstance(value, (list, tuple)):
             yield from _storages(value)

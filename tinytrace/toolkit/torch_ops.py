@@ -22,6 +22,7 @@ from tinytrace.analysis.aten_table import schemas_of
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Operand, Signature
 
+NO_OPERATIONS = ("profiler", "prim")  # namespaces of marks and of questions
 NUMBERS_OF_TYPES = {name: number for number, (name, _) in SCALAR_TYPES.items()}
 
 
@@ -84,9 +85,12 @@ class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
         begin_ns = time.perf_counter_ns()
         result = func(*args, **kwargs)
         dur_ns = time.perf_counter_ns() - begin_ns
-        if func.namespace == "profiler":  # marks of PyTorch's own, no operations
+        if func.namespace in NO_OPERATIONS:
             return result
-        signature = signature_of(func, args, kwargs, result)
+        try:
+            signature = signature_of(func, args, kwargs, result)
+        except Exception:  # tensors that are none inside, such as nested ones: uncounted, never the model's problem
+            signature = Signature(func._schema.name, (), 0, "+")
         self.ops.append(TorchOp(signature, self._modules.current, dur_ns))
         return result
 
