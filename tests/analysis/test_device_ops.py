@@ -140,6 +140,7 @@ def test_ops_in_groups_by_layer_step_and_place() -> None:
             x(f"ProfilerStep#{i}", "user_annotation", t, 900),
             x("model.py(4): forward", "python_function", t + 5, 500),
             x("nn.Module: Linear_0", "python_function", t + 10, 400),
+            x("torch/nn/modules/linear.py(124): forward", "python_function", t + 12, 380),
             op("aten::mm", t + 20, 20),
             *launched("gemm", t + 25, t + 60, 10 + i),
         ]

@@ -37,6 +37,12 @@ def test_work_counts_for_the_step_that_launched_it_and_the_slowest_says_what_dif
     )  # fmt: skip
 
 
+def test_what_is_usual_is_told_by_the_other_steps() -> None:
+    found = steps_of(run(2, 4, 6))
+    assert found is not None
+    assert found.longer == (OpInStep("aten::mm", 60_000, 30_000, 6, 3),)
+
+
 def test_of_two_steps_neither_is_the_usual_one() -> None:
     found = steps_of(run(2, 6))
     assert found is not None

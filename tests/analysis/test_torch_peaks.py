@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -182,6 +182,15 @@ def test_kept_roofs_of_torch_come_into_the_trace_beside_those_of_numpy() -> None
     assert attached(known)["cpu"].gemm_gflops == TORCH_PEAKS.gemm_gflops
     measured = with_peaks(torch_trace(threads=7), None, lambda places: {"cpu": TORCH_PEAKS})
     assert attached(measured) == {"cpu": TORCH_PEAKS}
+
+
+def test_where_torch_cannot_be_measured_the_roofs_of_numpy_are_there_all_the_same() -> None:
+    def fails(places: Sequence[TorchMachine]) -> dict[str, Peaks]:
+        raise RuntimeError("no time left")
+
+    found = with_peaks(torch_trace(threads=7), None, fails)
+    assert attached(found) == {}
+    assert found.warnings[-1].endswith("PyTorch on this machine are not known: no time left")
 
 
 def product() -> Signature:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from tests.cli.commands import run_commands
 from tests.peaks_by_hand import PEAKS
 from tinytrace.analysis import peaks_cache
 from tinytrace.analysis.peaks import Peaks
+from tinytrace.analysis.reader import load
 from tinytrace.analysis.torch_devices import torch_threads
 from tinytrace.analysis.torch_machine import TorchMachine
 from tinytrace.analysis.torch_measure import machines_here
@@ -62,6 +64,21 @@ def test_a_fresh_interpreter_tells_the_roofs_of_what_the_program_had(kept: Torch
     assert (device, found.gemm_gflops) == ("cpu", PEAKS.gemm_gflops)
     with pytest.raises(RuntimeError, match="not known"):
         quick_torch_peaks([], elsewhere)
+
+
+def test_a_recorded_program_that_ran_torch_has_its_roofs(
+    kept: TorchMachine, tmp_path: Path
+) -> None:
+    (tmp_path / "train.py").write_text(
+        f"import torch, numpy, tinytrace as tt\ntorch.set_num_threads({THREADS})\n"
+        "with tt.op('aten::mm'):\n    torch.ones(3, 3) @ torch.ones(3, 3)\n"
+    )
+    command = [sys.executable, "-m", "tinytrace", "-o", "trace.json", "train.py"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    roofs = Peaks.of(load(tmp_path / "trace.json"))
+    assert roofs is not None
+    assert roofs.torch["cpu"].fingerprint == kept.fingerprint
+    assert roofs.gemm_gflops != roofs.torch["cpu"].gemm_gflops
 
 
 def test_a_recording_says_which_torch_the_program_had() -> None:

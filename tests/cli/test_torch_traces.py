@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.device_events import launched, op, trace_of_events
-from tests.kineto_files import ALL, WITH_DEVICES, loaded
+from tests.kineto_files import ALL, ROOT, WITH_DEVICES, loaded
 from tinytrace.analysis.diff import diff
 from tinytrace.analysis.report import report_of
 from tinytrace.analysis.roofline_points import roofline_of
@@ -51,6 +51,7 @@ def test_the_report_of_a_real_trace_begins_with_its_devices(name: str) -> None:
     assert "nan" not in text
     page = html_page(content_of(loaded(name), name)).decode()
     assert "Where the time of the GPUs went" in page
+    assert "Times and roofs are measured" not in page
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -110,3 +111,11 @@ def test_a_device_that_is_not_known_is_named_and_not_judged() -> None:
     text = report_text(trace)
     assert "No verdicts on kernels: no datasheet of NVIDIA X9000 is known here." in text
     assert "No roofs: no datasheet of GPU 0 (NVIDIA X9000) is known here." in roofline_text(trace)
+
+
+def test_the_manual_shows_what_the_report_says() -> None:
+    manual = (ROOT / "docs" / "torch-traces.md").read_text(encoding="utf-8")
+    shown = manual.partition("it begins:\n\n```\n")[2].partition("```")[0].splitlines()
+    said = report_text(loaded("tracelens_h100_bert_small")).splitlines()
+    assert len(shown) > 20
+    assert shown == [line for line in said if not line.startswith("Warning: ")][: len(shown)]

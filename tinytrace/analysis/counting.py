@@ -307,6 +307,8 @@ def declares(arguments: str) -> bool:
 
 def _declared_figure(arguments: str, figure: Figure) -> int | None:
     """Return the figure in the arguments of ``tt.op``; None if there is none that makes sense."""
+    if figure not in arguments:  # of nearly all spans of other tools
+        return None
     try:
         value = json.loads(arguments).get(figure)
         if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:

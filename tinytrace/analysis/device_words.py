@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tinytrace.analysis.datasheets import DeviceRoofs
 from tinytrace.analysis.device_account import HOST_WAIT, IDLE, DeviceAccount, Spent
 from tinytrace.analysis.device_memory import DeviceMemory
 from tinytrace.analysis.device_report import DeviceReport, DeviceSection
 from tinytrace.analysis.figures import format_mb, format_ns
 from tinytrace.analysis.roofline import Verdict
+
+if TYPE_CHECKING:
+    from tinytrace.analysis.roofline_points import Roofline
 
 # Below it, a share is not worth a word in a sentence.
 WORTH_SAYING = 3.0
@@ -80,6 +85,22 @@ def job_words(report: DeviceReport) -> str | None:
     size = "" if report.world_size is None else f" of {report.world_size:,}"
     backend = "" if report.backend is None else f", backend {report.backend}"
     return f"Rank {report.rank:,}{size}{backend}."
+
+
+PICTURE_MODEL = (
+    "Measured: times, of all kernels, copies and fills that an op launched. Modelled: FLOPs and bytes (counted from "
+    "shapes). Bytes are set against the device's memory, though a part may lie in its cache."
+)
+
+
+def picture_roofs(roofline: Roofline) -> str:
+    """Return which roofs the picture of a device has."""
+    roofs = roofline.nominal
+    if roofs is None:
+        return f"No roofs: no datasheet of {roofline.device} is known here."
+    if roofs.measured:
+        return f"Roofs: {roofs.name}, {roofs.source}."
+    return f"Roofs are NOMINAL, not measured: {roofs.name}, {roofs.source}, dense; nobody reaches them."
 
 
 def account_notes(section: DeviceSection) -> list[str]:

@@ -7,7 +7,7 @@ a process of the trace, its streams are threads; an arrow leads from the call th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -42,7 +42,7 @@ COMMUNICATION = re.compile(
     r"nccl|rccl|msccl|nvshmem|multimem_|(one|two)_shot_all_reduce|cross_device_reduce",
     re.IGNORECASE,
 )
-_CATEGORY = re.compile(r'\{"cat":"(\w+)"')
+_BEFORE_CATEGORY = '{"cat":"'
 _NUMBER = re.compile(r"GPU (\d{1,6})$")
 
 
@@ -111,10 +111,9 @@ def device_work(trace: Trace) -> DeviceWork | None:
 
 def _device_work(trace: Trace) -> DeviceWork | None:
     spans = trace.spans
-    told = categories(trace.strings, _SORTS)
-    if (told == NONE).all():
+    sort = of_categories(trace, _SORTS)
+    if sort is None:
         return None
-    sort = np.append(told, NONE)[spans.args_id]
     sort[spans.kind != Kind.OP.value] = NONE
     rows = np.flatnonzero(sort >= 0)
     if not len(rows):
@@ -175,15 +174,33 @@ def launching(trace: Trace) -> NDArray[np.bool_]:
     return found
 
 
-def categories(strings: Sequence[str], numbers: dict[str, Any]) -> Ints:
-    """Return per text the number of the category that it gives as the arguments of a span; −1: none of these."""
+def of_categories(trace: Trace, numbers: Mapping[str, int]) -> Ints | None:
+    """Return per span the number of its category; −1: none of these; None: no span is of one.
+
+    Args:
+        trace: any; other tools' categories stand in the arguments of its spans.
+        numbers: of the categories that are asked for.
+
+    Example:
+        >>> of_categories(Trace(), {"kernel": 0}) is None
+        True
+    """
+    codes, names = trace.spans.derived("categories", lambda: _categories(trace.strings))
+    wanted = np.array([numbers.get(name, NONE) for name in names] + [NONE], "i8")
+    if (wanted == NONE).all():
+        return None
+    return np.append(wanted[codes], NONE)[trace.spans.args_id]
+
+
+def _categories(strings: Sequence[str]) -> tuple[Ints, tuple[str, ...]]:
+    """Per text the number of the category that it gives as arguments of a span (−1: none), and their names."""
+    names: dict[str, int] = {}
     found = np.full(len(strings), NONE, "i8")
     for i, text in enumerate(strings):
-        if text.startswith('{"cat":"'):
-            match = _CATEGORY.match(text)
-            if match is not None:
-                found[i] = numbers.get(match[1], NONE)
-    return found
+        if text.startswith(_BEFORE_CATEGORY):
+            end = text.find('"', len(_BEFORE_CATEGORY))
+            found[i] = names.setdefault(text[len(_BEFORE_CATEGORY) : end], len(names))
+    return found, tuple(names)
 
 
 def _launches(trace: Trace) -> Ints:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.device_work import NONE, categories
+from tinytrace.analysis.device_work import of_categories
 from tinytrace.analysis.intervals import Covered
 from tinytrace.analysis.kineto import RUNTIME_CATEGORIES
 from tinytrace.analysis.kineto_links import PYTHON_NAME
@@ -157,7 +157,5 @@ def _functions(trace: Trace, rows: Ints, own_ns: Ints, top: int) -> tuple[Python
 
 
 def _of_categories(trace: Trace, wanted: frozenset[str]) -> Mask:
-    told = categories(trace.strings, dict.fromkeys(wanted, 1))
-    if (told == NONE).all():
-        return np.zeros(len(trace.spans), "?")
-    return np.asarray(np.append(told, NONE)[trace.spans.args_id] >= 0, "?")
+    told = of_categories(trace, dict.fromkeys(wanted, 1))
+    return np.zeros(len(trace.spans), "?") if told is None else np.asarray(told >= 0, "?")

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.aten_counting import footprint_of
 from tinytrace.analysis.counting import TraceCounts, count_trace
+from tinytrace.analysis.device_work import of_categories
+from tinytrace.analysis.kineto import RUNTIME_CATEGORIES
 from tinytrace.analysis.op_parts import NOT_KNOWN, OpParts, op_parts
 from tinytrace.analysis.op_words import words_for
 from tinytrace.analysis.places import site
@@ -25,6 +27,8 @@ from tinytrace.tracer.trees import inherited
 By = Literal["op", "kind", "callsite", "layer", "step", "thread"]
 WAYS: tuple[By, ...] = get_args(By)
 LAYERS = (Kind.SPAN, Kind.LAYER, Kind.FORWARD, Kind.BACKWARD, Kind.OPTIMIZER, Kind.DATA)
+# Spans of torch.profiler that are no layers: functions of Python (its modules are layers), calls of the runtime.
+MACHINERY = dict.fromkeys((*RUNTIME_CATEGORIES, "python_function", "overhead"), 0)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -199,6 +203,9 @@ def layer_of(trace: Trace) -> Ints:
     """
     spans = trace.spans
     own = np.where(np.isin(spans.kind, LAYERS), spans.name_id, NOT_KNOWN).astype("i8")
+    machinery = of_categories(trace, MACHINERY)
+    if machinery is not None:
+        own[(machinery >= 0) & (spans.kind == Kind.SPAN.value)] = NOT_KNOWN
     nearest = inherited(own, spans.parent)
     is_node = np.isin(spans.kind, (Kind.FORWARD, Kind.BACKWARD))
     if not is_node.any():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tinytrace.analysis.collectives import communication
 from tinytrace.analysis.counting import FIGURES, UNCOUNTED, Figure, TraceCounts, unfinished
-from tinytrace.analysis.device_work import launching, on_device
+from tinytrace.analysis.device_work import device_work, launching, on_device
 from tinytrace.analysis.spans import inside, span_keys
 from tinytrace.tracer.groups import first_rows, group_ids, sums
 from tinytrace.tracer.records import Flag, Kind
@@ -121,7 +121,9 @@ def op_parts(counts: TraceCounts, extra: Column | None = None) -> OpParts:
     """
     trace = counts.trace
     spans = trace.spans
-    rows = np.flatnonzero((spans.kind == Kind.OP.value) & ~on_device(trace))
+    rows = np.flatnonzero(spans.kind == Kind.OP.value)
+    if device_work(trace) is not None:
+        rows = rows[~on_device(trace)[rows]]
     state = _state(counts, rows)
     alike = [_of(span_keys(spans).of, rows), state]
     alike += [] if extra is None else [_of(extra, rows)]
@@ -198,14 +200,15 @@ def _of(column: Column, rows: Ints) -> Column:
 
 def _state(counts: TraceCounts, rows: Ints) -> NDArray[np.uint8]:
     spans = counts.trace.spans
-    state = np.where(counts.leaf & ~launching(counts.trace), np.uint8(LEAF), np.uint8(0))
+    state = np.where(counts.leaf, np.uint8(LEAF), np.uint8(0))
+    if device_work(counts.trace) is not None:
+        launched = launching(counts.trace)
+        state[launched] = 0
+        state[launched | around(launched, spans.parent)] |= np.uint8(DISPATCHING)
     state[unfinished(spans.flags)] |= np.uint8(UNFINISHED)
     state[spans.flags & Flag.DETACHED.value != 0] |= np.uint8(DETACHED)
     state[waiting_for_data(spans)] |= np.uint8(IN_DATA)
     state[in_communication(counts.trace)] |= np.uint8(IN_COMMUNICATION)
-    launched = launching(counts.trace)
-    if launched.any():
-        state[launched | around(launched, spans.parent)] |= np.uint8(DISPATCHING)
     for number, figure in enumerate(FIGURES):
         mask = counts.inside_declared(figure)
         if mask is not None:
@@ -232,7 +235,9 @@ def in_communication(trace: Trace) -> Mask:
 def _figure(counts: TraceCounts, figure: Figure, first: Ints, calls: Ints) -> Floats:
     """Work of parts, told from the first call of each."""
     each = counts.per_span(figure, first).astype("f8")
-    each[(each < 0) | counts.elsewhere(figure, first) | launching(counts.trace)[first]] = np.nan
+    each[(each < 0) | counts.elsewhere(figure, first)] = np.nan
+    if device_work(counts.trace) is not None:
+        each[launching(counts.trace)[first]] = np.nan
     return each * calls
 
 

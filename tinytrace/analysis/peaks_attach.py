@@ -76,10 +76,14 @@ def _with_torch(trace: Trace, measure: MeasureTorch | None) -> Trace:
     places = TorchMachine.of(trace)
     kept = {place.device: peaks_cache.load(place.fingerprint) for place in places}
     found = {device: one for device, one in kept.items() if one is not None}
+    why = TORCH_ADVICE
     if measure is not None and len(found) < len(places):
-        found = measure(places)
+        try:
+            found = measure(places)
+        except Exception as problem:  # those of NumPy are there all the same
+            why = str(problem) or type(problem).__name__
     if not found:
-        return _warned(trace, f"the roofs of PyTorch on this machine are not known: {TORCH_ADVICE}")
+        return _warned(trace, f"the roofs of PyTorch on this machine are not known: {why}")
     return replace(trace, meta={**trace.meta, META_KEY: replace(peaks, torch=found).to_json()})
 
 

@@ -129,6 +129,8 @@ class StackTimes:
 
 def whose_stacks(trace: Trace) -> Ints:
     """Return per stack a `Whose`. Frames of libraries tell nothing: what counts is who called them."""
+    if not len(trace.stacks):
+        return np.zeros(0, "i8")
     of_file = np.array([_of_file(file) for file in trace.strings] + [_LIBRARY], "i8")
     stacks = trace.stacks
     whose: Ints = of_file[trace.frames.file_id[stacks.frame_id]]
@@ -150,6 +152,8 @@ def calling_frames(trace: Trace) -> Ints:
     Call sites of ops are found by the same rule, so that samples and ops meet at the same lines. A stack that
     has no such frame has its innermost one.
     """
+    if not len(trace.stacks):
+        return np.zeros(0, "i8")
     inner = np.array([_is_inner(file) for file in trace.strings] + [False], "?")
     frame = trace.stacks.frame_id.astype("i8")
     passed = inner[trace.frames.file_id[frame]]

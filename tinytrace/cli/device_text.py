@@ -66,7 +66,8 @@ def _account(section: DeviceSection, sheet: Sheet) -> None:
     if step is not None:
         columns["% step"] = [f"{step.percent(entry.spent):.1f}" for entry in shown]
         columns["a step"] = [format_ns(step.spent_ns(entry.spent)) for entry in shown]
-    columns["of it"] = [_of_it(section, entry.spent) for entry in shown]
+    more = [_of_it(section, entry.spent) for entry in shown]
+    columns["of it" if any(more) else ""] = more
     name = sheet.text(device_name(account))
     sheet.table(f"Where the time of {name} went ({format_ns(account.wall_ns)})", columns)
     for note in account_notes(section):
@@ -100,7 +101,6 @@ def _ops(section: DeviceSection, by: str, sheet: Sheet) -> None:
         "kernels": [f"{row.pieces:,}" for row in rows],
         "TFLOP/s": [_rate(row.tflops) for row in rows],
         "GB/s": [_rate(row.gbps) for row in rows],
-        "FLOP/B": [_rate(row.flops_per_byte) for row in rows],
         "% roof": [_percent(row.judgement.roof_percent) for row in rows],
         "verdict": [_verdict(row, first, sheet) for row in rows],
     }

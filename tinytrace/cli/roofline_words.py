@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from tinytrace.analysis.device_words import PICTURE_MODEL, picture_roofs
 from tinytrace.analysis.figures import clean
 from tinytrace.analysis.roofline import Verdict
 
@@ -34,15 +35,8 @@ def program_words(roofline: Roofline) -> str:
 def machine_words(roofline: Roofline) -> str:
     """Return which machine, and when its roofs were measured; without roofs that there are none."""
     peaks = roofline.peaks
-    if roofline.nominal is not None and roofline.nominal.measured:
-        return clean(f"Roofs: {roofline.nominal.name}, {roofline.nominal.source}.")
-    if roofline.nominal is not None:
-        return clean(
-            f"Roofs are NOMINAL, not measured: {roofline.nominal.name}, {roofline.nominal.source}, dense; nobody "
-            "reaches them."
-        )
     if roofline.device is not None:
-        return f"No roofs: no datasheet of {clean(roofline.device)} is known here."
+        return clean(picture_roofs(roofline))
     if peaks is None:
         cpu = "" if roofline.cpu is None else f" ({clean(roofline.cpu)})"
         return (
@@ -62,10 +56,7 @@ def machine_words(roofline: Roofline) -> str:
 def modelled_words(roofline: Roofline) -> str:
     """Return what is measured, and what is a model."""
     if roofline.device is not None:
-        return (
-            "Measured: times, of all kernels, copies and fills that an op launched. Modelled: FLOPs and bytes (counted "
-            "from shapes). Bytes are set against the device's memory, though a part may lie in its cache."
-        )
+        return PICTURE_MODEL
     has_roofs = roofline.peaks is not None and any(level.gbps for level in roofline.peaks.levels)
     text = (
         f"Measured: times{', roofs' if has_roofs else ''}. Modelled: FLOPs and bytes (counted from shapes), the "

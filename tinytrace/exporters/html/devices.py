@@ -21,7 +21,7 @@ from tinytrace.exporters.html.tables import table
 
 # A part of a bar that is narrower has no room for its own figure; and this wide, for its name as well.
 NARROWEST_PERCENT, NAMED_PERCENT = 7.0, 25.0
-LONGEST_NAME = 80  # of a kernel; the whole one is its title
+LONGEST_NAME = 60  # of an op or a kernel; the whole one is its title
 COLOURS = {  # those of lines of the host's account that are like them
     Spent.COMPUTE: "compute", Spent.MEMORY: "memory", Spent.BALANCED: "balanced", Spent.SMALL: "overhead",
     Spent.SLOW: "latency", Spent.NOT_JUDGED: "not_judged", Spent.COMMUNICATION: "uncounted",
@@ -146,9 +146,10 @@ def _op_row(row: DeviceOpRow, first: str) -> Markup:
         percent(row.percent), time(row.device_ns), time(row.host_ns), f"{row.calls:,}", f"{row.pieces:,}",
         _rate(row.tflops), _rate(row.gbps), percent(row.judgement.roof_percent, 0),
     )  # fmt: skip
+    label = row.label or "(in none)"
     return tag(
         "tr",
-        tag("th", row.label or "(in none)", tag("small", detail), scope="row"),
+        tag("th", _short(label), tag("small", _short(detail)), scope="row", title=label),
         tag("td", verdict_badge(row.judgement), class_="words"),
         *(tag("td", figure) for figure in figures),
     )
@@ -174,20 +175,22 @@ def _kernel_row(row: KernelRow) -> Markup:
     place = row.callsite or "call site not known"
     place += f" +{row.n_callsites - 1:,}" if row.n_callsites > 1 else ""
     by = NOT_KNOWN if row.op is None else f"{row.op}{more}"
-    shown = row.short_name
-    shown = shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
     figures = (percent(row.percent), time(row.device_ns), f"{row.calls:,}", time(row.p50_ns))
     return tag(
         "tr",
         tag(
             "th",
-            shown,
+            _short(row.short_name),
             tag("small", f"{row.sort}, launched by {by}, {place}"),
             scope="row",
             title=row.name,
         ),
         *(tag("td", figure) for figure in figures),
     )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _rate(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinytrace.analysis.device_words import PICTURE_MODEL, picture_roofs
 from tinytrace.analysis.figures import clean, format_rate
 from tinytrace.analysis.op_cells import figure_cell, gflops_cell
 from tinytrace.analysis.roofline import Verdict
@@ -106,12 +107,16 @@ def roofline_words(roofline: Roofline) -> Markup:
         return tag("p", "No NumPy operation was recorded.", class_="missing")
     placed = 100 * roofline.placed_ns / roofline.op_ns if roofline.op_ns else 0.0
     notes = [] if roofline.peaks is not None else [NO_ROOFS]
-    drawn = f"In the picture: {percent(placed)} of op time."
+    what, which = (
+        "op time",
+        "the calls of one op in one dtype whose operands fit one level of memory",
+    )
+    if roofline.device is not None:
+        notes = [f"{roofline.device}. {picture_roofs(roofline)}"]
+        what, which = "the device’s work", "what the calls of one op in one dtype launched"
+    drawn = f"In the picture: {percent(placed)} of {what}."
     if roofline.placed_ns:
-        drawn += (
-            " A point: the calls of one op in one dtype whose operands fit one level of memory; its area: their time; "
-            "squares: matrix products."
-        )
+        drawn += f" A point: {which}; its area: their time; squares: matrix products."
     notes.append(drawn)
     if roofline.point_ns > roofline.placed_ns:
         rest = 100 * (roofline.point_ns - roofline.placed_ns) / roofline.op_ns
@@ -130,6 +135,8 @@ def roofline_words(roofline: Roofline) -> Markup:
         )
     notes.append(
         "Times and roofs are measured; FLOPs and bytes are counted from shapes, levels are modelled."
+        if roofline.device is None
+        else PICTURE_MODEL
     )
     return join(tag("p", " ".join(notes), class_="note"), _table(roofline))
 
