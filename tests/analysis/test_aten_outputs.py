@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.torch_profiles import profiled, seeded
-from tinytrace.analysis.aten_calls import LIST_DTYPE, base_name, call_of
+from tinytrace.analysis.aten_calls import LIST_DTYPE, call_of
 from tinytrace.analysis.aten_counting import DOES_NOT_TELL
+from tinytrace.analysis.aten_names import base_name
 from tinytrace.analysis.aten_outputs import outputs_of, promoted
 from tinytrace.analysis.aten_row import Role
 from tinytrace.analysis.aten_table import ROWS, SCHEMAS, TABLE
