@@ -30,7 +30,7 @@ Mask = NDArray[np.bool_]
 DOES_NOT_TELL = (ValueError, LookupError, ArithmeticError)
 
 
-def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
+def cost_of(sig: Signature) -> tuple[Work | None, Traffic]:
     """Return the work (None: uncounted) and the bytes of one call."""
     if not sig.op.startswith(PREFIX):
         return Work(0), NOTHING  # a node of the engine
@@ -146,7 +146,7 @@ def _carriers(trace: Trace) -> Carriers:
     return Carriers(whole, inside(parent, np.flatnonzero(whole)), is_op & (codes == VIEW))
 
 
-def carrying_ops(trace: Trace) -> Mask:
+def carriers_and_leaves(trace: Trace) -> Mask:
     """Return per span whether it is an operation whose own figures count: no FLOP is counted twice, none is lost.
 
     As everywhere, those in which no other operation ran. But a primitive of ATen (`Role`) counts itself, and what ran
@@ -160,7 +160,7 @@ def carrying_ops(trace: Trace) -> Mask:
     return np.asarray(shown & (carriers.whole | ~with_others), "?")
 
 
-def carried_ns(trace: Trace, self_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+def carried_times_ns(trace: Trace, self_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return per span the time of its own: who stands for the operations inside has their time, they have none.
 
     Args:

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import re
 
-from tinytrace.analysis.traffic import footprint_bytes
+import numpy as np
+from numpy.typing import NDArray
+
+from tinytrace.analysis.formulas import Work
+from tinytrace.analysis.spans import leaf_ops
+from tinytrace.analysis.traffic import Traffic, footprint_bytes
 from tinytrace.tracer.trace import Signature, Trace
 
 PREFIX = "aten::"
@@ -37,6 +42,39 @@ def base_name(op: str) -> tuple[str, bool]:
     name = op.removeprefix(PREFIX)
     in_place = name.endswith("_") and not name.endswith("__")
     return (name[:-1] if in_place else name), in_place
+
+
+def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
+    """Return the work (None: uncounted) and the bytes of one call of PyTorch's."""
+    from tinytrace.analysis.aten_counting import cost_of
+
+    return cost_of(sig)
+
+
+def carrying_ops(trace: Trace) -> NDArray[np.bool_]:
+    """Return per span whether it is an operation whose own figures count: no FLOP is counted twice, none is lost.
+
+    Those in which no other operation ran; of PyTorch's see `aten_counting.carriers_and_leaves`.
+    """
+    if not ran_torch(trace):
+        return leaf_ops(trace.spans)
+    from tinytrace.analysis.aten_counting import carriers_and_leaves
+
+    return carriers_and_leaves(trace)
+
+
+def carried_ns(trace: Trace, self_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return per span the time of its own: who stands for the operations inside has their time, they have none.
+
+    Args:
+        trace: any.
+        self_ns: per span its time without what is inside, see `tinytrace.analysis.spans.self_ns`.
+    """
+    if not ran_torch(trace):
+        return self_ns
+    from tinytrace.analysis.aten_counting import carried_times_ns
+
+    return carried_times_ns(trace, self_ns)
 
 
 def footprint_of(sig: Signature) -> int | None:

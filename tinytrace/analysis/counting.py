@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_names import is_aten, ran_torch
+from tinytrace.analysis.aten_names import aten_cost, carried_ns, carrying_ops, is_aten
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find
 from tinytrace.analysis.operands import is_foreign, is_truncated
-from tinytrace.analysis.spans import inside, leaf_ops, self_ns
+from tinytrace.analysis.spans import inside, self_ns
 from tinytrace.analysis.traffic import NOT_KNOWN, Traffic
 from tinytrace.analysis.work import moves
 from tinytrace.tracer.groups import distinct, numbered, sums
@@ -95,8 +95,6 @@ def count(signature: Signature) -> Counts:
     if not _is_well_formed(signature):
         return Counts(None, 0, None, None)
     if is_aten(signature.op):
-        from tinytrace.analysis.aten_counting import aten_cost
-
         work, traffic = aten_cost(signature)
     elif (row := find(signature.op)) is not None:
         work, traffic = _work(row, signature), _traffic(row, signature)
@@ -189,12 +187,7 @@ class TraceCounts:
     @cached_property
     def own_ns(self) -> Figures:
         """Time per span in it and in nothing that is counted by itself inside it, in ns."""
-        own_ns = self_ns(self.trace.spans)
-        if not ran_torch(self.trace):
-            return own_ns
-        from tinytrace.analysis.aten_counting import carried_ns
-
-        return carried_ns(self.trace, own_ns)
+        return carried_ns(self.trace, self_ns(self.trace.spans))
 
     def per_span(self, figure: Figure, rows: Rows = ALL) -> Figures:
         """Return what each span contributes to the sum over the trace; −1 where uncounted.
@@ -385,12 +378,8 @@ _counted = _Counted()
 def leaf_mask(trace: Trace) -> Mask:
     """Return per span whether it is an op in which no other op ran, at whatever depth.
 
-    Of PyTorch's those that do the work of all that ran inside them: see `aten_counting.carrying_ops`.
+    Of PyTorch's those that do the work of all that ran inside them: see `carrying_ops`.
     """
-    if not ran_torch(trace):
-        return leaf_ops(trace.spans)
-    from tinytrace.analysis.aten_counting import carrying_ops
-
     return carrying_ops(trace)
 
 
