@@ -14,6 +14,7 @@ from tinytrace.analysis.counting import Counts, count_trace
 from tinytrace.analysis.reader import load
 from tinytrace.tracer.trace import Trace
 
+torch.set_num_threads(1)  # what others keep from running together waits for each other, for long
 with profile(activities=[ProfilerActivity.CPU]):
     pass  # the first time, PyTorch sets an environment variable: now, and not in a test
 

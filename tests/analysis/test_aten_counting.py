@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -375,3 +377,12 @@ def test_an_op_recorded_without_values_is_counted_or_not_but_never_raises(
 ) -> None:
     found = count(Signature(f"aten::{op}", tuple(operands), len(operands), "+"))
     assert found.flops is None or found.flops >= 0
+
+
+def test_who_ran_no_torch_does_not_wait_for_its_table() -> None:
+    code = (
+        "import sys; from tinytrace.analysis.counting import count_trace; "
+        "from tinytrace.tracer.trace import Trace; import tinytrace.analysis.report; "
+        "count_trace(Trace()).own_ns; sys.exit(any('aten_table' in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  (as all of PyTorch's own examples)
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.torch_profiles import profiled, seeded
-from tinytrace.analysis.aten_calls import LIST_DTYPE, base_name, call_of
+from tinytrace.analysis.aten_calls import LIST_DTYPE, call_of
 from tinytrace.analysis.aten_counting import DOES_NOT_TELL
-from tinytrace.analysis.aten_outputs import outputs_of
+from tinytrace.analysis.aten_names import base_name
+from tinytrace.analysis.aten_outputs import outputs_of, promoted
 from tinytrace.analysis.aten_row import Role
 from tinytrace.analysis.aten_table import ROWS, SCHEMAS, TABLE
 from tinytrace.toolkit.torch_ops import dispatched_ops
@@ -205,6 +207,44 @@ def test_any_convolution_has_the_shape_that_torch_gives_it(run: Callable[[], obj
         check(sig)
 
 
+TYPES = [
+    torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int16, torch.int32, torch.int64,
+    torch.uint8, torch.int8, torch.bool, torch.complex64, torch.complex128,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", TYPES, ids=str)
+def test_every_pair_of_types_is_promoted_as_torch_does_or_not_told(first: torch.dtype) -> None:
+    for second, one, other in itertools.product(TYPES, [(), (2,)], [(), (2,)]):
+        a, b = torch.ones(one, dtype=first), torch.ones(other, dtype=second)
+        operands = [
+            Operand(str(x.dtype).removeprefix("torch."), tuple(x.shape), itemsize=x.element_size())
+            for x in (a, b)
+        ]
+        found = promoted(operands, (2,)).dtype
+        assert found in (LIST_DTYPE, str(torch.result_type(a, b)).removeprefix("torch."))
+        if one == other and first.is_floating_point and second.is_floating_point:
+            assert found != LIST_DTYPE
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_pooling_has_the_shape_that_torch_gives_it(data: st.DataObject) -> None:
+    kernel = data.draw(st.integers(1, 4))
+    options: dict[str, Any] = {
+        "stride": data.draw(st.integers(1, 4)),
+        "padding": data.draw(st.integers(0, kernel // 2)),
+        "ceil_mode": data.draw(st.booleans()),
+    }
+    x = seeded(1, 2, data.draw(st.integers(4, 9)), data.draw(st.integers(4, 9)))
+    for run in (
+        lambda: F.max_pool2d(x, kernel, **options),
+        lambda: F.avg_pool2d(x, kernel, **options),
+    ):
+        for sig in dispatched(run):
+            check(sig)
+
+
 SHAPES = st.lists(st.sampled_from([1, 2, 3]), min_size=0, max_size=3)
 DTYPES = st.sampled_from(
     [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int32, torch.int64,
@@ -212,8 +252,11 @@ DTYPES = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 @settings(max_examples=150)
 @given(SHAPES, SHAPES, DTYPES, DTYPES)
+@example([], [], torch.float64, torch.complex64)
+@example([2], [], torch.complex64, torch.float64)
 def test_any_two_tensors_broadcast_and_promote_as_torch_has_it(
     one: list[int], other: list[int], first: torch.dtype, second: torch.dtype
 ) -> None:

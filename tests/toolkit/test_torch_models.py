@@ -91,6 +91,12 @@ def test_an_op_without_a_formula_is_named_and_not_counted_as_nothing() -> None:
     assert "at least" in str(found)
 
 
+def test_the_same_memory_is_read_once() -> None:
+    x = seeded(100)
+    assert tt.count_flops(lambda: x * x).bytes == 2 * 400
+    assert tt.count_flops(lambda: x * x.clone()).bytes == (2 + 3) * 400
+
+
 def test_products_of_sparse_and_nested_tensors_are_not_taken_for_dense_ones() -> None:
     x, w = seeded(4, 4), seeded(4, 4)
     with warnings.catch_warnings():

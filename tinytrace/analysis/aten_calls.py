@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tinytrace.analysis.aten_names import base_name
 from tinytrace.tracer.records import Layout
 from tinytrace.tracer.trace import Operand, Signature
 
-PREFIX = "aten::"
 PLACEHOLDER = Operand("", (), Layout.OTHER, itemsize=0)  # an argument that is no tensor
 LIST_DTYPE = "tensors"  # of a list of tensors, where torch.profiler does not say of which type
 DEFAULTS = ("alpha=1", "beta=1")  # are left out, so that one signature stands for the usual call
@@ -100,17 +100,6 @@ class AtenCall:
 def is_tensor(operand: Operand) -> bool:
     """Whether an operand is a tensor or a list of them, and no placeholder."""
     return operand.dtype != PLACEHOLDER.dtype
-
-
-def base_name(op: str) -> tuple[str, bool]:
-    """Return the name without ``aten::`` and the ``_`` of the form in place, and whether it is that.
-
-    >>> base_name("aten::add_"), base_name("aten::_softmax"), base_name("aten::__and__")
-    (('add', True), ('_softmax', False), ('__and__', False))
-    """
-    name = op.removeprefix(PREFIX)
-    in_place = name.endswith("_") and not name.endswith("__")
-    return (name[:-1] if in_place else name), in_place
 
 
 def kept_attributes(schemas: Sequence[Schema], values: Sequence[str | None]) -> str:

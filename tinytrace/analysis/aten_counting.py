@@ -5,22 +5,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_calls import LIST_DTYPE, PREFIX, AtenCall, call_of, is_tensor
+from tinytrace.analysis.aten_calls import LIST_DTYPE, AtenCall, call_of, is_tensor
+from tinytrace.analysis.aten_names import AUTOGRAD, PREFIX
 from tinytrace.analysis.aten_outputs import outputs_of
 from tinytrace.analysis.aten_row import AtenRow, Role
 from tinytrace.analysis.aten_table import find, schemas_of
 from tinytrace.analysis.aten_work import moves
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.operands import layout_of
-from tinytrace.analysis.spans import inside, leaf_ops
-from tinytrace.analysis.traffic import NOT_KNOWN, NOTHING, Traffic, footprint_bytes, total
+from tinytrace.analysis.spans import inside
+from tinytrace.analysis.traffic import NOT_KNOWN, NOTHING, Traffic, total
 from tinytrace.tracer.groups import distinct
 from tinytrace.tracer.records import Kind, Layout
 from tinytrace.tracer.trace import Operand, Signature, Trace
@@ -28,19 +28,9 @@ from tinytrace.tracer.trees import around, outermost
 
 Mask = NDArray[np.bool_]
 DOES_NOT_TELL = (ValueError, LookupError, ArithmeticError)
-# Nodes of the autograd engine: they call operations, which are recorded inside, and compute nothing themselves. (Those
-# of functions written in Python, ``MyFunctionBackward``, have no number at the end.)
-AUTOGRAD = re.compile(
-    r"autograd::engine::evaluate_function: .*|torch::autograd::AccumulateGrad|\w+Backward\d+|detach_?"
-)
 
 
-def is_aten(op: str) -> bool:
-    """Whether an operation is PyTorch's, or a node of its autograd engine."""
-    return op.startswith(PREFIX) or AUTOGRAD.fullmatch(op) is not None
-
-
-def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
+def cost_of(sig: Signature) -> tuple[Work | None, Traffic]:
     """Return the work (None: uncounted) and the bytes of one call."""
     if not sig.op.startswith(PREFIX):
         return Work(0), NOTHING  # a node of the engine
@@ -68,19 +58,20 @@ def aten_cost(sig: Signature) -> tuple[Work | None, Traffic]:
     return work, traffic
 
 
+def is_moving(op: str) -> bool:
+    """Whether an operation computes nothing."""
+    row = find(op)
+    return row is not None and row.work is moves
+
+
 def _is_sparse(operand: Operand) -> bool:
     """Whether an operand is a tensor that has not an element for each place of its shape: sparse, nested."""
     is_list = operand.dtype == LIST_DTYPE
     return is_tensor(operand) and not is_list and layout_of(operand) == Layout.OTHER
 
 
-def footprint_of(sig: Signature) -> int | None:
-    """Return the memory that one call works on: its distinct operands, those too that it returns; None: not known.
-
-    Of PyTorch's operations the outputs are worked out where they were not recorded; of others see `footprint_bytes`.
-    """
-    if not sig.op.startswith(PREFIX):
-        return footprint_bytes(sig)
+def aten_footprint(sig: Signature) -> int | None:
+    """See `tinytrace.analysis.aten_names.footprint_of`."""
     row = find(sig.op)
     if row is None:
         return None
@@ -121,11 +112,10 @@ def role_code(name: str) -> int:
 
 
 def _codes(trace: Trace) -> NDArray[np.uint8]:
-    """Return the code per span; `OTHER` for all where PyTorch did not run."""
+    """Return the code per span."""
     codes = np.zeros(len(trace.strings) + 1, "u1")
-    if any(name.startswith(PREFIX) for name in trace.strings):
-        for i in distinct(trace.spans.name_id).tolist():
-            codes[i] = role_code(trace.strings[i])
+    for i in distinct(trace.spans.name_id).tolist():
+        codes[i] = role_code(trace.strings[i])
     return np.asarray(codes[trace.spans.name_id], "u1")
 
 
@@ -143,11 +133,9 @@ class Carriers(NamedTuple):
     view: Mask
 
 
-def _carriers(trace: Trace) -> Carriers | None:
-    """Return the operations that stand for what is inside them; None: PyTorch did not run."""
+def _carriers(trace: Trace) -> Carriers:
+    """Return the operations that stand for what is inside them."""
     codes = _codes(trace)
-    if not codes.any():
-        return None
     parent, is_op = trace.spans.parent, trace.spans.kind == Kind.OP.value
     primitive = is_op & ((codes == MOVES) | (codes == COMPUTES))
     shown = is_op & ~inside(parent, np.flatnonzero(primitive))
@@ -158,7 +146,7 @@ def _carriers(trace: Trace) -> Carriers | None:
     return Carriers(whole, inside(parent, np.flatnonzero(whole)), is_op & (codes == VIEW))
 
 
-def carrying_ops(trace: Trace) -> Mask:
+def carriers_and_leaves(trace: Trace) -> Mask:
     """Return per span whether it is an operation whose own figures count: no FLOP is counted twice, none is lost.
 
     As everywhere, those in which no other operation ran. But a primitive of ATen (`Role`) counts itself, and what ran
@@ -166,15 +154,13 @@ def carrying_ops(trace: Trace) -> Mask:
     likewise: the operation that it is made of was not recorded.
     """
     carriers = _carriers(trace)
-    if carriers is None:
-        return leaf_ops(trace.spans)
     parent, is_op = trace.spans.parent, trace.spans.kind == Kind.OP.value
     shown = is_op & ~carriers.hidden
     with_others = around(shown & ~carriers.view, parent) | (carriers.view & around(is_op, parent))
     return np.asarray(shown & (carriers.whole | ~with_others), "?")
 
 
-def carried_ns(trace: Trace, self_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+def carried_times_ns(trace: Trace, self_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return per span the time of its own: who stands for the operations inside has their time, they have none.
 
     Args:
@@ -182,8 +168,6 @@ def carried_ns(trace: Trace, self_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         self_ns: per span its time without what is inside, see `tinytrace.analysis.spans.self_ns`.
     """
     carriers = _carriers(trace)
-    if carriers is None:
-        return self_ns
     spans = trace.spans
     carrier = outermost(carriers.whole, spans.parent)
     rows = np.flatnonzero((carrier >= 0) & (spans.kind == Kind.OP.value))

@@ -58,6 +58,8 @@ def promoted(operands: Sequence[Operand], shape: Shape) -> Operand:
     highest = {(o.dtype, o.itemsize) for o in arrays if category(o.dtype) == top}
     if overall > top:
         return unknown_dtype(shape)
+    if top == CATEGORIES.index("complex"):
+        return _complex(arrays, shape)
     if len(highest) == 1:
         return packed(*highest.pop(), shape)
     names = frozenset(dtype for dtype, _ in highest)
@@ -66,6 +68,19 @@ def promoted(operands: Sequence[Operand], shape: Shape) -> Operand:
     widest = max(itemsize for _, itemsize in highest)
     found = [one for one in highest if one[1] == widest]
     return packed(*found[0], shape) if len(found) == 1 else unknown_dtype(shape)
+
+
+def _complex(operands: Sequence[Operand], shape: Shape) -> Operand:
+    """Return complex numbers whose parts are as wide as the widest of these, or of the parts of these."""
+    parts = [
+        o.itemsize // 2 if o.dtype.startswith("complex") else o.itemsize
+        for o in operands
+        if category(o.dtype) >= CATEGORIES.index("float")
+    ]
+    width = max(parts)
+    if width not in (4, 8):
+        return unknown_dtype(shape)
+    return packed(f"complex{16 * width}", 2 * width, shape)
 
 
 def _own(call: AtenCall, outputs: tuple[Operand, ...]) -> tuple[Operand, ...]:

@@ -5,9 +5,10 @@ Names are without ``aten::``; the form in place (``add_``) is counted like the o
 
 from __future__ import annotations
 
-from tinytrace.analysis.aten_calls import Schema, base_name
+from tinytrace.analysis.aten_calls import Schema
 from tinytrace.analysis.aten_computing_rows import COMPUTING
 from tinytrace.analysis.aten_moving_rows import MOVING
+from tinytrace.analysis.aten_names import base_name
 from tinytrace.analysis.aten_row import AtenRow
 
 ROWS = (*COMPUTING, *MOVING)

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_counting import aten_cost, carried_ns, carrying_ops, is_aten
+from tinytrace.analysis.aten_names import aten_cost, carried_ns, carrying_ops, is_aten
 from tinytrace.analysis.device_work import device_work, on_device
 from tinytrace.analysis.formulas import Work
 from tinytrace.analysis.op_table import ANY_DTYPE, Row, find

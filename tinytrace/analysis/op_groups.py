@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_counting import footprint_of
+from tinytrace.analysis.aten_names import footprint_of
 from tinytrace.analysis.counting import TraceCounts, count_trace
 from tinytrace.analysis.device_work import of_categories
 from tinytrace.analysis.kineto import RUNTIME_CATEGORIES

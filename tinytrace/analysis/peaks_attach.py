@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tinytrace.analysis import peaks_cache
-from tinytrace.analysis.aten_calls import PREFIX
+from tinytrace.analysis.aten_names import ran_torch
 from tinytrace.analysis.peaks import META_KEY, Peaks
 from tinytrace.analysis.peaks_machine import Machine
 from tinytrace.analysis.torch_machine import TorchMachine
@@ -71,7 +71,7 @@ def _with_peaks(trace: Trace, measure: Callable[[Machine], Peaks] | None) -> Tra
 def _with_torch(trace: Trace, measure: MeasureTorch | None) -> Trace:
     """Add the roofs of PyTorch, where its operations ran."""
     peaks = Peaks.of(trace)
-    if peaks is None or not any(name.startswith(PREFIX) for name in trace.strings):
+    if peaks is None or not ran_torch(trace):
         return trace
     places = TorchMachine.of(trace)
     kept = {place.device: peaks_cache.load(place.fingerprint) for place in places}

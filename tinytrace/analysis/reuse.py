@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_counting import footprint_of
+from tinytrace.analysis.aten_names import footprint_of
 from tinytrace.analysis.op_parts import OpParts
 from tinytrace.analysis.peaks import LevelName, Peaks
 

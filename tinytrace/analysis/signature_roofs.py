@@ -11,11 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_calls import PREFIX, base_name
-from tinytrace.analysis.aten_counting import footprint_of
-from tinytrace.analysis.aten_table import TABLE as ATEN
-from tinytrace.analysis.aten_table import find as find_aten
-from tinytrace.analysis.aten_work import moves
+from tinytrace.analysis.aten_names import PREFIX, base_name, footprint_of
 from tinytrace.analysis.counting import Counts
 from tinytrace.analysis.operands import layout_of
 from tinytrace.analysis.peaks import LEVEL_NAMES, Peak, Peaks
@@ -45,7 +41,6 @@ ATEN_PRODUCTS = frozenset(
      "miopen_depthwise_convolution", "thnn_conv2d", "_slow_conv2d_forward", "slow_conv3d_forward",
      "slow_conv_dilated2d", "slow_conv_dilated3d", "slow_conv_transpose2d", "slow_conv_transpose3d",
      "_conv_depthwise2d", "conv_depthwise3d", "mkldnn_rnn_layer", "mkldnn_rnn_layer_backward"]
-    + [name for name in ATEN if "attention" in name]
 )  # fmt: skip
 MOVES = frozenset(
     ["copy", "astype", "ascontiguousarray", "asfortranarray", "array", "asarray", "copyto", "reshape",
@@ -57,7 +52,8 @@ REDUCTIONS = (".reduce", ".accumulate", ".reduceat")
 def uses_matrices(op: str) -> bool:
     """Whether an op is a matrix product or made of such: its roofs are those of matrix products."""
     if op.startswith(PREFIX):
-        return base_name(op)[0] in ATEN_PRODUCTS
+        name, _ = base_name(op)
+        return name in ATEN_PRODUCTS or "attention" in name
     return op in BLAS or op.startswith("linalg.")
 
 
@@ -226,9 +222,9 @@ def _sort_of_call(op: str) -> str:
     if uses_matrices(op):
         return "matmul"
     if op.startswith(PREFIX):
-        row = find_aten(op)
-        moving = row is not None and row.work is moves
-        return "copy" if moving else "ufunc"
+        from tinytrace.analysis.aten_counting import is_moving
+
+        return "copy" if is_moving(op) else "ufunc"
     if op.endswith(REDUCTIONS):
         return "reduce"
     return "copy" if op in MOVES else "ufunc"
