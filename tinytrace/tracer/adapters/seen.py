@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ from tinytrace.tracer.wrapping import After, Before, Failed
 # Calls of one function inside each other after which it is put back, until that call returns: each takes some of
 # the C stack through what sees it (about 1 KB), and a program that has raised the recursion limit has no more of that.
 # Fewer than the 512 spans that may be open in a thread; programs with Python's limit of 1,000 hardly come to it.
-MAX_NESTED = 400
+# Python 3.12 lets no more than 1,500 calls from C be inside each other (C_RECURSION_LIMIT); one through us is two.
+FEW_FROM_C = sys.version_info[:2] == (3, 12)
+MAX_NESTED = 200 if FEW_FROM_C else 400
 # Every time that something is put into a class, Python forgets what it knows of the class, and from some 1,000 times on
 # (MAX_VERSIONS_PER_CLASS) it does not learn it any more: attributes become slow for good. Before that, no call is seen.
 MAX_LIFTS = 200
