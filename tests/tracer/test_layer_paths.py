@@ -91,7 +91,7 @@ def test_a_layer_with_the_address_of_one_that_is_gone_is_another() -> None:
         others.append(Layer())
         if id(others[-1]) == old:
             break
-    model.two = others[-1]
+    vars(model)["two"] = others[-1]
     assert names.of(paths.of(model.two, model)) == "two"
 
 
@@ -104,5 +104,5 @@ def test_large_lists_and_dictionaries_are_not_searched() -> None:
 def test_a_model_that_contains_itself_is_walked_once() -> None:
     names, inner = Names(), Layer()
     model = Layer(inner=inner)
-    model.itself, model.all = model, [model, inner, [model]]
+    vars(model).update(itself=model, all=[model, inner, [model]])
     assert names.of(names.paths().of(inner, model)) == "inner"
