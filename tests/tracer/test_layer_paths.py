@@ -71,7 +71,12 @@ def test_layers_made_anew_in_every_call_are_rarely_searched_for(
     names, model, walks = Names(), Layer(), []
     paths = names.paths()
     walk = LayerPaths._walk
-    monkeypatch.setattr(LayerPaths, "_walk", lambda self, x: (walks.append(x), walk(self, x))[1])
+
+    def counted(self: LayerPaths, outermost: Any) -> None:
+        walks.append(outermost)
+        walk(self, outermost)
+
+    monkeypatch.setattr(LayerPaths, "_walk", counted)
     kept = []
     for _ in range(1_000):
         kept.append(Layer())

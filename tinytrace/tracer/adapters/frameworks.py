@@ -218,5 +218,9 @@ def _is_framework(name: str, module: ModuleType) -> bool:
     cls: Any = module.__dict__.get("Tensor")
     if not issubclass(type(cls), type):
         return False
-    inside = {m for m in list(sys.modules) if m.partition(".")[0] == name}
+    inside = {
+        m
+        for m, other in list(sys.modules.items())
+        if m.partition(".")[0] == name and str(getattr(other, "__file__", "")).endswith(".py")
+    }
     return is_of(cls, inside) and is_tensor(cls)
