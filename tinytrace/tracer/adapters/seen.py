@@ -51,7 +51,7 @@ class Seen:
         self.on = True
         self._around, self._failed = around, failed
         self._max_nested, self._say = max_nested, say
-        self._nested = self._lifts = 0
+        self._lifts = 0
         self._is_away = False
         self.placed: Any = None
 
@@ -64,37 +64,44 @@ class Seen:
         """
         function = getattr(self.original, "__func__", self.original)
 
-        def told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not self.on:
-                return None
-            state = before(args, kwargs)
-            if state is not None:
-                self._nested += 1
-                if self._nested >= self._max_nested and not self._is_away:
-                    self._lifts += 1
-                    self._is_away = self._set(self.original)
-                    return state, True
-                return state, False
-            return None
+        nested, taken_at, most = 0, 0, self._max_nested
 
-        def ended(token: Any, result: Any, raised: bool) -> None:
-            state, took_away = token
-            self._nested -= 1
-            if took_away and self._is_away:
-                self._is_away = False
-                is_there = namespace(self.owner).get(self.name) is self.original
-                if self.on and is_there and self._lifts < MAX_LIFTS:
-                    self._set(self.placed)
-                elif is_there:
-                    self.on = False
-                    self._say(
-                        f"{name_of(self.owner)}.{self.name} calls itself too deep to be seen more than "
-                        f"{MAX_LIFTS} times: later calls are not recorded"
-                    )
+        def told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            nonlocal nested, taken_at
+            state = before(args, kwargs) if self.on else None
+            if state is None:
+                return None
+            nested += 1
+            if nested >= most and not self._is_away:
+                taken_at = nested
+                self._lift()
+            return state
+
+        def ended(state: Any, result: Any, raised: bool) -> None:
+            nonlocal nested
+            nested -= 1
+            if self._is_away and nested < taken_at:
+                self._put_back()
             after(state, result, raised)
 
         placed = self._around(function, told, ended, self._failed)
         return self._put(placed)
+
+    def _lift(self) -> None:
+        self._lifts += 1
+        self._is_away = self._set(self.original)
+
+    def _put_back(self) -> None:
+        self._is_away = False
+        is_there = namespace(self.owner).get(self.name) is self.original
+        if self.on and is_there and self._lifts < MAX_LIFTS:
+            self._set(self.placed)
+        elif is_there:
+            self.on = False
+            self._say(
+                f"{name_of(self.owner)}.{self.name} calls itself too deep to be seen more than {MAX_LIFTS} times: "
+                "later calls are not recorded"
+            )
 
     def place_instead(self, placed: Any) -> bool:
         """Put another function in place; whether that could be done."""
