@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections import Counter
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -219,3 +222,28 @@ def test_ops_lie_in_the_spans_of_the_framework(which: str) -> None:
     (row,) = [r for r in found.rows if found.name(r) == "matmul" and not found.kind(r)]
     assert found.name(found.trace.spans.parent[row]) == "matmul"
     assert found.kind(int(found.trace.spans.parent[row])) == Kind.FORWARD
+
+
+def test_an_installed_library_is_seen_if_it_is_a_framework(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by the class of tensors in its top module; other libraries are let be."""
+    source = (Path(__file__).parents[1] / "frameworks" / "cleared.py").read_text()
+    packages = tmp_path / "site-packages"
+    for name, top in (("little_grad", "from little_grad.core import *"), ("other_lib", "")):
+        (packages / name).mkdir(parents=True)
+        (packages / name / "core.py").write_text(source)
+        (packages / name / "__init__.py").write_text(top)
+    monkeypatch.syspath_prepend(str(packages))
+
+    def program() -> None:
+        for name in ("little_grad", "other_lib"):
+            core = importlib.import_module(f"{name}.core")
+            core.Scale()(core.Tensor(np.ones(3)))
+
+    try:
+        found = spans_of(which, program)
+    finally:
+        for name in [n for n in sys.modules if n.startswith(("little_grad", "other_lib"))]:
+            del sys.modules[name]
+    assert found.of(Kind.LAYER) == ["Scale"]

@@ -77,7 +77,7 @@ def test_a_module_of_the_program_is_seen_and_a_traceback_is_its_own(
 def test_a_forked_child_has_its_own_spans_once(core: str, tmp_path: Path) -> None:
     place = Place.make(tmp_path, train=FRAMEWORK + TRAIN + FORKS + TRAIN)
     place.core = core
-    place.same("train.py")
+    place.same("train.py", python=("-W", "ignore"))  # from 3.12 on forks are warned of
     trace = place.trace()
     child = trace.threads.process[trace.spans.thread] == 1
     assert Counter(trace.spans.kind[child].tolist())[Kind.LAYER] == 4

@@ -12,7 +12,14 @@ from tests.analysis.findings.traces import found
 from tests.contract.recorded import record
 from tests.cores import CORES
 from tests.frameworks.recording import anew, framework
-from tinytrace.analysis.findings import Finding, dead_gradient, float64_leak, revisited_graph
+from tinytrace.analysis.findings import (
+    Finding,
+    data_wait,
+    dead_gradient,
+    float64_leak,
+    revisited_graph,
+)
+from tinytrace.tracer.records import Kind
 
 pytestmark = pytest.mark.usefixtures("anew")
 __all__ = ["anew"]
@@ -110,3 +117,26 @@ def test_the_layer_in_which_float64_came_in_is_named() -> None:
 
 def test_of_a_layer_that_stays_narrow_nothing_is_said() -> None:
     assert of(float64_leak.NAME, leaking(np.full(100, 0.8, np.float32))) == []
+
+
+def loading(samples: int) -> Callable[[], None]:
+    def program() -> None:
+        nn = framework("recursive")
+        layer, rows = nn.Relu(), np.ones((samples, 2_000), np.float32)
+        for batch in nn.Loader(rows, batch_size=samples):
+            layer(batch)
+
+    return program
+
+
+def test_a_loader_that_takes_most_of_the_run_is_named_by_its_spans() -> None:
+    trace = record(CORES[0], loading(4_000))  # a tensor of each sample, then one of all
+    [finding] = found(data_wait.NAME, trace)
+    data = trace.spans.kind == Kind.DATA
+    assert finding.ceiling_ns == int(trace.spans.dur_ns[data].sum())
+    assert finding.evidence[0].startswith("2 waits take")  # one batch, and the end
+    assert finding.function is not None and finding.function.endswith("program")
+
+
+def test_of_a_program_without_a_loader_nothing_is_said_of_data() -> None:
+    assert of(data_wait.NAME, leaking(np.full(100, 0.8, np.float32))) == []

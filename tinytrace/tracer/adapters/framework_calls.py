@@ -11,7 +11,7 @@ from typing import Any
 
 from tinytrace.tracer.adapters.classes import Role, mro, name_of, namespace
 from tinytrace.tracer.adapters.layer_paths import LayerPaths
-from tinytrace.tracer.adapters.objects import node_of
+from tinytrace.tracer.adapters.objects import attribute, dictionary, node_of
 from tinytrace.tracer.records import Flag, Kind
 from tinytrace.tracer.wrapping import After, Before
 
@@ -41,6 +41,7 @@ class Calls:
         # By id of a node: the token of the span that made it; the node, weakly where it can be. A layer likewise.
         self._nodes: dict[int, tuple[int, Any]] = {}
         self._sweep_at = FIRST_SWEEP
+        self._node_name = ""  # what tensors here call their node, once one had one
 
     def of(self, role: Role, cls: type, name: str) -> tuple[Before, After]:
         """Return what is called before and after a function.
@@ -143,12 +144,21 @@ class Calls:
 
     def _made(self, tensor: Any, token: int) -> None:
         """Remember which span made the node of a tensor: later generations of frameworks clear it afterwards."""
-        node = node_of(tensor)
+        try:  # where the last one was, in the plainest of ways: this is done for every operation
+            node = attribute(tensor, "__dict__")[self._node_name]
+        except (AttributeError, KeyError, TypeError):
+            node = self._search(tensor)
         if node is None:
             return
         known = self._nodes.get(id(node))
         if known is None or known[0] < token:  # a later one is of an op inside: that made it
             self._know(node, token)
+
+    def _search(self, tensor: Any) -> Any:
+        name, node = node_of(tensor)
+        if node is not None and dictionary(tensor) is not None:
+            self._node_name = name
+        return node
 
     def _know(self, thing: Any, token: int) -> None:
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tinytrace.tracer.adapters.classes import is_of, is_tensor, mro, namespace, roles
 from tinytrace.tracer.adapters.framework_calls import Calls
-from tinytrace.tracer.adapters.seen import MAX_NESTED, Seen
+from tinytrace.tracer.adapters.seen import FEW_FROM_C, MAX_NESTED, Seen
 from tinytrace.tracer.launcher import PACKAGE_ROOT
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MAIN = "__main__"
 # Modules in these folders are no program's own: those of libraries are looked at only where a framework is in them.
 LIBRARIES = ("/site-packages/", "/dist-packages/")
 # A backward pass may call itself for every tensor; the outermost call is a span. As deep as Python's own limit.
-MAX_WALK = 1_000
+MAX_WALK = 200 if FEW_FROM_C else 1_000
 MAX_IN_PYTHON = (
     20  # without the compiled core: there every call has a frame of ours, of a program's 1,000
 )
@@ -218,5 +218,9 @@ def _is_framework(name: str, module: ModuleType) -> bool:
     cls: Any = module.__dict__.get("Tensor")
     if not issubclass(type(cls), type):
         return False
-    inside = {m for m in list(sys.modules) if m.partition(".")[0] == name}
+    inside = {
+        m
+        for m, other in list(sys.modules.items())
+        if m.partition(".")[0] == name and str(getattr(other, "__file__", "")).endswith(".py")
+    }
     return is_of(cls, inside) and is_tensor(cls)

@@ -10,7 +10,7 @@ from tinytrace.tracer.adapters.classes import mro, namespace
 
 # Where tensors keep the node that made them.
 NODES = ("_grad_fn", "grad_fn", "creator", "_creator", "_ctx")
-_attribute = object.__getattribute__
+attribute = object.__getattribute__
 
 
 def attributes(thing: Any) -> Iterator[tuple[str, Any]]:
@@ -39,21 +39,24 @@ def attributes(thing: Any) -> Iterator[tuple[str, Any]]:
 def dictionary(thing: Any) -> dict[str, Any] | None:
     """Return an object's own dictionary; None: it has none."""
     try:
-        own = _attribute(thing, "__dict__")
+        own = attribute(thing, "__dict__")
     except Exception:  # a property of that name, say
         return None
     return own if type(own) is dict else None
 
 
-def node_of(tensor: Any) -> Any:
-    """Return the node of the graph that made a tensor; None: it says of none."""
+def node_of(tensor: Any) -> tuple[str, Any]:
+    """Return the node of the graph that made a tensor, and what it is called there; None: it says of none.
+
+    Example:
+        >>> class Tensor: "Made by nobody, then by somebody."
+        >>> tensor = Tensor()
+        >>> node_of(tensor)
+        ('', None)
+        >>> tensor.grad_fn = "add"
+        >>> node_of(tensor)
+        ('grad_fn', 'add')
+    """
     own = dictionary(tensor)
-    if own is not None:
-        for name in NODES:
-            node = own.get(name)
-            if node is not None:
-                return node
-        return None
-    return next(
-        (value for name, value in attributes(tensor) if name in NODES and value is not None), None
-    )
+    held = own if own is not None else dict(attributes(tensor))
+    return next(((name, held[name]) for name in NODES if held.get(name) is not None), ("", None))

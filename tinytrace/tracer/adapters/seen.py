@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ from tinytrace.tracer.wrapping import After, Before, Failed
 # Calls of one function inside each other after which it is put back, until that call returns: each takes some of
 # the C stack through what sees it (about 1 KB), and a program that has raised the recursion limit has no more of that.
 # Fewer than the 512 spans that may be open in a thread; programs with Python's limit of 1,000 hardly come to it.
-MAX_NESTED = 400
+# Python 3.12 lets no more than 1,500 calls from C be inside each other (C_RECURSION_LIMIT); one through us is two.
+FEW_FROM_C = sys.version_info[:2] == (3, 12)
+MAX_NESTED = 200 if FEW_FROM_C else 400
 # Every time that something is put into a class, Python forgets what it knows of the class, and from some 1,000 times on
 # (MAX_VERSIONS_PER_CLASS) it does not learn it any more: attributes become slow for good. Before that, no call is seen.
 MAX_LIFTS = 200
@@ -48,7 +51,7 @@ class Seen:
         self.on = True
         self._around, self._failed = around, failed
         self._max_nested, self._say = max_nested, say
-        self._nested = self._lifts = 0
+        self._lifts = 0
         self._is_away = False
         self.placed: Any = None
 
@@ -61,37 +64,44 @@ class Seen:
         """
         function = getattr(self.original, "__func__", self.original)
 
-        def told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not self.on:
-                return None
-            state = before(args, kwargs)
-            if state is not None:
-                self._nested += 1
-                if self._nested >= self._max_nested and not self._is_away:
-                    self._lifts += 1
-                    self._is_away = self._set(self.original)
-                    return state, True
-                return state, False
-            return None
+        nested, taken_at, most = 0, 0, self._max_nested
 
-        def ended(token: Any, result: Any, raised: bool) -> None:
-            state, took_away = token
-            self._nested -= 1
-            if took_away and self._is_away:
-                self._is_away = False
-                is_there = namespace(self.owner).get(self.name) is self.original
-                if self.on and is_there and self._lifts < MAX_LIFTS:
-                    self._set(self.placed)
-                elif is_there:
-                    self.on = False
-                    self._say(
-                        f"{name_of(self.owner)}.{self.name} calls itself too deep to be seen more than "
-                        f"{MAX_LIFTS} times: later calls are not recorded"
-                    )
+        def told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            nonlocal nested, taken_at
+            state = before(args, kwargs) if self.on else None
+            if state is None:
+                return None
+            nested += 1
+            if nested >= most and not self._is_away:
+                taken_at = nested
+                self._lift()
+            return state
+
+        def ended(state: Any, result: Any, raised: bool) -> None:
+            nonlocal nested
+            nested -= 1
+            if self._is_away and nested < taken_at:
+                self._put_back()
             after(state, result, raised)
 
         placed = self._around(function, told, ended, self._failed)
         return self._put(placed)
+
+    def _lift(self) -> None:
+        self._lifts += 1
+        self._is_away = self._set(self.original)
+
+    def _put_back(self) -> None:
+        self._is_away = False
+        is_there = namespace(self.owner).get(self.name) is self.original
+        if self.on and is_there and self._lifts < MAX_LIFTS:
+            self._set(self.placed)
+        elif is_there:
+            self.on = False
+            self._say(
+                f"{name_of(self.owner)}.{self.name} calls itself too deep to be seen more than {MAX_LIFTS} times: "
+                "later calls are not recorded"
+            )
 
     def place_instead(self, placed: Any) -> bool:
         """Put another function in place; whether that could be done."""
