@@ -81,9 +81,7 @@ class PythonRecorder:
         self._native_id = native_id
         self.hidden: set[int] = set()  # ids of the code objects of hooks: in nobody's stack
         self.op_cost: Callable[..., int] | None = None  # given by hooks: ns to record a call
-        self.forget_places: Callable[[], None] | None = (
-            None  # likewise: what they know of call sites
-        )
+        self.forget_places: Callable[[], object] = list  # given by hooks: to forget call sites
         self.local = _thread._local()  # .writer: the calling thread's ThreadWriter
         self._generation = 0
         self._prefixes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -205,8 +203,7 @@ class PythonRecorder:
         """See `Recorder.internal`."""
         self._prefixes = tuple(prefixes), tuple(ours)
         self.tables.internal(*self._prefixes)
-        if self.forget_places is not None:
-            self.forget_places()
+        self.forget_places()
 
     def caps(self, *numbers: int) -> None:
         """See `Recorder.caps`."""

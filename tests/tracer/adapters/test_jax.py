@@ -48,6 +48,12 @@ try:
 except TypeError:
     traceback.print_exc()
 print(jax.grad(lambda x: product(x, y).sum())(x).shape)
+bound, donated = jax.jit(functools.partial(jnp.add, 1)), jax.jit(lambda x: x + x, donate_argnums=0)
+for _ in range(2):
+    bound(2)
+    donated(jnp.ones((4, 4))).block_until_ready()
+with jax.disable_jit():
+    scaled(x, n=5)
 """
 
 
@@ -86,6 +92,9 @@ def test_jitted_functions_are_ops_with_the_figures_of_xla(tmp_path: Path, compil
         assert row.parent == "product (first call)"
     assert len(recorded.named("scaled (first call)")) == 2, "one for each static value"
     assert len(ops(recorded, "scaled")) == 1
+    [donated] = ops(recorded, "<lambda>")
+    assert donated.args["flops"] == 16
+    assert not any("XLA" in warning for warning in recorded.trace.warnings)
     waits = {row.name for row in recorded.rows if row.name.startswith("wait: ")}
     assert waits == {"wait: block_until_ready", "wait: float"}
 

@@ -36,10 +36,13 @@ FIGURES = {"flops": "flops", "bytes accessed": "bytes", "transcendentals": "tran
 
 
 class _Local(threading.local):
-    """Of a thread: whether a jitted function is called, whether it waits, phases that go on."""
+    """Of a thread: whether a jitted function is called, whether it waits, phases that go on.
+
+    And whether XLA is asked for figures, and compiled for that, which it should not.
+    """
 
     def __init__(self) -> None:
-        self.calling = self.waiting = False
+        self.calling = self.waiting = self.asking = self.compiled = False
         self.phases: list[tuple[str, int]] = []
 
 
@@ -97,14 +100,16 @@ class Jitted:
         self._leaves = jax.tree_util.tree_leaves
         self._flatten = jax.tree_util.tree_flatten
         self._tracer = jax.core.Tracer
+        self._config = jax.config
         self._array = array
         self._local = local
+        self._asks = True
         # Per function the labels of its calls (dispatch, op), by what decides how they are compiled.
         self._labels: WeakKeyDictionary[Any, dict[Any, tuple[int, int]]] = WeakKeyDictionary()
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Begin a span: of the first call, or what may turn out to be an op; nothing while one is traced."""
-        if self._local.calling:
+        if self._local.calling or self._config.jax_disable_jit:
             return None
         function, *values = args
         leaves, tree = self._flatten((values, kwargs))
@@ -134,7 +139,7 @@ class Jitted:
         self._watcher.returned(token, dispatch, op, arrays)
 
     def _first(self, function: Any, leaves: list[Any]) -> int:
-        return self._marks.label(f"{function.__name__} (first call)", {"arguments": _shown(leaves)})
+        return self._marks.label(f"{_name(function)} (first call)", {"arguments": _shown(leaves)})
 
     def _static(self, function: Any, values: list[Any], kwargs: dict[str, Any]) -> Any:
         """The values of static arguments, by which a function is compiled too."""
@@ -150,24 +155,38 @@ class Jitted:
     ) -> None:
         """Ask XLA what such a call costs. It was compiled just now, so that nothing is compiled again."""
         function, *values = args
-        figures: dict[str, Any] = {}
-        self._local.calling = True  # what asking calls is not the program's
+        figures = self._figures(function, values, kwargs) if self._asks else {}
+        about = {"figures": "modelled, by XLA's cost analysis"} if figures else {}
+        op = self._marks.label(_name(function), {**figures, **about, "arguments": _shown(leaves)})
+        dispatch = self._marks.label(f"{_name(function)} (dispatch)", {})
+        self._labels[function][key] = dispatch, op
+
+    def _figures(self, function: Any, values: list[Any], kwargs: dict[str, Any]) -> dict[str, int]:
+        local = self._local
+        local.calling = local.asking = True  # what asking calls is not the program's
         try:
             found = function.lower(*values, **kwargs).compile().cost_analysis()
             found = found[0] if isinstance(found, (list, tuple)) else found
-            figures = {
+            return {
                 ours: int(found[theirs])
                 for theirs, ours in FIGURES.items()
                 if found.get(theirs, -1) >= 0
             }
         except Exception as problem:
-            self._say(f"XLA gave no figures of {function.__name__}: {problem!r}")
+            self._say(f"XLA gave no figures of {_name(function)}: {problem!r}")
+            return {}
         finally:
-            self._local.calling = False
-        about = {"figures": "modelled, by XLA's cost analysis"} if figures else {}
-        op = self._marks.label(function.__name__, {**figures, **about, "arguments": _shown(leaves)})
-        dispatch = self._marks.label(f"{function.__name__} (dispatch)", {})
-        self._labels[function][key] = dispatch, op
+            local.calling = local.asking = False
+            if local.compiled:
+                self._asks = False
+                self._say(
+                    f"XLA is not asked for figures any more: it compiled {_name(function)} again for them"
+                )
+
+
+def _name(function: Any) -> str:
+    """The name of what was jitted; a `functools.partial` has none."""
+    return str(getattr(function, "__name__", None) or type(function).__name__)
 
 
 def _kind(leaf: Any) -> Any:
@@ -191,7 +210,9 @@ def _see_phases(adapting: Adapting, jax: ModuleType, local: _Local) -> None:
 
     def begins(event: str, value: float, **about: Any) -> None:
         phase = PHASES.get(event)
-        if phase is not None:
+        if local.asking:
+            local.compiled |= phase == "compile"
+        elif phase is not None:
             name = str(about.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
             token = recorder.begin(Kind.SPAN, marks.label(f"{phase} {name}".strip(), {}))
             local.phases.append((event, token))
@@ -199,8 +220,8 @@ def _see_phases(adapting: Adapting, jax: ModuleType, local: _Local) -> None:
     def ends(event: str, seconds: float, **about: Any) -> None:
         if local.phases and local.phases[-1][0] == event:
             recorder.end(local.phases.pop()[1], 0)
-        elif event in PHASES:  # of versions that do not tell when a phase begins
-            adapting.say(UNSEEN_PHASES)
+        elif event in PHASES and not local.asking:
+            adapting.say(UNSEEN_PHASES)  # this version does not tell when a phase begins
 
     try:
         pairs = (

@@ -39,6 +39,10 @@ static inline PyCodeObject *frame_code(void *frame, int *lasti) {
     PyCodeObject *code = f->f_code;
     *lasti = (int)(f->prev_instr - _PyCode_CODE(code)) * (int)sizeof(_Py_CODEUNIT);
 #endif
+#if PY_VERSION_HEX >= 0x030C0000
+    /* As Python itself does, pass over frames that have not begun; under an __init__ lies one that nobody wrote, and never does. */
+    if (f->owner != FRAME_OWNED_BY_GENERATOR && *lasti < code->_co_firsttraceable * (int)sizeof(_Py_CODEUNIT)) return NULL;
+#endif
     return code;
 }
 
