@@ -42,7 +42,7 @@ def find(case: Case) -> Iterator[Finding]:
             evidence=(
                 f"it came last in {one.last:,} of {case.ranks.n_sets:,} collectives and messages",
                 f"the others waited {time(one.awaited_ns)} for it, all together",
-                *(f"before, {_told(m)}" for m in one.more),
+                *(f"since all had met: {_told(m)}" for m in one.more),
             ),
             ceiling_ns=one.cost_ns,
             confidence=confidence,
