@@ -29,9 +29,7 @@ def say_ranks(report: Report, sheet: Sheet) -> None:
 
 
 def _table(ranks: RankReport, sheet: Sheet) -> None:
-    shown = ranks.ranks
-    if len(shown) > MANY:
-        shown = tuple(sorted(shown, key=lambda t: -t.awaited_ns)[:MANY])
+    shown = ranks.most_awaited(MANY)
     columns = {
         "rank": [str(t.rank) for t in shown],
         "wall": [format_ns(t.wall_ns) for t in shown],

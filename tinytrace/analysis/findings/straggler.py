@@ -64,9 +64,7 @@ def _is_often(one: Straggler, n_sets: int, n_ranks: int) -> bool:
 
 def _told(more: Excess) -> str:
     where = f" at {more.place}" if more.place else ""
-    return (
-        f"it spent {time(more.spent_ns)} on {more.name}{where}, the others {time(more.others_ns)}"
-    )
+    return f"{more.name}{where} {time(more.spent_ns)} (others {time(more.others_ns)})"
 
 
 def _frame(case: Case, more: Excess) -> int:
