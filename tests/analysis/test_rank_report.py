@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from tests.builders import START_NS
 from tests.job_by_hand import US, Job
 from tinytrace.analysis.account import Where, account_of
 from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.device_account import Spent
+from tinytrace.analysis.merge import Part, merge
 from tinytrace.analysis.op_parts import op_parts
 from tinytrace.analysis.rank_report import RankReport, rank_report
+from tinytrace.analysis.reader import load
 from tinytrace.analysis.report import report_of
 from tinytrace.cli.ranks_text import say_ranks
 from tinytrace.cli.sheet import Sheet
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 def reported(job: Job) -> RankReport:
@@ -267,3 +275,60 @@ def test_the_median_of_marked_steps_is_told_for_each_rank() -> None:
     assert [(t.steps, t.step_ns) for t in report.ranks] == [(3, 14 * US), (1, 30 * US)]
     assert report.ranks[0].step_spread_ns == pytest.approx(1.4826 * 4 * US)
     assert report.ranks[1].step_spread_ns is None
+
+
+def kernel(job: Job, thread: int, name: str, start_us: int, end_us: int, **more: Any) -> None:
+    """A kernel as torch.profiler writes it."""
+    job.span(thread, name, start_us, end_us, Kind.OP)
+    said = job.builder.string(orjson.dumps({"cat": "kernel", **more}).decode())
+    job.builder.spans[-1] = (*job.builder.spans[-1][:-1], said)
+
+
+def on_gpus(slow_us: int) -> Job:
+    """Two ranks whose GPUs compute, and all-reduce beside and after that; rank 1 computes longer."""
+    job = Job(2)
+    group = {"Process Group Name": "0", "Process Group Ranks": "[0, 1]", "Group size": 2}
+    for rank, entry in enumerate(job.builder.meta["ranks"]):
+        process = job.builder.process(0, f"GPU {rank}", START_NS, START_NS + 100 * US)
+        entry["processes"] = [process]
+        threads = [job.builder.thread(process, stream) for stream in (7, 8)]
+        end = 30 + rank * slow_us
+        kernel(job, threads[0], "gemm", 10, end)
+        for number, (start, stop) in enumerate(((5, 20), (end, 90))):
+            said = {"Collective name": "allreduce", "Seq": number, **group}
+            kernel(job, threads[1], "ncclDevKernel_AllReduce_Sum_f32_RING_LL", start, stop, **said)
+    return job
+
+
+def test_overlap_on_devices_is_that_of_their_accounts() -> None:
+    trace = on_gpus(slow_us=40).trace()
+    report = report_of(trace)
+    assert report.ranks is not None and report.devices is not None
+    # of the first all-reduce 10 us beside the product, of the others nothing
+    assert microseconds(report.ranks, "in_flight", "hidden", "exposed") == [
+        [75, 10, 65], [35, 10, 25]]  # fmt: skip
+    for rank, section in zip(report.ranks.ranks, report.devices.sections, strict=True):
+        account = section.account
+        assert rank.in_flight_ns == account.communication_ns
+        assert rank.exposed_ns == account.spent_ns(Spent.COMMUNICATION)
+
+
+def test_a_straggler_among_gpus_is_told_by_the_kernels_it_ran_since_it_last_communicated() -> None:
+    [straggler] = reported(on_gpus(slow_us=40)).stragglers
+    assert (straggler.rank, straggler.last, straggler.awaited_ns) == (1, 1, 40 * US)
+    [more] = straggler.more
+    assert (more.name, more.spent_ns, more.others_ns) == ("gemm", 50 * US, 10 * US)
+
+
+def test_two_ranks_of_a_real_job_of_128_are_not_split() -> None:
+    parts = [load(DATA / f"hta_sampled_rank-{rank}.json.gz") for rank in (0, 1)]
+    trace = merge([Part(str(rank), part) for rank, part in enumerate(parts)])
+    report = report_of(trace)
+    assert report.ranks is not None and report.devices is not None
+    assert report.ranks.world_size == 128
+    assert report.ranks.missing == tuple(range(2, 128))
+    assert (report.ranks.n_sets, report.ranks.stragglers) == (0, ())
+    for rank, section in zip(report.ranks.ranks, report.devices.sections, strict=True):
+        assert rank.in_flight_ns == section.account.communication_ns > 0
+        assert rank.exposed_ns == section.account.spent_ns(Spent.COMMUNICATION)
+        assert rank.waiting_ns == rank.transfer_ns == 0

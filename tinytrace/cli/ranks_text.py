@@ -8,6 +8,7 @@ from tinytrace.analysis.rank_times import RankTime
 from tinytrace.analysis.report import Report
 from tinytrace.analysis.stragglers import Excess, Straggler
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
+from tinytrace.tracer.communication_names import ranks_text
 
 MANY = 16  # ranks that have a line each
 FEW_STRAGGLERS = 3
@@ -72,9 +73,8 @@ def _hidden(time: RankTime) -> str:
 
 def _notes(ranks: RankReport, sheet: Sheet) -> None:
     if ranks.missing:
-        listed = ", ".join(map(str, ranks.missing[:MANY]))
-        more = " and more" if len(ranks.missing) > MANY else ""
-        sheet.say(f"Warning: not in this trace: rank {listed}{more}", "warning")
+        listed = sheet.text(ranks_text(ranks.missing), LONGEST_TEXT)
+        sheet.say(f"Warning: not in this trace: rank {listed}", "warning")
     text = (
         "waiting: in communication before the last one came that it waits for; transfer: thereafter; communicating: "
         "in whatever thread, or on its devices; hidden: the share of that during which it computed; last: collectives "

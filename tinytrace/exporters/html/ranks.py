@@ -16,9 +16,9 @@ from tinytrace.exporters.html.markup import (
     time,
 )
 from tinytrace.exporters.html.tables import table
+from tinytrace.tracer.communication_names import ranks_text
 
 MOST_BARS = 16  # more than fit on a screen are no picture; the table has all
-MOST_MISSING = 64
 MOST_STRAGGLERS = 8
 NARROWEST_PERCENT = 6.0  # of the widest bar: a figure fits in
 # Field of a `RankTime`, what it is called, and the colour of the account that is like it.
@@ -41,9 +41,7 @@ def ranks(report: RankReport) -> Markup:
     whole = len(report.ranks) if report.world_size is None else report.world_size
     notes = [f"{len(report.ranks):,} of {counted(whole, 'rank')}; the main thread of each."]
     if report.missing:
-        notes.append(
-            f"Not in this trace: rank {', '.join(map(str, report.missing[:MOST_MISSING]))}."
-        )
+        notes.append(f"Not in this trace: rank {ranks_text(report.missing)}.")
     errors = [t.error_ns for t in report.ranks if t.error_ns]
     if errors:
         notes.append(f"Clocks: at most {time(max(errors))} apart, beyond what was corrected.")
