@@ -147,9 +147,19 @@ def test_calls_without_a_counterpart_are_counted() -> None:
     assert sets(found) == [[0, 1]]
     assert found.warnings == (
         "1 collective calls have no counterpart in another rank (of rank 1)",
-        "1 sends have no counterpart in another rank (of rank 1)",
-        "1 sends and receives are not matched: it is not known whom they went to or came from",
+        "2 sends and receives are not matched: some receive from anybody, and what they got is not known",
     )
+
+
+def test_what_a_receive_from_anybody_may_have_got_is_not_matched_with_another() -> None:
+    job = Job(2)
+    for tag in (1, 1, 2):
+        job.call(0, "send", peer=1, tag=tag)
+    job.call(1, "receive", tag=1)
+    job.call(1, "receive", peer=0, tag=1)  # the second message, not the first
+    job.call(1, "receive", peer=0, tag=2)
+    calls = communication(job.trace()).calls
+    assert calls.set_id.tolist() == [-1, -1, 0, -1, -1, 0]
 
 
 def test_a_missing_rank_leaves_sets_incomplete() -> None:
@@ -284,6 +294,24 @@ def test_names_of_kernels_and_operators() -> None:
     assert canonical("c10d::alltoall_base_") == "all_to_all"
     assert canonical("c10d::reduce_") == "reduce"
     assert canonical("gloo:barrier") == "barrier"
+
+
+def test_a_message_that_nobody_waited_for_is_a_transfer_all_the_same() -> None:
+    job = Job(2)
+    job.call(0, "send", peer=1, tag=0, requests="0")
+    job.call(0, "barrier")
+    job.call(1, "receive", peer=0, tag=0)
+    found = communication(job.trace())
+    assert found.calls.done_ns.tolist()[0] == -1
+    assert found.is_transfer.tolist() == [True, True, True]
+
+
+def test_what_a_gpu_does_later_is_not_done_when_its_call_returns() -> None:
+    job = Job(1)
+    job.call(0, "all_reduce", queued=True)
+    job.call(0, "all_reduce")
+    calls = communication(job.trace()).calls
+    assert calls.done_ns.tolist() == [-1, START_NS + 15 * US]
 
 
 def test_threads_of_a_library_count_where_no_call_says_when_it_was_done() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import Done, run_commands
-from tests.ranks_by_hand import MS, Ranks, entries, steady
+from tests.ranks.by_hand import MS, Ranks, entries, steady
 from tinytrace.analysis.collectives import communication
 from tinytrace.analysis.reader import load
 from tinytrace.exporters.registry import export

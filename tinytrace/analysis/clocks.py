@@ -35,7 +35,7 @@ from tinytrace.tracer.trace import Trace
 
 Ints = NDArray[Any]
 # Of the synchronising collectives, those in which nobody can have nothing to give or to get.
-CERTAIN = frozenset({"barrier", "all_reduce", "all_gather", "reduce_scatter"})
+CERTAIN = frozenset({"barrier", "all_reduce", "all_gather"})
 NEVER = np.int64(2**62)
 
 

@@ -71,21 +71,23 @@ class Communication:
         """Bool per call: it is to be counted as communication.
 
         One collective may be there twice: where the program calls it, and where it is carried out. What a GPU does
-        is transfer (`Place.DEVICE`), and so is a call of which it is known when it was done. Threads of a library
-        (`Place.WORKER`) count in a rank that has no such calls, and calls of which that is not known in a rank that
-        has nothing else. Waits are none: `Calls.done_ns` of what they wait for has them.
+        is transfer (`Place.DEVICE`), and so are the calls that we recorded (in a rank whose GPU was seen: those of
+        which it is known when they were done). Threads of a library (`Place.WORKER`) count in a rank without such
+        calls, and torch.profiler's calls in a rank that has nothing else. Waits are none: `Calls.done_ns` of what they
+        wait for has them.
         """
         calls = self.calls
         member, count = group_ids([calls.member])
-        on_device, by_worker = calls.place == Place.DEVICE, calls.place == Place.WORKER
-        whole = (calls.place == Place.CALL) & (calls.done_ns >= 0) & (calls.role != Role.WAIT)
 
         def has(which: NDArray[np.bool_]) -> NDArray[np.bool_]:
             return np.asarray(np.bincount(member[which], minlength=count)[member] > 0)
 
-        by_worker &= ~has(whole)
-        rest = ~has(whole | on_device | by_worker)
-        return np.asarray((on_device | whole | by_worker | rest) & (calls.role != Role.WAIT))
+        on_device = calls.place == Place.DEVICE
+        own = calls.is_own & (calls.role != Role.WAIT)
+        own &= ~(has(on_device) & (calls.done_ns < 0))
+        by_worker = (calls.place == Place.WORKER) & ~has(own)
+        rest = ~has(own | on_device | by_worker)
+        return np.asarray((on_device | own | by_worker | rest) & (calls.role != Role.WAIT))
 
 
 def communication(trace: Trace) -> Communication:

@@ -47,7 +47,8 @@ class Calls(Table):
 
     ``span`` is a row of `Trace.spans` (a send_receive is two calls of one span); ``process`` one of
     `Trace.processes`; ``rank`` its number in the job and ``member`` its row in `rank_table.Ranks`, which differs
-    also where two recordings say that they are the same rank; ``place`` is a `Place`; ``role`` a `Role`; ``op_id`` and
+    also where two recordings say that they are the same rank; ``place`` is a `Place`, ``is_own`` whether it was
+    recorded by us; ``role`` a `Role`; ``op_id`` and
     ``group_id`` index `Communication.ops` and ``groups``; ``sequence`` is the number among the calls of the same
     place and group in this rank (of messages: among those to the same peer with the same tag); ``peer`` is a rank
     (the root of a collective); ``bytes`` are of the buffer that the caller gives, or else gets; ``done_ns`` is
@@ -57,7 +58,7 @@ class Calls(Table):
     """
 
     DTYPES: ClassVar = {
-        "span": "i8", "process": "i4", "member": "i4", "rank": "i4", "place": "u1", "role": "u1",
+        "span": "i8", "process": "i4", "member": "i4", "rank": "i4", "place": "u1", "is_own": "?", "role": "u1",
         "op_id": "i4", "group_id": "i4", "sequence": "i8", "peer": "i4", "tag": "i8",
         "start_ns": "i8", "end_ns": "i8", "done_ns": "i8", "bytes": "i8", "begun_by": "i8",
         "set_id": "i8",
@@ -67,6 +68,7 @@ class Calls(Table):
     member: Column
     rank: Column
     place: Column
+    is_own: Column
     role: Column
     op_id: Column
     group_id: Column
@@ -118,7 +120,7 @@ def calls_of(trace: Trace) -> tuple[Calls, tuple[str, ...], tuple[Group, ...]]:
     calls = Calls(
         **columns, span=rows, process=process, rank=np.where(known >= 0, known, told), op_id=op_id,
         sequence=_sequence(columns, np.array([f.sequence for f in facts])),
-        start_ns=start_ns, end_ns=end_ns, done_ns=done_ns,
+        is_own=np.array([f.is_own for f in facts]), start_ns=start_ns, end_ns=end_ns, done_ns=done_ns,
         bytes=np.array([f.bytes for f in facts]), begun_by=begun_by,
         set_id=np.full(len(rows), -1),
     )  # fmt: skip
@@ -128,13 +130,15 @@ def calls_of(trace: Trace) -> tuple[Calls, tuple[str, ...], tuple[Group, ...]]:
 def _calls(trace: Trace) -> tuple[Int64, list[Facts]]:
     """The outermost communication spans, and what they and the spans in them say."""
     spans = trace.spans
-    found: dict[int, Facts] = {}
-    for row in _candidates(trace).tolist():
-        args_id = int(spans.args_id[row])
-        args = trace.strings[args_id] if args_id >= 0 else ""
-        facts = facts_of(trace.strings[int(spans.name_id[row])], args)
-        if facts is not None:
-            found[row] = facts
+    rows = _candidates(trace)
+    texts = list(zip(spans.name_id[rows].tolist(), spans.args_id[rows].tolist(), strict=True))
+    said = {
+        key: facts_of(trace.strings[key[0]], trace.strings[key[1]] if key[1] >= 0 else "")
+        for key in set(texts)
+    }
+    found = {
+        row: facts for row, key in zip(rows.tolist(), texts, strict=True) if (facts := said[key])
+    }
     is_one = np.zeros(len(spans), "?")
     is_one[list(found)] = True
     top = outermost(is_one, spans.parent)

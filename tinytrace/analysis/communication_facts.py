@@ -37,6 +37,7 @@ class Facts:
         source, source_tag: of a send_receive.
         requests: numbers of what goes on after the call, or is waited for.
         is_async: it goes on after the call.
+        is_own: recorded by us: where the program calls it, until the call returns.
         sequence: number in its group, where the library counts.
     """
 
@@ -52,6 +53,7 @@ class Facts:
     source_tag: int = -1
     requests: tuple[int, ...] = ()
     is_async: bool = False
+    is_own: bool = False
     sequence: int = -1
 
     def filled(self, other: Facts) -> Facts:
@@ -131,8 +133,8 @@ def _own(args: dict[str, Any]) -> Facts | None:
     return Facts(
         op=op, group=_text(args.get("group")), ranks=ranks_of(_text(args.get("ranks"))),
         rank=number["rank"], bytes=number["bytes"], peer=number["peer"], tag=number["tag"],
-        source=number["source"], source_tag=number["source_tag"], requests=requests,
-        is_async=bool(requests) and op != "wait",
+        is_own=True, source=number["source"], source_tag=number["source_tag"], requests=requests,
+        is_async=(bool(requests) and op != "wait") or args.get("queued") is True,
     )  # fmt: skip
 
 

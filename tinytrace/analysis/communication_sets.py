@@ -48,6 +48,7 @@ def match(
     collective = calls.role == Role.COLLECTIVE
     message = (calls.role == Role.SEND) | (calls.role == Role.RECEIVE)
     addressed = message & (calls.peer >= 0) & (calls.rank >= 0)
+    addressed &= ~_perhaps_taken(calls, addressed)
     rows = np.flatnonzero(can & (collective | addressed))
     part = calls.take(rows)
     key, count = group_ids(_keys(part))
@@ -65,6 +66,21 @@ def match(
         warnings += _without_address(int((message & can & ~addressed).sum()))
     warnings += _twice(calls, one_recording)
     return Sets(set_id, complete, certain[is_set], tuple(warnings))
+
+
+def _perhaps_taken(calls: Calls, addressed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Bool per call: a message that a receive of which the sender is not known may have got.
+
+    Then it is not known either which of the following messages other receives have got.
+    """
+    taken = np.zeros(len(calls), "?")
+    receiver = np.where(calls.role == Role.SEND, calls.peer, calls.rank)
+    open_to_all = (calls.role == Role.RECEIVE) & ~addressed
+    columns = (calls.group_id, calls.rank, calls.tag)
+    for group, rank, tag in set(zip(*(c[open_to_all].tolist() for c in columns), strict=True)):
+        of_it = (calls.group_id == group) & (receiver == rank)
+        taken |= of_it & ((calls.tag == tag) | (tag < 0))
+    return taken
 
 
 def _first_of_its_rank(calls: Calls) -> NDArray[np.bool_]:
@@ -178,7 +194,7 @@ def _without_address(count: int) -> list[str]:
     if not count:
         return []
     return [
-        f"{count:,} sends and receives are not matched: it is not known whom they went to or came from"
+        f"{count:,} sends and receives are not matched: some receive from anybody, and what they got is not known"
     ]
 
 

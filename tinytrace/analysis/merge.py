@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,15 @@ from tinytrace.tracer.communication_names import COLLECTIVE_FLOW, MESSAGE_FLOW
 from tinytrace.tracer.trace import Flows, Trace
 
 Ints = NDArray[Any]
-# Of the self-audit: counts, of which the result has the sum; all else is the first rank's.
+# Of the self-audit: counts, of which the result has the sum; figures of which it has the worst. All else is the
+# first rank's.
 SUMMED = (
     "dropped", "folded_spans", "folded_samples", "folded_counters", "skipped_elements", "sites_left_out",
     "signatures_left_out", "stacks_left_out", "names_left_out", "sampler_busy_ns", "unfinished_processes",
 )  # fmt: skip
+WORST: dict[str, Callable[[list[float]], float]] = {
+    "achieved_hz": min, "largest_gap_ns": max, "overhead_ns_per_op": max, "own_overhead_percent": max,
+}  # fmt: skip
 SHOWN_RANKS = 12
 
 
@@ -38,7 +42,7 @@ class Part:
     trace: Trace
 
 
-def merge(parts: Sequence[Part]) -> Trace:
+def merge_traces(parts: Sequence[Part]) -> Trace:
     """Make one trace of those of several ranks.
 
     Ranks are put in their order. Times are those of the first one's clock (`analysis.clocks`). ``meta["ranks"]`` has an
@@ -51,7 +55,7 @@ def merge(parts: Sequence[Part]) -> Trace:
         parts: at least one; their order decides where they do not say which rank they are.
 
     Example:
-        >>> merge([Part("a.json", Trace()), Part("b.json", Trace())]).warnings
+        >>> merge_traces([Part("a.json", Trace()), Part("b.json", Trace())]).warnings
         ('a.json: it does not say which rank it is', 'b.json: it does not say which rank it is')
     """
     parts = sorted(parts, key=_first_rank)
@@ -105,7 +109,7 @@ def _entries(parts: Sequence[Part], joined: Joined) -> list[dict[str, Any]]:
                 **{k: v for k, v in entry.items() if k in ("rank", "world_size", "host", "restart")},
                 "process": base + entry["process"], "processes": (base + rows).tolist(), "file": part.name,
             })  # fmt: skip
-    return entries
+    return sorted(entries, key=lambda entry: (entry["rank"], entry["process"]))
 
 
 def _with_clocks(
@@ -235,6 +239,9 @@ def _meta(parts: Sequence[Part], entries: list[dict[str, Any]], trace: Trace) ->
         for key in SUMMED:
             known = [a[key] for a in audits if type(a.get(key)) is int]
             audit |= {key: sum(known)} if known else {}
+        for key, worst in WORST.items():
+            known = [a[key] for a in audits if type(a.get(key)) in (int, float)]
+            audit |= {key: worst(known)} if known else {}
         audit |= {"spans": len(trace.spans), "samples": len(trace.samples)}
         meta["audit"] = audit
     return meta | {"ranks": entries, "merged": [part.name for part in parts]}

@@ -51,9 +51,9 @@ def main(argv: list[str]) -> int:
     check_suffix(output)
     problems: list[str] = []
     parts, passed_over = _read(arguments.traces, output, problems)
-    from tinytrace.analysis.merge import merge
+    from tinytrace.analysis.merge import merge_traces
 
-    trace = merge(parts)
+    trace = merge_traces(parts)
     del parts  # they take as much memory as the result
     if arguments.budget is not None:
         from tinytrace.analysis.budget import fit

@@ -15,7 +15,7 @@ def lines_of(trace: Trace) -> list[str]:
     """Return one line per rank, then what was matched, then what could not be.
 
     Args:
-        trace: of `analysis.merge.merge`.
+        trace: of `analysis.merge.merge_traces`.
     """
     ranks: list[dict[str, Any]] = trace.meta["ranks"]
     lines = [_line(entry) for entry in ranks[:SHOWN_RANKS]]

@@ -112,7 +112,8 @@ class Ending:
         self._session.discard()
         if not self._quiet:
             saving.summarise(trace, options.output)
-            saving.mention_unfinished(options.output.parent)
+            if not saving.mention_merging(trace, options.output):
+                saving.mention_unfinished(options.output.parent)
 
     def _save_elsewhere(self) -> bool:
         """Have a new interpreter save; in this one the program has changed something that we need."""

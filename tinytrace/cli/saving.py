@@ -89,6 +89,23 @@ def summarise(trace: Trace, output: Path | None) -> None:
             print_summary(trace, output, file=stream)
 
 
+def mention_merging(trace: Trace, output: Path) -> bool:
+    """Say how the traces of a job's ranks become one; whether this is one of them.
+
+    Unfinished runs beside it are no news then: the other ranks may still be at work, on other hosts, too.
+
+    Args:
+        trace: what was written.
+        output: where to.
+    """
+    rank = trace.meta.get("rank")
+    if not isinstance(rank, dict) or "launcher" not in rank:
+        return False
+    who = f"rank {rank['rank']} of {rank['world_size']}"
+    say(f"{who}; all of them: python -m tinytrace merge {output.parent} -o job.json")
+    return True
+
+
 def mention_unfinished(folder: Path) -> None:
     """Say that runs which never ended in a trace lie in a folder, if there are any."""
     from tinytrace.tracer.store import unfinished_runs

@@ -46,6 +46,10 @@ class Call(NamedTuple):
     goes_on: bool = False  # what it returns is a request
 
 
+Learn = Callable[[Call, tuple[Any, ...], dict[str, Any], Any], tuple[int | None, int | None]]
+"""Called with a receive, its arguments and its result: returns from which rank it was, and with which tag."""
+
+
 class Parameters:
     """Arguments of a function by the names of its parameters, wherever they stand.
 
@@ -98,13 +102,17 @@ class Communicating:
         self.on = False
 
     def callbacks(
-        self, name: str, describe: Callable[[tuple[Any, ...], dict[str, Any]], Call | None]
+        self,
+        name: str,
+        describe: Callable[[tuple[Any, ...], dict[str, Any]], Call | None],
+        learn: Learn | None = None,
     ) -> tuple[Before, After]:
         """Return what is called before and after a function of the library.
 
         Args:
             name: of the span.
             describe: says of the arguments what the call is; None: nothing that is to be recorded.
+            learn: of a receive from anybody, or with any tag, says afterwards which message it was.
         """
 
         def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -117,11 +125,20 @@ class Communicating:
             slot = self.requests.take() if call.goes_on else -1
             if call.goes_on and slot < 0:
                 call = call._replace(is_queued=True)
-            return self._begin(thread, (name, call, (slot,) if slot >= 0 else ())), slot, thread
+            token = self._begin(thread, (name, call, (slot,) if slot >= 0 else ()))
+            asks = (
+                learn is not None
+                and call.op == "receive"
+                and (call.peer is None or call.tag is None)
+            )
+            return token, slot, thread, (call, args, kwargs) if asks else None
 
-        def after(begun: tuple[int, int, int], result: Any, raised: bool) -> None:
-            token, slot, thread = begun
+        def after(begun: tuple[int, int, int, Any], result: Any, raised: bool) -> None:
+            token, slot, thread, asked = begun
             self._inside.discard(thread)
+            if asked is not None and not raised and learn is not None:
+                call, args, kwargs = asked
+                self._recorder.instant(self._learnt(call, *learn(call, args, kwargs, result)))
             self._recorder.end(token, Flag.RAISED if raised else 0)
             if slot >= 0:
                 self.requests.give(slot, result)
@@ -167,7 +184,18 @@ class Communicating:
         self._inside.add(thread)
         return int(self._recorder.begin(Kind.SPAN, label))
 
+    def _learnt(self, call: Call, peer: int | None, tag: int | None) -> int:
+        """Label of what a receive has got: it lies in the span, whose own arguments were fixed when it began."""
+        return self._marks.label("received", self._args(call._replace(peer=peer, tag=tag)))
+
     def _label(self, name: str, call: Call, slots: tuple[int, ...]) -> int:
+        args = self._args(call)
+        if slots:
+            args["requests"] = ranks_text(slots)
+        return self._marks.label(name, args)
+
+    @staticmethod
+    def _args(call: Call) -> dict[str, Any]:
         args: dict[str, Any] = {KEY: call.op}
         if call.group is not None:
             args |= call.group.args
@@ -175,11 +203,9 @@ class Communicating:
             value = getattr(call, key)
             if value is not None:
                 args[key] = value
-        if slots:
-            args["requests"] = ranks_text(slots)
         if call.is_queued:
             args["queued"] = True
-        return self._marks.label(name, args)
+        return args
 
 
 class Requests:

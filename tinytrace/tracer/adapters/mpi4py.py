@@ -68,7 +68,9 @@ def install(adapting: Adapting, module: ModuleType) -> None:
             if name in vars(owner):
                 method = _Method(known, Parameters(vars(owner)[name]), *what, name[0] in "Ii")
                 describe = method.message if name in MESSAGES else method.collective
-                before, after = communicating.callbacks(f"{owner.__name__}.{name}", describe)
+                before, after = communicating.callbacks(
+                    f"{owner.__name__}.{name}", describe, method.learnt
+                )
                 see_in_c(adapting, owner, name, before, after)
     for name in ("Free", "Disconnect"):
         see_in_c(adapting, module.Comm, name, known.forget, lambda *_: None)
@@ -150,6 +152,15 @@ class _Method(NamedTuple):
             self.op, group, self.bytes(args, kwargs), known.rank(group, peer), _tag(tag),
             known.rank(group, source), _tag(source_tag), goes_on=self.goes_on,
         )  # fmt: skip
+
+    def learnt(
+        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> tuple[int | None, int | None]:
+        """From whom a receive was, and with which tag, where the program asked for its status."""
+        status = self.find(args, kwargs, "status")
+        if status is None or call.group is None:
+            return call.peer, call.tag
+        return self.known.rank(call.group, status.Get_source()), _tag(status.Get_tag())
 
     def collective(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         group = self.known.of(args[0])

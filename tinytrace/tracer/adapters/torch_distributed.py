@@ -72,10 +72,12 @@ def install(adapting: Adapting, module: ModuleType) -> None:
             continue
         if is_late and name in BEGIN_ONLY:
             # P2POp takes no others than those it knows, and the program may have them already.
-            adapting.say(f"{PACKAGE}.{name} is not seen: it was imported before recording began")
+            groups.unseen.append(name)
             continue
         described = _Function(groups, Parameters(function), *what, name in BEGIN_ONLY)
-        if adapting.wrap(module, name, *communicating.callbacks(name, described.call)):
+        if adapting.wrap(
+            module, name, *communicating.callbacks(name, described.call, described.learnt)
+        ):
             seen.append(name)
     if is_late:
         _share(package, module, seen)
@@ -110,6 +112,7 @@ class _Groups:
     def __init__(self, adapting: Adapting, module: ModuleType) -> None:
         self._adapting, self._module = adapting, module
         self._known: dict[tuple[int, str], Group] = {}
+        self.unseen: list[str] = []  # said only where something is communicated
 
     def of(self, group: Any) -> Group | None:
         """A process group; None: there is none, or this process is not in it."""
@@ -126,6 +129,10 @@ class _Groups:
             ranks = tuple(module.get_process_group_ranks(group))
             found = self._known[key] = Group(key[1], ranks, int(module.get_rank()))
             self._say_rank(found.rank, int(module.get_world_size()))
+            for name in self.unseen:
+                self._adapting.say(
+                    f"{PACKAGE}.{name} is not seen: it was imported before recording began"
+                )
         return found
 
     def _say_rank(self, rank: int, size: int) -> None:
@@ -146,6 +153,12 @@ class _Function(NamedTuple):
     peer: str
     peer_in_group: str
     begins_only: bool
+
+    def learnt(
+        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> tuple[int | None, int | None]:
+        """From whom a receive was: `recv` returns it."""
+        return result if type(result) is int and result >= 0 else None, call.tag
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         def find(name: str) -> Any:
