@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.builders import START_NS
+from tests.builders import START_NS, traces
 from tests.job_by_hand import US, Job
 from tinytrace.analysis.account import Where, account_of
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.device_account import Spent
-from tinytrace.analysis.merge import Part, merge
+from tinytrace.analysis.findings import findings
+from tinytrace.analysis.merge import Part, merge_traces
 from tinytrace.analysis.op_parts import op_parts
 from tinytrace.analysis.rank_report import RankReport, rank_report
 from tinytrace.analysis.reader import load
@@ -25,6 +29,7 @@ from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
 
 DATA = Path(__file__).parents[1] / "data"
+PARTS = ("ops", "waiting", "transfer", "unsplit", "data", "python", "imports", "blocked", "other")
 
 
 def reported(job: Job) -> RankReport:
@@ -80,7 +85,7 @@ def test_the_time_of_a_rank_adds_up() -> None:
         "other",
     )
     assert microseconds(report, *parts)[0] == [20, 25, 5, 0, 0, 20, 0, 20, 10]
-    assert sum(getattr(first, f"{name}_ns") for name in parts) == first.wall_ns == 100 * US
+    assert sum(getattr(first, f"{name}_ns") for name in PARTS) == first.wall_ns == 100 * US
 
 
 def test_communication_is_a_line_of_the_account_with_the_ops_in_it() -> None:
@@ -322,7 +327,7 @@ def test_a_straggler_among_gpus_is_told_by_the_kernels_it_ran_since_it_last_comm
 
 def test_two_ranks_of_a_real_job_of_128_are_not_split() -> None:
     parts = [load(DATA / f"hta_sampled_rank-{rank}.json.gz") for rank in (0, 1)]
-    trace = merge([Part(str(rank), part) for rank, part in enumerate(parts)])
+    trace = merge_traces([Part(str(rank), part) for rank, part in enumerate(parts)])
     report = report_of(trace)
     assert report.ranks is not None and report.devices is not None
     assert report.ranks.world_size == 128
@@ -332,3 +337,47 @@ def test_two_ranks_of_a_real_job_of_128_are_not_split() -> None:
         assert rank.in_flight_ns == section.account.communication_ns > 0
         assert rank.exposed_ns == section.account.spent_ns(Spent.COMMUNICATION)
         assert rank.waiting_ns == rank.transfer_ns == 0
+
+
+OPS = ("all_reduce", "barrier", "broadcast", "reduce", "send", "receive", "wait", "matmul", "data")
+CALLS = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.sampled_from(OPS), st.integers(0, 90), st.integers(0, 30),
+        st.sampled_from(["", "0", "1", "0-1"]), st.integers(-1, 2),
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@given(CALLS, st.sampled_from([None, [0, 20, 5]]), st.integers(0, 4))
+def test_whatever_ranks_do_their_time_adds_up(
+    calls: list[tuple[int, str, int, int, str, int]], errors_us: list[int] | None, size: int
+) -> None:
+    job = Job(3, errors_us=errors_us, world_size=size)
+    for rank, op, start, lasts, requests, peer in calls:
+        if op == "matmul":
+            job.op(rank, op, start, start + lasts)
+        elif op == "data":
+            job.span(rank, op, start, start + lasts, Kind.DATA)
+        else:
+            more = {"requests": requests} if requests else {}
+            job.call(rank, op, start, start + lasts, peer=peer, **more)
+    report = reported(job)
+    for time in report.ranks:
+        parts = [getattr(time, f"{name}_ns") for name in PARTS]
+        assert min(parts) >= 0
+        assert sum(parts) == time.wall_ns
+        assert 0 <= (time.hidden_ns or 0) <= time.in_flight_ns
+    for one in report.stragglers:
+        assert 0 <= one.cost_ns <= one.awaited_ns
+        assert all(m.spent_ns > m.others_ns >= 0 for m in one.more)
+    findings(job.trace(), min_share=0)
+
+
+@given(traces())
+def test_any_trace_whose_processes_are_said_to_be_ranks_has_a_report(trace: Trace) -> None:
+    entries = [{"process": row, "rank": row} for row in range(len(trace.processes))]
+    told = replace(trace, meta={**trace.meta, "ranks": entries})
+    report = rank_report(op_parts(count_trace(told)))
+    for time in report.ranks if report else ():
+        assert sum(getattr(time, f"{name}_ns") for name in PARTS) == time.wall_ns

@@ -120,7 +120,7 @@ def _collectives(tables: tuple[CollectiveTime, ...], sheet: Sheet) -> None:
     columns = {
         "operation": [sheet.text(t.op) for t in tables],
         "times": [f"{t.n_sets:,}" for t in tables],
-        "bytes": [UNKNOWN if t.bytes is None else format_mb(t.bytes / 1e6) for t in tables],
+        "bytes": [_size(t.bytes) for t in tables],
         "skew p50": [format_ns(t.skew_ns) for t in tables],
         "waiting": [format_ns(t.waiting_ns) for t in tables],
         "transfer": [format_ns(t.transfer_ns) for t in tables],
@@ -130,3 +130,9 @@ def _collectives(tables: tuple[CollectiveTime, ...], sheet: Sheet) -> None:
         "group": [sheet.text(t.group) for t in tables],
     }
     sheet.table("Communication, of all ranks", columns)
+
+
+def _size(n_bytes: int | None) -> str:
+    if n_bytes is None:
+        return UNKNOWN
+    return f"{n_bytes} B" if n_bytes < 1000 else format_mb(n_bytes / 1e6)

@@ -14,7 +14,7 @@ import pytest
 
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.findings import findings, straggler
-from tinytrace.analysis.merge import Part, merge
+from tinytrace.analysis.merge import Part, merge_traces
 from tinytrace.analysis.op_parts import op_parts
 from tinytrace.analysis.rank_report import RankReport, rank_report
 from tinytrace.analysis.rank_times import Job, job_of
@@ -128,7 +128,7 @@ def run_job(
             process.kill()
     traces = [load(folder / f"out/trace-rank{rank}.json") for rank in range(ranks)]
     told = [json.loads((folder / f"told{rank}.json").read_text()) for rank in range(ranks)]
-    return merge([Part(f"r{rank}", trace) for rank, trace in enumerate(traces)]), told
+    return merge_traces([Part(f"r{rank}", trace) for rank, trace in enumerate(traces)]), told
 
 
 def report_of(trace: Trace) -> RankReport:
