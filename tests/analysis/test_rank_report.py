@@ -339,6 +339,59 @@ def test_two_ranks_of_a_real_job_of_128_are_not_split() -> None:
         assert rank.waiting_ns == rank.transfer_ns == 0
 
 
+def test_what_is_begun_and_carried_out_on_a_gpu_is_awaited_once() -> None:
+    job = on_gpus(slow_us=40)
+    said = {"Collective name": "allreduce", "Process Group Name": "0", "Group size": 2}
+    for rank in range(2):
+        for number in range(2):
+            args = {**said, "Process Group Ranks": "[0, 1]", "Seq": number}
+            start = 10 * number + 5 * rank
+            job.span(rank, "c10d::allreduce_", start, start + 2, Kind.OP, args=args)
+    report = reported(job)
+    assert report.n_sets == 2
+    assert [(one.rank, one.last) for one in report.stragglers] == [(1, 1)]
+
+
+def test_beginning_something_is_no_meeting() -> None:
+    job = Job(2)
+    for rank, (first, second) in enumerate(((60, 62), (10, 70))):
+        job.op(rank, "matmul", 0, first - 2)
+        job.call(rank, "all_reduce", first, first + 1, requests="0")
+        job.op(rank, "matmul", first + 1, second)
+        job.call(rank, "all_reduce", second, 80)
+    straggler = next(one for one in reported(job).stragglers if one.rank == 1)
+    assert [(m.spent_ns, m.others_ns) for m in straggler.more] == [(67 * US, 59 * US)]
+
+
+def test_ops_of_communication_itself_hide_nothing() -> None:
+    job = Job(2)
+    for rank in range(2):
+        job.op(rank, "matmul", 0, 5)
+        job.call(rank, "all_reduce", 10, 50)
+        outer = len(job.builder.spans) - 1
+        job.span(rank, "add", 20, 30, Kind.OP, parent=outer)
+    assert microseconds(reported(job), "in_flight", "hidden") == [[40, 0], [40, 0]]
+
+
+def test_a_straggler_costs_no_more_than_one_rank_waited_for_it() -> None:
+    job = Job(3)
+    for receiver, start, sent in ((0, 10, 30), (1, 20, 50)):
+        job.call(receiver, "receive", start, sent + 5, peer=2, tag=7)
+        job.call(2, "send", sent, sent + 1, peer=receiver, tag=7)
+    [straggler] = reported(job).stragglers
+    assert (straggler.awaited_ns, straggler.cost_ns) == (50 * US, 30 * US)
+
+
+def test_ranks_for_which_hardly_anybody_waited_are_not_named() -> None:
+    job = Job(2)
+    for start, late, by in ((0, 0, 40), (50, 1, 3)):
+        for rank in range(2):
+            job.call(rank, "barrier", start + (by if rank == late else 0), start + 45)
+    report = reported(job)
+    assert [one.rank for one in report.stragglers] == [0, 1]
+    assert [one.rank for one in report.worth_naming] == [0]
+
+
 OPS = ("all_reduce", "barrier", "broadcast", "reduce", "send", "receive", "wait", "matmul", "data")
 CALLS = st.lists(
     st.tuples(
