@@ -94,6 +94,7 @@ def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
     Example:
         >>> from tinytrace.analysis.counting import count_trace
         >>> from tinytrace.analysis.op_parts import op_parts
+        >>> from tinytrace.tracer.trace import Trace
         >>> rank_report(op_parts(count_trace(Trace()))) is None
         True
     """
