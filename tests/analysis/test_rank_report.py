@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.builders import START_NS
+from tests.builders import START_NS, traces
 from tests.job_by_hand import US, Job
 from tinytrace.analysis.account import Where, account_of
 from tinytrace.analysis.counting import count_trace
+from tinytrace.analysis.device_account import Spent
+from tinytrace.analysis.findings import findings
+from tinytrace.analysis.merge import Part, merge_traces
 from tinytrace.analysis.op_parts import op_parts
 from tinytrace.analysis.rank_report import RankReport, rank_report
+from tinytrace.analysis.reader import load
 from tinytrace.analysis.report import report_of
 from tinytrace.cli.ranks_text import say_ranks
 from tinytrace.cli.sheet import Sheet
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
+
+DATA = Path(__file__).parents[1] / "data"
+PARTS = ("ops", "waiting", "transfer", "unsplit", "data", "python", "imports", "blocked", "other")
 
 
 def reported(job: Job) -> RankReport:
@@ -72,7 +85,7 @@ def test_the_time_of_a_rank_adds_up() -> None:
         "other",
     )
     assert microseconds(report, *parts)[0] == [20, 25, 5, 0, 0, 20, 0, 20, 10]
-    assert sum(getattr(first, f"{name}_ns") for name in parts) == first.wall_ns == 100 * US
+    assert sum(getattr(first, f"{name}_ns") for name in PARTS) == first.wall_ns == 100 * US
 
 
 def test_communication_is_a_line_of_the_account_with_the_ops_in_it() -> None:
@@ -267,3 +280,157 @@ def test_the_median_of_marked_steps_is_told_for_each_rank() -> None:
     assert [(t.steps, t.step_ns) for t in report.ranks] == [(3, 14 * US), (1, 30 * US)]
     assert report.ranks[0].step_spread_ns == pytest.approx(1.4826 * 4 * US)
     assert report.ranks[1].step_spread_ns is None
+
+
+def kernel(job: Job, thread: int, name: str, start_us: int, end_us: int, **more: Any) -> None:
+    """A kernel as torch.profiler writes it."""
+    job.span(thread, name, start_us, end_us, Kind.OP)
+    said = job.builder.string(orjson.dumps({"cat": "kernel", **more}).decode())
+    job.builder.spans[-1] = (*job.builder.spans[-1][:-1], said)
+
+
+def on_gpus(slow_us: int) -> Job:
+    """Two ranks whose GPUs compute, and all-reduce beside and after that; rank 1 computes longer."""
+    job = Job(2)
+    group = {"Process Group Name": "0", "Process Group Ranks": "[0, 1]", "Group size": 2}
+    for rank, entry in enumerate(job.builder.meta["ranks"]):
+        process = job.builder.process(0, f"GPU {rank}", START_NS, START_NS + 100 * US)
+        entry["processes"] = [process]
+        threads = [job.builder.thread(process, stream) for stream in (7, 8)]
+        end = 30 + rank * slow_us
+        kernel(job, threads[0], "gemm", 10, end)
+        for number, (start, stop) in enumerate(((5, 20), (end, 90))):
+            said = {"Collective name": "allreduce", "Seq": number, **group}
+            kernel(job, threads[1], "ncclDevKernel_AllReduce_Sum_f32_RING_LL", start, stop, **said)
+    return job
+
+
+def test_overlap_on_devices_is_that_of_their_accounts() -> None:
+    trace = on_gpus(slow_us=40).trace()
+    report = report_of(trace)
+    assert report.ranks is not None and report.devices is not None
+    # of the first all-reduce 10 us beside the product, of the others nothing
+    assert microseconds(report.ranks, "in_flight", "hidden", "exposed") == [
+        [75, 10, 65], [35, 10, 25]]  # fmt: skip
+    for rank, section in zip(report.ranks.ranks, report.devices.sections, strict=True):
+        account = section.account
+        assert rank.in_flight_ns == account.communication_ns
+        assert rank.exposed_ns == account.spent_ns(Spent.COMMUNICATION)
+
+
+def test_a_straggler_among_gpus_is_told_by_the_kernels_it_ran_since_it_last_communicated() -> None:
+    [straggler] = reported(on_gpus(slow_us=40)).stragglers
+    assert (straggler.rank, straggler.last, straggler.awaited_ns) == (1, 1, 40 * US)
+    [more] = straggler.more
+    assert (more.name, more.spent_ns, more.others_ns) == ("gemm", 50 * US, 10 * US)
+
+
+def test_two_ranks_of_a_real_job_of_128_are_not_split() -> None:
+    parts = [load(DATA / f"hta_sampled_rank-{rank}.json.gz") for rank in (0, 1)]
+    trace = merge_traces([Part(str(rank), part) for rank, part in enumerate(parts)])
+    report = report_of(trace)
+    assert report.ranks is not None and report.devices is not None
+    assert report.ranks.world_size == 128
+    assert report.ranks.missing == tuple(range(2, 128))
+    assert (report.ranks.n_sets, report.ranks.stragglers) == (0, ())
+    for rank, section in zip(report.ranks.ranks, report.devices.sections, strict=True):
+        assert rank.in_flight_ns == section.account.communication_ns > 0
+        assert rank.exposed_ns == section.account.spent_ns(Spent.COMMUNICATION)
+        assert rank.waiting_ns == rank.transfer_ns == 0
+
+
+def test_what_is_begun_and_carried_out_on_a_gpu_is_awaited_once() -> None:
+    job = on_gpus(slow_us=40)
+    said = {"Collective name": "allreduce", "Process Group Name": "0", "Group size": 2}
+    for rank in range(2):
+        for number in range(2):
+            args = {**said, "Process Group Ranks": "[0, 1]", "Seq": number}
+            start = 10 * number + 5 * rank
+            job.span(rank, "c10d::allreduce_", start, start + 2, Kind.OP, args=args)
+    report = reported(job)
+    assert report.n_sets == 2
+    assert [(one.rank, one.last) for one in report.stragglers] == [(1, 1)]
+
+
+def test_beginning_something_is_no_meeting() -> None:
+    job = Job(2)
+    for rank, (first, second) in enumerate(((60, 62), (10, 70))):
+        job.op(rank, "matmul", 0, first - 2)
+        job.call(rank, "all_reduce", first, first + 1, requests="0")
+        job.op(rank, "matmul", first + 1, second)
+        job.call(rank, "all_reduce", second, 80)
+    straggler = next(one for one in reported(job).stragglers if one.rank == 1)
+    assert [(m.spent_ns, m.others_ns) for m in straggler.more] == [(67 * US, 59 * US)]
+
+
+def test_ops_of_communication_itself_hide_nothing() -> None:
+    job = Job(2)
+    for rank in range(2):
+        job.op(rank, "matmul", 0, 5)
+        job.call(rank, "all_reduce", 10, 50)
+        outer = len(job.builder.spans) - 1
+        job.span(rank, "add", 20, 30, Kind.OP, parent=outer)
+    assert microseconds(reported(job), "in_flight", "hidden") == [[40, 0], [40, 0]]
+
+
+def test_a_straggler_costs_no_more_than_one_rank_waited_for_it() -> None:
+    job = Job(3)
+    for receiver, start, sent in ((0, 10, 30), (1, 20, 50)):
+        job.call(receiver, "receive", start, sent + 5, peer=2, tag=7)
+        job.call(2, "send", sent, sent + 1, peer=receiver, tag=7)
+    [straggler] = reported(job).stragglers
+    assert (straggler.awaited_ns, straggler.cost_ns) == (50 * US, 30 * US)
+
+
+def test_ranks_for_which_hardly_anybody_waited_are_not_named() -> None:
+    job = Job(2)
+    for start, late, by in ((0, 0, 40), (50, 1, 3)):
+        for rank in range(2):
+            job.call(rank, "barrier", start + (by if rank == late else 0), start + 45)
+    report = reported(job)
+    assert [one.rank for one in report.stragglers] == [0, 1]
+    assert [one.rank for one in report.worth_naming] == [0]
+
+
+OPS = ("all_reduce", "barrier", "broadcast", "reduce", "send", "receive", "wait", "matmul", "data")
+CALLS = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.sampled_from(OPS), st.integers(0, 90), st.integers(0, 30),
+        st.sampled_from(["", "0", "1", "0-1"]), st.integers(-1, 2),
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@given(CALLS, st.sampled_from([None, [0, 20, 5]]), st.integers(0, 4))
+def test_whatever_ranks_do_their_time_adds_up(
+    calls: list[tuple[int, str, int, int, str, int]], errors_us: list[int] | None, size: int
+) -> None:
+    job = Job(3, errors_us=errors_us, world_size=size)
+    for rank, op, start, lasts, requests, peer in calls:
+        if op == "matmul":
+            job.op(rank, op, start, start + lasts)
+        elif op == "data":
+            job.span(rank, op, start, start + lasts, Kind.DATA)
+        else:
+            more = {"requests": requests} if requests else {}
+            job.call(rank, op, start, start + lasts, peer=peer, **more)
+    report = reported(job)
+    for time in report.ranks:
+        parts = [getattr(time, f"{name}_ns") for name in PARTS]
+        assert min(parts) >= 0
+        assert sum(parts) == time.wall_ns
+        assert 0 <= (time.hidden_ns or 0) <= time.in_flight_ns
+    for one in report.stragglers:
+        assert 0 <= one.cost_ns <= one.awaited_ns
+        assert all(m.spent_ns > m.others_ns >= 0 for m in one.more)
+    findings(job.trace(), min_share=0)
+
+
+@given(traces())
+def test_any_trace_whose_processes_are_said_to_be_ranks_has_a_report(trace: Trace) -> None:
+    entries = [{"process": row, "rank": row} for row in range(len(trace.processes))]
+    told = replace(trace, meta={**trace.meta, "ranks": entries})
+    report = rank_report(op_parts(count_trace(told)))
+    for time in report.ranks if report else ():
+        assert sum(getattr(time, f"{name}_ns") for name in PARTS) == time.wall_ns

@@ -68,6 +68,12 @@ class RankReport:
     missing: tuple[int, ...]
     warnings: tuple[str, ...]
 
+    def most_awaited(self, top: int) -> tuple[RankTime, ...]:
+        """All ranks by number where they are few, else those that others waited for longest, the most first."""
+        if len(self.ranks) <= top:
+            return self.ranks
+        return tuple(sorted(self.ranks, key=lambda t: -t.awaited_ns)[:top])
+
     @property
     def worth_naming(self) -> tuple[Straggler, ...]:
         """The stragglers for which the others waited at least a tenth of what they waited for the first.
@@ -88,6 +94,7 @@ def rank_report(parts: OpParts, top: int = 10) -> RankReport | None:
     Example:
         >>> from tinytrace.analysis.counting import count_trace
         >>> from tinytrace.analysis.op_parts import op_parts
+        >>> from tinytrace.tracer.trace import Trace
         >>> rank_report(op_parts(count_trace(Trace()))) is None
         True
     """

@@ -8,6 +8,7 @@ from tinytrace.analysis.rank_times import RankTime
 from tinytrace.analysis.report import Report
 from tinytrace.analysis.stragglers import Excess, Straggler
 from tinytrace.cli.sheet import LONGEST_TEXT, UNKNOWN, Sheet
+from tinytrace.tracer.communication_names import ranks_text
 
 MANY = 16  # ranks that have a line each
 FEW_STRAGGLERS = 3
@@ -29,9 +30,7 @@ def say_ranks(report: Report, sheet: Sheet) -> None:
 
 
 def _table(ranks: RankReport, sheet: Sheet) -> None:
-    shown = ranks.ranks
-    if len(shown) > MANY:
-        shown = tuple(sorted(shown, key=lambda t: -t.awaited_ns)[:MANY])
+    shown = ranks.most_awaited(MANY)
     columns = {
         "rank": [str(t.rank) for t in shown],
         "wall": [format_ns(t.wall_ns) for t in shown],
@@ -74,9 +73,8 @@ def _hidden(time: RankTime) -> str:
 
 def _notes(ranks: RankReport, sheet: Sheet) -> None:
     if ranks.missing:
-        listed = ", ".join(map(str, ranks.missing[:MANY]))
-        more = " and more" if len(ranks.missing) > MANY else ""
-        sheet.say(f"Warning: not in this trace: rank {listed}{more}", "warning")
+        listed = sheet.text(ranks_text(ranks.missing), LONGEST_TEXT)
+        sheet.say(f"Warning: not in this trace: rank {listed}", "warning")
     text = (
         "waiting: in communication before the last one came that it waits for; transfer: thereafter; communicating: "
         "in whatever thread, or on its devices; hidden: the share of that during which it computed; last: collectives "
@@ -122,7 +120,7 @@ def _collectives(tables: tuple[CollectiveTime, ...], sheet: Sheet) -> None:
     columns = {
         "operation": [sheet.text(t.op) for t in tables],
         "times": [f"{t.n_sets:,}" for t in tables],
-        "bytes": [UNKNOWN if t.bytes is None else format_mb(t.bytes / 1e6) for t in tables],
+        "bytes": [_size(t.bytes) for t in tables],
         "skew p50": [format_ns(t.skew_ns) for t in tables],
         "waiting": [format_ns(t.waiting_ns) for t in tables],
         "transfer": [format_ns(t.transfer_ns) for t in tables],
@@ -132,3 +130,9 @@ def _collectives(tables: tuple[CollectiveTime, ...], sheet: Sheet) -> None:
         "group": [sheet.text(t.group) for t in tables],
     }
     sheet.table("Communication, of all ranks", columns)
+
+
+def _size(n_bytes: int | None) -> str:
+    if n_bytes is None:
+        return UNKNOWN
+    return f"{n_bytes} B" if n_bytes < 1000 else format_mb(n_bytes / 1e6)

@@ -39,4 +39,8 @@ def test_shares_are_of_the_run_without_imports() -> None:
         frames = [importer] if number < 6 else [main]
         builder.sample(0, START_NS + (number + 1) * MS, MS, frames)
     assert Case(builder.build()).wall_ns == 4 * MS
+    builder.thread(builder.process(2), 2)  # another rank imports at the same time
+    for number in range(10):
+        builder.sample(1, START_NS + (number + 1) * MS, MS, [importer])
+    assert Case(builder.build()).wall_ns == 4 * MS
     assert Case(Trace()).wall_ns == 1

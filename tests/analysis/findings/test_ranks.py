@@ -27,7 +27,7 @@ def test_a_rank_that_does_more_is_named_with_the_line() -> None:
     assert (finding.place, finding.confidence) == ("train.py:42", "high")
     # what was before the first meeting is no reason, but it has cost as much
     assert finding.title == (
-        "the others wait for rank 1: it spent 540 us on matmul at train.py:42, the others 90 us"
+        "the others wait for rank 1: matmul at train.py:42 540 us (others 90 us)"
     )
     assert finding.ceiling_ns == 500 * US
     assert finding.evidence[0] == "it came last in 10 of 10 collectives and messages"

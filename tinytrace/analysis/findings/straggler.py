@@ -42,7 +42,7 @@ def find(case: Case) -> Iterator[Finding]:
             evidence=(
                 f"it came last in {one.last:,} of {case.ranks.n_sets:,} collectives and messages",
                 f"the others waited {time(one.awaited_ns)} for it, all together",
-                *(f"before, {_told(m)}" for m in one.more),
+                *(f"since all had met: {_told(m)}" for m in one.more),
             ),
             ceiling_ns=one.cost_ns,
             confidence=confidence,
@@ -64,9 +64,7 @@ def _is_often(one: Straggler, n_sets: int, n_ranks: int) -> bool:
 
 def _told(more: Excess) -> str:
     where = f" at {more.place}" if more.place else ""
-    return (
-        f"it spent {time(more.spent_ns)} on {more.name}{where}, the others {time(more.others_ns)}"
-    )
+    return f"{more.name}{where} {time(more.spent_ns)} (others {time(more.others_ns)})"
 
 
 def _frame(case: Case, more: Excess) -> int:

@@ -16,8 +16,9 @@ from tinytrace.exporters.html.markup import (
     time,
 )
 from tinytrace.exporters.html.tables import table
+from tinytrace.tracer.communication_names import ranks_text
 
-MOST_BARS = 64
+MOST_BARS = 16  # more than fit on a screen are no picture; the table has all
 MOST_STRAGGLERS = 8
 NARROWEST_PERCENT = 6.0  # of the widest bar: a figure fits in
 # Field of a `RankTime`, what it is called, and the colour of the account that is like it.
@@ -25,11 +26,11 @@ PARTS = (
     ("ops_ns", "ops", "compute"),
     ("python_ns", "Python", "python"),
     ("data_ns", "waiting for data", "data_wait"),
-    ("waiting_ns", "waiting for other ranks", "latency"),
+    ("waiting_ns", "waiting for ranks", "latency"),
     ("transfer_ns", "transfer", "memory"),
-    ("unsplit_ns", "communication, not split", "uncounted"),
-    ("imports_ns", "importing modules", "imports"),
-    ("blocked_ns", "blocked or idle", "blocked"),
+    ("unsplit_ns", "not split", "uncounted"),
+    ("imports_ns", "importing", "imports"),
+    ("blocked_ns", "blocked", "blocked"),
     ("other_ns", "not seen", "unattributed"),
 )
 
@@ -40,7 +41,7 @@ def ranks(report: RankReport) -> Markup:
     whole = len(report.ranks) if report.world_size is None else report.world_size
     notes = [f"{len(report.ranks):,} of {counted(whole, 'rank')}; the main thread of each."]
     if report.missing:
-        notes.append(f"Not in this trace: rank {', '.join(map(str, report.missing[:MOST_BARS]))}.")
+        notes.append(f"Not in this trace: rank {ranks_text(report.missing)}.")
     errors = [t.error_ns for t in report.ranks if t.error_ns]
     if errors:
         notes.append(f"Clocks: at most {time(max(errors))} apart, beyond what was corrected.")
@@ -55,10 +56,13 @@ def ranks(report: RankReport) -> Markup:
             "clocks that cannot be compared."
         )
     notes += report.warnings
+    bars = report.most_awaited(MOST_BARS)
+    if len(bars) < len(report.ranks):
+        notes[0] += f" The {len(bars)} that others waited for longest are drawn; the table has all."
     return join(
-        *(_bar(one, widest_ns) for one in report.ranks[:MOST_BARS]),
-        *(tag("p", note, class_="note") for note in notes),
         *(_straggler(one, report) for one in report.worth_naming[:MOST_STRAGGLERS]),
+        *(_bar(one, widest_ns) for one in bars),
+        *(tag("p", note, class_="note") for note in notes),
         _table(report.ranks),
         _collectives(report.collectives) if report.collectives else None,
     )
@@ -93,6 +97,7 @@ def _bar(one: RankTime, widest_ns: int) -> Markup:
 
 def _table(times: tuple[RankTime, ...]) -> Markup:
     shown = [part for part in PARTS if any(getattr(t, part[0]) for t in times)]
+    has_steps = any(t.step_ns is not None for t in times)
     heads = [
         "rank",
         *(
@@ -103,6 +108,7 @@ def _table(times: tuple[RankTime, ...]) -> Markup:
         "hidden",
         "last",
         "others waited",
+        *(["step p50"] if has_steps else []),
         "where",
     ]
     rows = [
@@ -114,6 +120,7 @@ def _table(times: tuple[RankTime, ...]) -> Markup:
             tag("td", _hidden(one)),
             tag("td", f"{one.last:,}"),
             tag("td", time(one.awaited_ns)),
+            *([tag("td", "–" if one.step_ns is None else time(one.step_ns))] if has_steps else []),
             tag("td", one.host or one.name, class_="words"),
         )
         for one in times
