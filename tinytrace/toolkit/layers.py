@@ -9,6 +9,7 @@ from types import MethodType
 from typing import Any
 
 from tinytrace.toolkit.walking import things_below
+from tinytrace.tracer.adapters.frameworks import unseen
 from tinytrace.tracer.annotate import span
 
 RUNS = ("forward", "__call__")  # what runs a layer
@@ -49,20 +50,23 @@ def layers_marked(model: Any) -> Iterator[None]:
     # By id: layers need be neither hashable nor comparable. `layers` keeps them alive.
     paths = {id(layer): path for path, layer in layers.items()}
     undo: list[tuple[type, str, Any]] = []
-    try:
-        for owner, name in {
-            (owner, name): None for layer in layers.values() for owner, name in _runs(type(layer))
-        }:
-            original = vars(owner)[name]
-            try:
-                setattr(owner, name, _marking(original, paths))
-            except TypeError:  # a class that is written in C
-                continue
-            undo.append((owner, name, original))
-        yield
-    finally:
-        for owner, name, original in reversed(undo):
-            setattr(owner, name, original)
+    with unseen():  # else each layer would be two spans
+        try:
+            for owner, name in {
+                (owner, name): None
+                for layer in layers.values()
+                for owner, name in _runs(type(layer))
+            }:
+                original = vars(owner)[name]
+                try:
+                    setattr(owner, name, _marking(original, paths))
+                except TypeError:  # a class that is written in C
+                    continue
+                undo.append((owner, name, original))
+            yield
+        finally:
+            for owner, name, original in reversed(undo):
+                setattr(owner, name, original)
 
 
 def _runs(kind: type) -> list[tuple[type, str]]:

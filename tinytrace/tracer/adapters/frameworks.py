@@ -7,6 +7,7 @@ no patched ``exec`` or ``__build_class__``.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,24 @@ _OURS = f"{PACKAGE_ROOT}/tinytrace/"
 _subclasses_of = type.__subclasses__
 
 _placed: list[Frameworks] = []  # a forked process has inherited those of its parent
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Have all classes be as the program made them meanwhile: for who puts functions of his own there, and takes them back.
+
+    Example:
+        >>> with unseen():
+        ...     pass
+    """
+    placed = list(_placed)
+    for frameworks in placed:
+        frameworks.end()
+    try:
+        yield
+    finally:
+        for frameworks in placed:
+            frameworks.resume()
 
 
 class Frameworks:
@@ -76,6 +95,15 @@ class Frameworks:
         for seen in reversed(list(self._seen.values())):
             seen.retire()
         self._seen.clear()
+
+    def resume(self) -> None:
+        """Go on after `end`, from what the classes are now."""
+        self._classes.clear()
+        self._bases.clear()
+        self._known.clear()
+        _placed.append(self)
+        self.look()
+        self._adapting.recorder.on_new_place(self.look)
 
     # ---- which modules ----
 
