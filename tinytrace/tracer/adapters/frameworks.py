@@ -39,7 +39,8 @@ _placed: list[Frameworks] = []  # a forked process has inherited those of its pa
 
 @contextlib.contextmanager
 def unseen() -> Iterator[None]:
-    """Have all classes be as the program made them meanwhile, for who puts functions of his own there and takes them back.
+    """Have all classes be as the program made them meanwhile, for who puts functions there and takes them back.
+
 
     Example:
         >>> with unseen():
