@@ -1,11 +1,13 @@
 """How often the verdicts of `compare` are right: identical code against itself, and a planted difference.
 
     python -m benchmarks.verdicts [--pairs 500] [--rounds 30] [--plot docs/verdicts.png]
+    python -m benchmarks.verdicts --cpu-time
     python -m benchmarks.verdicts --fresh 40
 
 For each pair the same timings are judged in two ways: in turns, as `compare` does, and as if they had been taken one
 after the other (all of the one, then all of the other, by Mann-Whitney's test at 5 %), which is what most people do.
-The planted difference is 5 % more iterations of the same loop. With ``--fresh`` the same function is held against
+The planted difference is 5 % more iterations of the same loop. With ``--cpu-time`` all is timed by the CPU time of
+the thread, as ``clock=time.thread_time_ns`` has it. With ``--fresh`` the same function is held against
 itself in so many suites instead, each form in a fresh process every round. Needs scipy (the extra ``test``).
 """
 
@@ -21,7 +23,7 @@ from typing import NamedTuple
 import scipy.stats  # type: ignore[import-untyped]
 
 from tinytrace.analysis.comparison import Verdict, speedup
-from tinytrace.toolkit.rounds import in_turns
+from tinytrace.toolkit.rounds import Clock, in_turns
 from tinytrace.toolkit.suite import benchmark_suite
 
 ITERATIONS = 4_000  # some 100 µs
@@ -49,11 +51,13 @@ def work(iterations: int) -> Callable[[], int]:
     return loop
 
 
-def pair(baseline: Callable[[], int], other: Callable[[], int], rounds: int) -> Outcome:
+def pair(
+    baseline: Callable[[], int], other: Callable[[], int], rounds: int, clock: Clock
+) -> Outcome:
     """Measure a pair in both ways."""
-    before, after, again = in_turns([baseline, other, baseline], rounds, time.perf_counter_ns)
-    [first] = in_turns([baseline], rounds, time.perf_counter_ns)
-    [second] = in_turns([other], rounds, time.perf_counter_ns)
+    before, after, again = in_turns([baseline, other, baseline], rounds, clock)
+    [first] = in_turns([baseline], rounds, clock)
+    [second] = in_turns([other], rounds, clock)
     p = scipy.stats.mannwhitneyu(first, second).pvalue
     return Outcome(speedup(before, after, again).verdict, bool(p < ALPHA))
 
@@ -112,6 +116,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--fresh", type=int, metavar="SUITES")
     arguments = parser.parse_args()
     if arguments.fresh:
@@ -119,9 +124,11 @@ def main() -> None:
         print(", ".join(f"{verdict}: {count}" for verdict, count in found.most_common()))
         return
     base, same, slower = work(ITERATIONS), work(ITERATIONS), work(round(ITERATIONS * PLANTED))
+    clock = time.thread_time_ns if arguments.cpu_time else time.perf_counter_ns
     rows: dict[str, dict[str, float]] = {}
     for name, other in (("identical", same), ("5 % slower", slower)):
-        rows[name] = shares([pair(base, other, arguments.rounds) for _ in range(arguments.pairs)])
+        outcomes = [pair(base, other, arguments.rounds, clock) for _ in range(arguments.pairs)]
+        rows[name] = shares(outcomes)
     names = [verdict.value for verdict in Verdict]
     print(f"{arguments.pairs} pairs of each, {arguments.rounds} rounds")
     print(f"| pair | {' | '.join(names)} | one after the other: different |")
