@@ -16,7 +16,7 @@ from tests.cores import CORES
 from tests.perfetto_engine import check_trace_file
 from tests.stores import names
 from tinytrace import load
-from tinytrace.tracer.records import TABLES_NAME
+from tinytrace.tracer.records import FORMAT_VERSION, TABLES_NAME
 from tinytrace.tracer.store import in_use, prove_life
 
 # Says "ready" and waits to be killed. With an argument it starts that kind of child first, which waits too.
@@ -183,7 +183,7 @@ def test_what_cannot_be_recovered_is_one_line_and_a_status(killed: Path, tmp_pat
     one_line(recover(folder, str(run), "-o", "trace.what"), 5, "unknown format")
     (process,) = run.glob("p*")
     tables = (process / TABLES_NAME).read_bytes()
-    (process / TABLES_NAME).write_bytes(tables[:8] + b"\x02" + tables[9:])
+    (process / TABLES_NAME).write_bytes(tables[:8] + bytes([FORMAT_VERSION + 1]) + tables[9:])
     one_line(recover(folder), 4, "newer tinytrace")
     (process / TABLES_NAME).write_bytes(b"something else")
     one_line(recover(folder), 6, "not a store of tinytrace")
