@@ -24,7 +24,8 @@ from tinytrace.tracer.trace import Trace
 LIMIT_S = 120
 BIN = Path(sys.executable).parent
 TURNS = 15
-# Work that differs by a factor of 16 between ranks: no machine is so busy that the order changes in most turns.
+# Work that differs by a factor of 80 between ranks, some 20 ms: ranks of MPI spin while they wait, and where they are
+# more than the cores, one of them is held up for some ms now and then.
 COMMON = f"""
 import json, time
 import numpy as np
@@ -53,7 +54,7 @@ rank = world.rank
 data, out = np.ones(1000), np.empty(1000)
 world.Barrier()
 for turn in range(TURNS):
-    compute(80 if rank == 1 else 5)
+    compute(400 if rank == 1 else 5)
     timed("all_reduce", lambda: world.Allreduce(data, out))
     if rank == 0:
         time.sleep(0.01)  # LATE BY SLEEP
@@ -85,7 +86,7 @@ dist.barrier()
 for turn in Batches():
     timed("all_reduce", lambda: dist.all_reduce(gradient))
 for turn in range(TURNS):
-    compute(80 if rank == 0 else 5)
+    compute(400 if rank == 0 else 5)
     timed("all_reduce", lambda: dist.all_reduce(gradient))
 for turn in range(TURNS):
     work = dist.all_reduce(gradient, async_op=True)

@@ -27,12 +27,15 @@ class Arrivals:
 
     Attributes:
         ready_ns: per call, when all whom it waits for had come, its own start at least; −1: not known.
+        least_ns: per call of a set that is not there whole, when the last of those that are in the trace had come: it
+            waited for that long at least; −1: of other sets, or not known.
         last_call: per set, the call that came last, of those others waited for; −1: none, or not known.
         lead_ns: per set, by how much it came after the one before it; −1: there is none.
         is_sure: per set, whether that is more than what the clocks may be apart.
     """
 
     ready_ns: Ints
+    least_ns: Ints
     last_call: Ints
     lead_ns: Ints
     is_sure: Bools
@@ -55,45 +58,63 @@ def arrivals(found: Communication, error_ns: Ints, ranks_missing: bool = False) 
         []
     """
     calls, n_sets = found.calls, found.n_sets
-    is_whole = _is_whole(found, error_ns, ranks_missing)
-    in_set = calls.set_id >= 0
-    in_set[in_set] = is_whole[calls.set_id[in_set]]
-    awaited = _awaited(found)
-    rows = np.flatnonzero(in_set & awaited)
-    order = rows[np.lexsort((calls.start_ns[rows], calls.set_id[rows]))]
-    sets = calls.set_id[order]
-    ends = np.flatnonzero(np.append(sets[1:] != sets[:-1], True)) if len(order) else order
-    last = np.full(n_sets, -1, "i8")
-    last[sets[ends]] = order[ends]
-    second = np.full(n_sets, -1, "i8")
-    has_second = (
-        (ends > 0) & (sets[np.maximum(ends - 1, 0)] == sets[ends]) if len(ends) else ends > 0
-    )
-    second[sets[ends][has_second]] = order[ends[has_second] - 1]
+    is_told, is_whole = _comparable(found, error_ns, ranks_missing)
+    last, second = _last_two(found, _in(found, is_whole))
     sure = last >= 0
     both = np.flatnonzero(second >= 0)
     lead_ns = np.full(n_sets, -1, "i8")
     lead_ns[both] = calls.start_ns[last[both]] - calls.start_ns[second[both]]
     sure[both] = lead_ns[both] > error_ns[last[both]] + error_ns[second[both]]
+    ready = np.where(_in(found, is_whole) & _for_nobody(found), calls.start_ns, -1)
+    ready = np.maximum(ready, _came_ns(found, _in(found, is_whole), last))
+    in_part = _in(found, is_told & ~is_whole)
+    least = _came_ns(found, in_part, _last_two(found, in_part)[0])
+    return Arrivals(ready, least, last, lead_ns, sure)
+
+
+def _in(found: Communication, sets: Bools) -> Bools:
+    """Per call whether it is in one of these sets."""
+    return np.asarray(np.append(sets, False)[found.calls.set_id])
+
+
+def _last_two(found: Communication, in_set: Bools) -> tuple[Ints, Ints]:
+    """Per set the call that came last, and the one before it, of those others wait for; −1: there is none."""
+    calls = found.calls
+    last, second = np.full(found.n_sets, -1, "i8"), np.full(found.n_sets, -1, "i8")
+    rows = np.flatnonzero(in_set & _awaited(found))
+    if not len(rows):
+        return last, second
+    order = rows[np.lexsort((calls.start_ns[rows], calls.set_id[rows]))]
+    sets = calls.set_id[order]
+    ends = np.flatnonzero(np.append(sets[1:] != sets[:-1], True))
+    last[sets[ends]] = order[ends]
+    has_second = (ends > 0) & (sets[np.maximum(ends - 1, 0)] == sets[ends])
+    second[sets[ends][has_second]] = order[ends[has_second] - 1]
+    return last, second
+
+
+def _came_ns(found: Communication, in_set: Bools, last: Ints) -> Ints:
+    """Per call that waits in one of these sets, when the last had come, its own start at least; −1: other calls."""
+    calls = found.calls
     known = in_set & _waits(found)
     known[known] = last[calls.set_id[known]] >= 0
-    ready = np.where(in_set & _for_nobody(found), calls.start_ns, -1)
-    came_ns = calls.start_ns[last[calls.set_id[known]]]
-    ready[known] = np.maximum(came_ns, calls.start_ns[known])
-    return Arrivals(ready, last, lead_ns, sure)
+    came_ns = np.full(len(calls), -1, "i8")
+    last_ns = calls.start_ns[last[calls.set_id[known]]]
+    came_ns[known] = np.maximum(last_ns, calls.start_ns[known])
+    return came_ns
 
 
-def _is_whole(found: Communication, error_ns: Ints, ranks_missing: bool) -> Bools:
-    """Per set: all members of its group are in it, and their clocks can be compared."""
+def _comparable(found: Communication, error_ns: Ints, ranks_missing: bool) -> tuple[Bools, Bools]:
+    """Per set whether its group and its clocks are known; and whether all members of its group are in it, too."""
     calls = found.calls
-    whole = found.is_complete.copy()
+    told = np.ones(found.n_sets, "?")
     rows = np.flatnonzero(calls.set_id >= 0)
     if ranks_missing:
         unknown = np.array([not group.ranks for group in found.groups], "?")
         collective = calls.role[rows] == Role.COLLECTIVE
-        whole[calls.set_id[rows[collective & unknown[calls.group_id[rows]]]]] = False
-    whole[calls.set_id[rows[error_ns[rows] < 0]]] = False
-    return np.asarray(whole)
+        told[calls.set_id[rows[collective & unknown[calls.group_id[rows]]]]] = False
+    told[calls.set_id[rows[error_ns[rows] < 0]]] = False
+    return told, told & found.is_complete
 
 
 def _is_root(found: Communication) -> Bools:

@@ -210,10 +210,10 @@ class Job:
         waiting_ns = self.waits.waiting_ns[at]
         start_ns, end_ns = calls.start_ns[rows], calls.end_ns[rows]
         known = waiting_ns >= 0
-        ready_ns = start_ns + waiting_ns
+        ready_ns = start_ns + np.where(known, waiting_ns, self.waits.least_ns[at])
         return (
-            Covered(start_ns[known], ready_ns[known]),
-            Covered(start_ns[known], end_ns[known]),
+            Covered(start_ns, ready_ns),
+            Covered(start_ns, np.where(known, end_ns, ready_ns)),
             Covered(start_ns, end_ns),
         )
 

@@ -26,11 +26,13 @@ class Waits:
         call: row of `Communication.calls` in which it waits.
         what: the row that it waits for: the same, or what was begun earlier.
         waiting_ns: how long; −1: not known.
+        least_ns: how long at least, where that is not known: until the last of those that are in the trace had come.
     """
 
     call: Ints
     what: Ints
     waiting_ns: Ints
+    least_ns: Ints
 
 
 def waits_of(found: Communication, arrived: Arrivals) -> Waits:
@@ -52,10 +54,11 @@ def waits_of(found: Communication, arrived: Arrivals) -> Waits:
     rows = np.flatnonzero(found.is_transfer | (calls.place == Place.CALL))
     begun = calls.begun_by[rows]
     what = np.where(begun >= 0, begun, rows)
-    ready_ns = arrived.ready_ns[what]
     start_ns, end_ns = calls.start_ns[rows], calls.end_ns[rows]
+    ready_ns, least_ns = arrived.ready_ns[what], arrived.least_ns[what]
     waiting_ns = np.where(ready_ns < 0, -1, np.clip(ready_ns, start_ns, end_ns) - start_ns)
-    return Waits(rows, what, waiting_ns)
+    least_ns = np.where(least_ns < 0, 0, np.clip(least_ns, start_ns, end_ns) - start_ns)
+    return Waits(rows, what, waiting_ns, least_ns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,8 +93,8 @@ def _notes(ranks: RankReport, sheet: Sheet) -> None:
         sheet.say(text, "dim")
     if ranks.unmatched:
         text = (
-            f"{ranks.unmatched:,} calls could not be split: of no collective or message seen whole, or by clocks that "
-            "cannot be compared."
+            f"Of {ranks.unmatched:,} calls it is not known when all had come: ranks are missing, calls were not seen, "
+            "or clocks cannot be compared."
         )
         sheet.say(text, "dim")
 

@@ -52,8 +52,8 @@ def ranks(report: RankReport) -> Markup:
         )
     if report.unmatched:
         notes.append(
-            f"{counted(report.unmatched, 'call')} could not be split: of no collective or message seen whole, or by "
-            "clocks that cannot be compared."
+            f"Of {counted(report.unmatched, 'call')} it is not known when all had come: ranks are missing, calls were "
+            "not seen, or clocks cannot be compared."
         )
     notes += report.warnings
     bars = report.most_awaited(MOST_BARS)
