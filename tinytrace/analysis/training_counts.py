@@ -47,7 +47,7 @@ class LayerCounts:
 
     Attributes:
         path: where it is in the outermost one, ``blocks.2.attn.q_proj``; of that one, its class.
-        cls: its class; "": not known.
+        cls: its class.
         trainable: how many tensors it has itself that want a gradient; None: not known.
         calls: of its forward.
         forward: what ran in them, and in no layer inside.
@@ -170,6 +170,10 @@ def training_counts(counts: TraceCounts) -> TrainingCounts | None:
     passes = passes_of(trace)
     walks = _walks(trace)
     nodes, matched = _nodes(trace, passes)
+    # Modules of PyTorch are layers, too: what is run backward in them no arrow tells.
+    layers = tuple(layer for layer in _layers(counts, passes) if layer.cls)
+    if not layers and not kinds[Kind.FORWARD]:
+        return None
     audit = trace.meta.get("audit")
     lost = audit if isinstance(audit, dict) else {}
     missing = any(
@@ -187,7 +191,7 @@ def training_counts(counts: TraceCounts) -> TrainingCounts | None:
         backward_nodes=sum(node.nodes for node in nodes) if is_complete else None,
         without_forward=int(passes.is_node.sum()) - matched,
         nodes=nodes,
-        layers=_layers(counts, passes),
+        layers=layers,
         is_complete=is_complete,
     )
 
