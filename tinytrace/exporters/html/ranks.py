@@ -62,8 +62,8 @@ def ranks(report: RankReport) -> Markup:
     return join(
         *(_straggler(one, report) for one in report.worth_naming[:MOST_STRAGGLERS]),
         *(_bar(one, widest_ns) for one in bars),
-        *(tag("p", note, class_="note") for note in notes),
         _table(report.ranks),
+        *(tag("p", note, class_="note") for note in notes),
         _collectives(report.collectives) if report.collectives else None,
     )
 
