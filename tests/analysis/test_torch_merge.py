@@ -30,7 +30,7 @@ PID = os.getpid()
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    session = Session(Options(tmp_path / "trace.json", sampler="none"), ["test"])
+    session = Session(Options(tmp_path / "trace.json", sampler="none", ops=False), ["test"])
     session.start()
     yield session
     session.stop()

@@ -216,7 +216,10 @@ def test_an_op_of_torch_is_set_against_the_roofs_of_torch() -> None:
 def test_verdicts_of_real_ops_of_torch_are_by_its_roofs() -> None:
     a = seeded(256, 256)
     trace = profiled(lambda: [a @ a for _ in range(5)])
-    meta = {META_KEY: replace(PEAKS, torch={"cpu": TORCH_PEAKS}).to_json()}
+    beyond_any = replace(
+        TORCH_PEAKS, gemm_gflops={"float32": exact(1e6)}
+    )  # no processor comes above it
+    meta = {META_KEY: replace(PEAKS, torch={"cpu": beyond_any}).to_json()}
     parts = op_parts(count_trace(replace(trace, meta=meta)))
     judged = PartRoofs(parts, Peaks.of(replace(trace, meta=meta))).judged(
         np.arange(len(parts)), len(parts)

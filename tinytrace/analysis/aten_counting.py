@@ -184,9 +184,5 @@ def carriers_of(trace: Trace) -> NDArray[np.int64]:
         >>> carriers_of(Trace()).tolist()
         []
     """
-    own = np.arange(len(trace.spans))
-    carriers = _carriers(trace)
-    if carriers is None:
-        return own
-    carrier = outermost(carriers.whole, trace.spans.parent)
-    return np.where(carrier >= 0, carrier, own)
+    carrier = outermost(_carriers(trace).whole, trace.spans.parent)
+    return np.where(carrier >= 0, carrier, np.arange(len(trace.spans)))

@@ -77,6 +77,20 @@ def carried_ns(trace: Trace, self_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     return carried_times_ns(trace, self_ns)
 
 
+def carriers_of(trace: Trace) -> NDArray[np.int64]:
+    """Return per span the operation of PyTorch that stands for it: `aten_counting.carriers_of`; itself without PyTorch.
+
+    Example:
+        >>> carriers_of(Trace()).tolist()
+        []
+    """
+    if not ran_torch(trace):
+        return np.arange(len(trace.spans))
+    from tinytrace.analysis import aten_counting
+
+    return aten_counting.carriers_of(trace)
+
+
 def footprint_of(sig: Signature) -> int | None:
     """Return the memory that one call works on: its distinct operands, those too that it returns; None: not known.
 

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tinytrace.analysis.aten_counting import carriers_of
+from tinytrace.analysis.aten_names import carriers_of
 from tinytrace.analysis.kineto import LAUNCH_FLOWS
 from tinytrace.tracer.records import Kind
 from tinytrace.tracer.trace import Trace
