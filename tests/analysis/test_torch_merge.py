@@ -82,7 +82,7 @@ def test_kernels_run_on_a_process_that_stands_for_their_gpu(session: Session) ->
     assert {texts[trace.spans.name_id[i]] for i in flows.from_span[launched]} >= {
         "cudaLaunchKernel"
     }
-    assert trace.meta["torch"]["devices"][0]["name"].startswith("NVIDIA H100")
+    assert trace.meta["torch_profiler"]["devices"][0]["name"].startswith("NVIDIA H100")
     path = session.run_folder / "merged.json"
     export(trace, path)
     check_trace_file(path)

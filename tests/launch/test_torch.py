@@ -153,7 +153,7 @@ def test_chunks_end_and_begin_where_no_operation_is_going_on(tmp_path: Path) -> 
     assert ended.status == 1
     assert ended.stderr.startswith(b"Traceback") and b"mat1 and mat2" in ended.stderr
     trace = place.trace()
-    assert len(trace.meta["torch"]["windows_ns"]) > 12
+    assert len(trace.meta["torch_profiler"]["windows_ns"]) > 12
     assert Counter(ops(trace))["aten::cross_entropy_loss"] == 4
 
 
@@ -172,7 +172,7 @@ def test_what_a_killed_program_did_before_the_last_chunk_is_recovered(tmp_path: 
     assert place.record("train.py").status == -signal.SIGKILL
     trace = place.recover()
     assert 3 <= Counter(ops(trace))["aten::cross_entropy_loss"] <= 4
-    assert trace.meta["torch"]["windows_ns"]
+    assert trace.meta["torch_profiler"]["windows_ns"]
 
 
 def test_ranks_of_a_job_are_each_in_the_trace(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def with_torch(trace: Trace, run: Path) -> Trace:
 
     Operations, kernels and arrows come in where they ran: below the layers and marks of their thread, kernels on
     threads of their own (a stream each) of a process that stands for the GPU. What we marked ourselves is not taken
-    again. ``meta["torch"]`` says which stretches of time were seen (``windows_ns``) and how exact its clock is.
+    again. ``meta["torch_profiler"]`` says which stretches of time were seen (``windows_ns``) and how exact its clock is.
 
     Args:
         trace: as it was read from the run folder.
@@ -216,7 +216,7 @@ class _Joining:
 
     def _meta(self, n_spans: int) -> dict[str, Any]:
         meta, chunks = self.base.meta, self.chunks
-        known = meta.get("torch")
+        known = meta.get("torch_profiler")
         facts: dict[str, Any] = dict(known) if isinstance(known, dict) else {}
         facts |= {
             "version": chunks[0].torch,
@@ -228,7 +228,7 @@ class _Joining:
             facts["devices"] = devices
         audit = dict(meta.get("audit", {})) | {"spans": n_spans}
         audit |= _with_cost(audit, facts.get("busy_ns"), self.base.end_ns - self.base.start_ns)
-        return {**meta, "torch": facts, "audit": audit}
+        return {**meta, "torch_profiler": facts, "audit": audit}
 
 
 def _with_cost(audit: dict[str, Any], busy_ns: Any, wall_ns: int) -> dict[str, float]:

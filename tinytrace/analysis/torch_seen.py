@@ -12,7 +12,7 @@ from tinytrace.tracer.trace import Trace
 def torch_unseen(trace: Trace) -> NDArray[np.bool_]:
     """Return per sample whether operations of torch may have run in it that were not recorded.
 
-    Those of a process whose torch was recorded, from then on, outside of the stretches that ``meta["torch"]`` has.
+    Those of a process whose torch was recorded, from then on, outside of the stretches that ``meta["torch_profiler"]`` has.
 
     Example:
         >>> torch_unseen(Trace()).tolist()
@@ -20,7 +20,7 @@ def torch_unseen(trace: Trace) -> NDArray[np.bool_]:
     """
     samples = trace.samples
     unseen = np.zeros(len(samples), "?")
-    about = trace.meta.get("torch")
+    about = trace.meta.get("torch_profiler")
     windows = about.get("windows_ns") if isinstance(about, dict) else None
     try:
         table = np.array(windows or [], np.int64).reshape(-1, 3)

@@ -118,7 +118,7 @@ def test_numpy_inside_a_data_set_keeps_its_place(training: Recorded) -> None:
 
 
 def test_it_is_said_what_was_seen_and_how_exact_its_clock_is(training: Recorded) -> None:
-    about = training.trace.meta["torch"]
+    about = training.trace.meta["torch_profiler"]
     assert about["version"] == torch.__version__
     assert about["events"] > 3 * 500
     windows = about["windows_ns"]
@@ -203,7 +203,7 @@ def many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("many_chunks")
 def test_nothing_is_lost_between_chunks(training: Recorded) -> None:
     found = recorded(lambda: train(steps=3))
-    assert len(found.trace.meta["torch"]["windows_ns"]) >= 6
+    assert len(found.trace.meta["torch_profiler"]["windows_ns"]) >= 6
     whole, cut = (
         Counter(row.name for row in each.rows if row.name.startswith("aten::"))
         for each in (training, found)
@@ -235,7 +235,7 @@ def test_chunks_end_where_no_step_and_no_module_ends_them() -> None:
         [folder] = [p for p in recording._session.run_folder.iterdir() if p.is_dir()]
         program()
     assert recording.result is not None
-    ends = recording.result.meta["torch"]["windows_ns"]
+    ends = recording.result.meta["torch_profiler"]["windows_ns"]
     assert len(ends) >= 3
 
 

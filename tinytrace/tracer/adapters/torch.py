@@ -213,7 +213,9 @@ class Recording:
         if kineto is None or self._is_asked or not kineto.is_running:
             return
         if time.monotonic_ns() > kineto.due_ns + kineto.late_ns:
-            self._is_asked = self._late.ask()
+            self._is_asked = True  # before it is: the main thread may be there at once
+            if not self._late.ask():
+                self._is_asked = False
 
     def _watch_gpus(self) -> None:
         """In a thread of ours: read the counters of GPUs, once the program uses one."""
@@ -317,7 +319,7 @@ class Recording:
                 f"{NOT_RECORDED}: there were {self._steps:,} optimizer steps, --steps asked for later ones"
             )
         facts = {"busy_ns": kineto.busy_ns, "bytes": kineto.written_bytes, "steps": self._steps}
-        self._recorder.put(Entry.META, json.dumps({"torch": facts}).encode())
+        self._recorder.put(Entry.META, json.dumps({"torch_profiler": facts}).encode())
 
 
 class _Marks(threading.local):
