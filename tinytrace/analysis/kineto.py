@@ -9,7 +9,6 @@ from typing import Any, TypeGuard
 import orjson
 
 from tinytrace.analysis.aten_calls import LIST_DTYPE, PLACEHOLDER, kept_attributes
-from tinytrace.analysis.aten_table import schemas_of
 from tinytrace.tracer.records import MAX_NDIM, Kind, Layout
 from tinytrace.tracer.trace import Operand, Signature
 
@@ -106,6 +105,8 @@ class Signatures:
         if not isinstance(values, list) or len(values) != len(dims):
             values = [None] * len(dims)
         texts = [value if isinstance(value, str) else None for value in values]
+        from tinytrace.analysis.aten_table import schemas_of  # large: for those who have such ops
+
         attributes = kept_attributes(schemas_of(name), texts)
         try:
             text = orjson.dumps([name, dims, types, strides, attributes])
