@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinytrace.analysis.collectives import Place
 from tinytrace.analysis.counting import count_trace
 from tinytrace.analysis.findings import findings, straggler
 from tinytrace.analysis.merge import Part, merge_traces
@@ -166,7 +167,7 @@ class Seen:
         calls = job.found.calls
         self.before, self.after = np.moveaxis(times_of(told, op), 2, 0)
         ranks, n = self.before.shape
-        mine = job.found.of_ops(frozenset({op}))
+        mine = job.found.of_ops(frozenset({op})) & (calls.place == Place.CALL)
         rows = [np.flatnonzero(mine & (calls.rank == rank))[:n] for rank in range(ranks)]
         self.rows = np.array(rows)
         assert (calls.start_ns[self.rows] >= self.before).all()

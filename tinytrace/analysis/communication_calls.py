@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinytrace.analysis.communication_facts import LIBRARY_NAME, OWN, Facts, Place, facts_of
+from tinytrace.analysis.intervals import Covered
 from tinytrace.analysis.rank_table import ranks_of
 from tinytrace.tracer.communication_names import COLLECTIVES
 from tinytrace.tracer.groups import group_ids
@@ -157,8 +158,27 @@ def _candidates(trace: Trace) -> Int64:
     if not len(spans):
         return np.empty(0, "i8")
     name = np.array([LIBRARY_NAME.match(text) is not None for text in trace.strings], "?")
-    own = np.array([*(text.startswith(OWN) for text in trace.strings), False], "?")
-    return np.flatnonzero(name[spans.name_id] | own[spans.args_id])
+    own = np.array([*(text.startswith(OWN) for text in trace.strings), False], "?")[spans.args_id]
+    told = np.flatnonzero(own)
+    return np.sort(
+        np.concatenate([told, _not_in(trace, np.flatnonzero(name[spans.name_id] & ~own), told)])
+    )
+
+
+def _not_in(trace: Trace, rows: Int64, calls: Int64) -> Int64:
+    """Leave out the spans of a library that begin while one of these calls goes on in their thread: they are its own.
+
+    They need not lie in it: torch's span of a message lasts until that has arrived.
+    """
+    spans = trace.spans
+    kept = np.ones(len(rows), "?")
+    for thread in np.unique(spans.thread[calls]).tolist():
+        mine = calls[spans.thread[calls] == thread]  # ascending, by start
+        going_on = Covered(spans.start_ns[mine], spans.start_ns[mine] + spans.dur_ns[mine])
+        here = spans.thread[rows] == thread
+        start_ns = spans.start_ns[rows[here]]
+        kept[here] = going_on.within(start_ns, start_ns + 1) == 0
+    return rows[kept]
 
 
 def _placed(trace: Trace, families: dict[int, Facts]) -> list[tuple[int, Facts]]:

@@ -30,7 +30,8 @@ def with_torch(trace: Trace, run: Path) -> Trace:
 
     Operations, kernels and arrows come in where they ran: below the layers and marks of their thread, kernels on
     threads of their own (a stream each) of a process that stands for the GPU. What we marked ourselves is not taken
-    again. ``meta["torch_profiler"]`` says which stretches of time were seen (``windows_ns``) and how exact its clock is.
+    again. ``meta["torch_profiler"]`` says which stretches of time were seen (``windows_ns``), and how exact its
+    clock is.
 
     Args:
         trace: as it was read from the run folder.

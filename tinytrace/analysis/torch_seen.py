@@ -12,7 +12,7 @@ from tinytrace.tracer.trace import Trace
 def torch_unseen(trace: Trace) -> NDArray[np.bool_]:
     """Return per sample whether operations of torch may have run in it that were not recorded.
 
-    Those of a process whose torch was recorded, from then on, outside of the stretches that ``meta["torch_profiler"]`` has.
+    Those of a process whose torch was recorded, from then on, outside of the stretches in ``meta["torch_profiler"]``.
 
     Example:
         >>> torch_unseen(Trace()).tolist()
