@@ -102,7 +102,7 @@ def by_us(step: Step, count: int, folder: Path) -> Turn:
     trace = with_torch(session.trace(), session.run_folder)
     read_s = time.perf_counter() - ended
     session.discard()
-    assert trace.meta["torch"]["events"] > count * 100, trace.warnings
+    assert trace.meta["torch_profiler"]["events"] > count * 100, trace.warnings
     read_us = 1e6 * read_s / trace.meta["torch"]["events"]
     return Turn(*times, ended - begun, read_us)
 

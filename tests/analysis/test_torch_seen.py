@@ -25,7 +25,7 @@ def trace_with(windows: Any) -> Trace:
         samples=Samples(t_ns, each, each, np.zeros(10), np.zeros(10)),
         processes=Processes(*(np.array([v]) for v in (7, 0, 0, 10 * MS, -1))),
         threads=Threads(np.array([0]), np.array([7]), np.array([0])),
-        meta={"torch": {"windows_ns": windows}},
+        meta={"torch_profiler": {"windows_ns": windows}},
     )
 
 
