@@ -103,7 +103,7 @@ def by_us(step: Step, count: int, folder: Path) -> Turn:
     read_s = time.perf_counter() - ended
     session.discard()
     assert trace.meta["torch_profiler"]["events"] > count * 100, trace.warnings
-    read_us = 1e6 * read_s / trace.meta["torch"]["events"]
+    read_us = 1e6 * read_s / trace.meta["torch_profiler"]["events"]
     return Turn(*times, ended - begun, read_us)
 
 
