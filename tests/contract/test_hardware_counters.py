@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 
 import tinytrace as tt
 from tests.cores import CORES, core
+from tests.lock import turns_of_others
 from tests.perfetto_engine import check_trace_file
 from tinytrace.tracer import hardware
 from tinytrace.tracer.event_files import EventFiles
@@ -129,26 +129,7 @@ def test_a_number_that_the_program_has_taken_is_neither_read_nor_closed(
 
 def test_reading_does_not_give_up_the_interpreters_lock(counters: HardwareCounters) -> None:
     counters.read()
-    turns, stop = [0], [False]
-
-    def other() -> None:
-        while not stop[0]:
-            turns[0] += 1
-            time.sleep(0)
-
-    before = sys.getswitchinterval()
-    thread = threading.Thread(target=other)
-    sys.setswitchinterval(60)  # so that only giving up the lock lets the other one run
-    thread.start()
-    try:
-        first = turns[0]
-        for _ in range(1000):
-            counters.read()
-        assert turns[0] == first
-    finally:
-        sys.setswitchinterval(before)
-        stop[0] = True
-        thread.join()
+    assert turns_of_others(counters.read) == 0
 
 
 def values(trace: tt.Trace, name: str, process: int = 0) -> list[float]:

@@ -3,14 +3,13 @@
 import mmap
 import subprocess
 import sys
-import threading
-import time
 from typing import ClassVar
 
 import psutil
 import pytest
 
 from tests.cores import CORES
+from tests.lock import turns_of_others
 from tinytrace.tracer import counters
 from tinytrace.tracer.counters import ProcessCounters
 from tinytrace.tracer.session import load_core
@@ -75,26 +74,7 @@ def test_reading_resident_memory_does_not_give_up_the_interpreters_lock() -> Non
     read = counters.resident_reader(Sink())
     assert read is not None
     read()
-    turns, stop = [0], [False]
-
-    def other() -> None:
-        while not stop[0]:
-            turns[0] += 1
-            time.sleep(0)
-
-    before = sys.getswitchinterval()
-    thread = threading.Thread(target=other)
-    sys.setswitchinterval(60)  # so that only giving up the lock lets the other one run
-    thread.start()
-    try:
-        first = turns[0]
-        for _ in range(1000):
-            read()
-        assert turns[0] == first
-    finally:
-        sys.setswitchinterval(before)
-        stop[0] = True
-        thread.join()
+    assert turns_of_others(read) == 0
 
 
 def test_where_there_is_no_proc_psutil_reads(monkeypatch: pytest.MonkeyPatch) -> None:
