@@ -15,12 +15,12 @@ from tinytrace.analysis.device_words import (
 )
 from tinytrace.analysis.figures import format_rate
 from tinytrace.analysis.report import Report
+from tinytrace.exporters.html.bars import time_bar
 from tinytrace.exporters.html.markup import NOT_KNOWN, Markup, join, percent, tag, time
 from tinytrace.exporters.html.ops import verdict_badge
 from tinytrace.exporters.html.tables import table
 
 # A part of a bar that is narrower has no room for its own figure; and this wide, for its name as well.
-NARROWEST_PERCENT, NAMED_PERCENT = 7.0, 25.0
 LONGEST_NAME = 60  # of an op or a kernel; the whole one is its title
 COLOURS = {  # those of lines of the host's account that are like them
     Spent.COMPUTE: "compute", Spent.MEMORY: "memory", Spent.BALANCED: "balanced", Spent.SMALL: "overhead",
@@ -75,26 +75,8 @@ def _device(report: Report, section: DeviceSection) -> Markup:
 
 
 def _bar(name: str, one: DeviceAccount) -> Markup:
-    shown = [entry for entry in one.entries if entry.spent_ns]
-    parts = [
-        tag(
-            "span",
-            tag("span", entry.spent.value, class_="name")
-            if entry.percent >= NAMED_PERCENT
-            else None,
-            f"{entry.percent:.0f}%" if entry.percent >= NARROWEST_PERCENT else None,
-            class_=f"part w-{COLOURS[entry.spent]}",
-            style=f"width:{entry.percent:.4f}%",
-            title=f"{entry.spent.value}: {percent(entry.percent)}, {time(entry.spent_ns)}",
-        )
-        for entry in shown
-    ]
-    told = ", ".join(f"{entry.spent.value} {percent(entry.percent)}" for entry in shown)
-    return tag(
-        "figure",
-        tag("figcaption", tag("b", name), f" {time(one.wall_ns)}"),
-        tag("div", *parts, class_="bar", role="img", aria_label=f"{name}: {told}"),
-        class_="account",
+    return time_bar(
+        name, one.wall_ns, [(e.spent.value, COLOURS[e.spent], e.spent_ns) for e in one.entries]
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 from tinytrace.analysis.account import Account, Where
 from tinytrace.analysis.report import Report
+from tinytrace.exporters.html.bars import time_bar
 from tinytrace.exporters.html.content import PageContent
 from tinytrace.exporters.html.markup import (
     NARROW_SPACE,
@@ -22,8 +23,6 @@ from tinytrace.exporters.html.tables import table
 
 LAST_YEAR_S = 253_402_300_799  # of what a date can tell: the end of the year 9999
 # A part of a bar that is narrower has no room for its own figure.
-NARROWEST_PERCENT = 7.0
-NAMED_PERCENT = 25.0  # and this wide, for its name as well
 EXPLAINED = {
     Where.COMPUTE: "at 60 % or more of a roof of arithmetic",
     Where.MEMORY: "at 60 % or more of the bandwidth of a level of memory",
@@ -136,35 +135,16 @@ def account(report: Report) -> Markup:
     if not run.profiler_known:
         notes.append("What recording cost is not known: it is in the other lines.")
     return join(
-        *(_bar(name, one) for name, one in bars),
+        *(
+            time_bar(
+                name,
+                one.wall_ns,
+                [(e.where.value, e.where.name.lower(), e.spent_ns) for e in one.entries],
+            )
+            for name, one in bars
+        ),
         _account_table(run, step, shown),
         *(tag("p", note, class_="note") for note in notes),
-    )
-
-
-def _bar(name: str, one: Account) -> Markup:
-    parts = [
-        tag(
-            "span",
-            tag("span", entry.where.value, class_="name")
-            if entry.percent >= NAMED_PERCENT
-            else None,
-            f"{entry.percent:.0f}%" if entry.percent >= NARROWEST_PERCENT else None,
-            class_=f"part w-{entry.where.name.lower()}",
-            style=f"width:{entry.percent:.4f}%",
-            title=f"{entry.where.value}: {percent(entry.percent)}, {time(entry.spent_ns)}",
-        )
-        for entry in one.entries
-        if entry.spent_ns
-    ]
-    told = ", ".join(
-        f"{entry.where.value} {percent(entry.percent)}" for entry in one.entries if entry.spent_ns
-    )
-    return tag(
-        "figure",
-        tag("figcaption", tag("b", name), f" {time(one.wall_ns)}"),
-        tag("div", *parts, class_="bar", role="img", aria_label=f"{name}: {told}"),
-        class_="account",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinytrace.analysis.rank_report import CollectiveTime, RankReport
 from tinytrace.analysis.rank_times import RankTime
 from tinytrace.analysis.stragglers import Excess, Straggler
+from tinytrace.exporters.html.bars import time_bar
 from tinytrace.exporters.html.markup import (
     NOT_KNOWN,
     Markup,
@@ -20,7 +21,6 @@ from tinytrace.tracer.communication_names import ranks_text
 
 MOST_BARS = 16  # more than fit on a screen are no picture; the table has all
 MOST_STRAGGLERS = 8
-NARROWEST_PERCENT = 6.0  # of the widest bar: a figure fits in
 # Field of a `RankTime`, what it is called, and the colour of the account that is like it.
 PARTS = (
     ("ops_ns", "ops", "compute"),
@@ -69,30 +69,8 @@ def ranks(report: RankReport) -> Markup:
 
 
 def _bar(one: RankTime, widest_ns: int) -> Markup:
-    parts = []
-    told = []
-    for field, name, colour in PARTS:
-        spent_ns = getattr(one, field)
-        if not spent_ns:
-            continue
-        share, width = 100 * spent_ns / one.wall_ns, 100 * spent_ns / widest_ns
-        told.append(f"{name} {percent(share)}")
-        parts.append(
-            tag(
-                "span",
-                f"{share:.0f}%" if width >= NARROWEST_PERCENT else None,
-                class_=f"part w-{colour}",
-                style=f"width:{width:.4f}%",
-                title=f"{name}: {percent(share)}, {time(spent_ns)}",
-            )
-        )
-    label = f"Rank {one.rank}"
-    return tag(
-        "figure",
-        tag("figcaption", tag("b", label), f" {time(one.wall_ns)}"),
-        tag("div", *parts, class_="bar", role="img", aria_label=f"{label}: {', '.join(told)}"),
-        class_="account",
-    )
+    parts = [(name, colour, getattr(one, field)) for field, name, colour in PARTS]
+    return time_bar(f"Rank {one.rank}", one.wall_ns, parts, widest_ns=widest_ns, named=False)
 
 
 def _table(times: tuple[RankTime, ...]) -> Markup:
